@@ -1,0 +1,78 @@
+"""index.ipynb -> README.md, with its pictures in docs/readme_files/.
+
+    python docs/readme.py            write them
+    python docs/readme.py --check    exit 1 when they differ from what would be written
+"""
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import MarkdownExporter
+from traitlets.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = "docs/readme_files"
+# What GitHub shows: pictures before HTML, no styles, no scripts.
+MIMETYPES = ["text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/html", "text/plain"]
+HIDDEN = re.compile(r"^#\|\s*(hide|default_exp)\b", re.M)
+ONLY_OUTPUT = re.compile(r"^#\|\s*(echo:\s*false|hide_input)\b", re.M)
+DIRECTIVE = re.compile(r"^#\|.*\n?", re.M)
+UNSHOWN = re.compile(r"<(style|script)\b.*?</\1>\s*", re.S | re.I)
+
+
+def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    "The notebook as a reader of the README sees it: no hidden cells, no directives, no HTML that GitHub drops."
+    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it; fences need it
+    nb.cells = [c for c in nb.cells if c.cell_type != "raw" and not HIDDEN.search(c.source)]
+    for cell in nb.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata["transient"] = {"remove_source": bool(ONLY_OUTPUT.search(cell.source))}  # read by nbconvert
+        cell.source = DIRECTIVE.sub("", cell.source).strip()
+        for output in cell.outputs:
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = UNSHOWN.sub("", output.data["text/html"])
+    return nb
+
+
+def render(root: Path = ROOT) -> dict[str, bytes]:
+    "README.md and its pictures: {path below the root: bytes}."
+    nb = prepare(nbformat.read(root / "index.ipynb", as_version=4))
+    exporter = MarkdownExporter(config=Config({"NbConvertBase": {"display_data_priority": MIMETYPES}}))
+    text, resources = exporter.from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "index"})
+    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    note = "<!-- made from index.ipynb by docs/readme.py: edit the notebook, then `make readme` -->\n\n"
+    return {"README.md": (note + text).encode(), **resources["outputs"]}
+
+
+def stored(root: Path = ROOT) -> dict[str, bytes]:
+    "What is on disk now, in the form of `render`."
+    files = [root / "README.md", *sorted((root / PICTURES).glob("*"))]
+    return {f.relative_to(root).as_posix(): f.read_bytes() for f in files if f.is_file()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare only")
+    new, old = render(), stored()
+    differing = sorted(name for name in new | old if new.get(name) != old.get(name))
+    if parser.parse_args().check:
+        if differing:
+            print(f"out of step with index.ipynb (run `make readme`): {', '.join(differing)}", file=sys.stderr)
+        return int(bool(differing))
+    for name in old.keys() - new.keys():
+        (ROOT / name).unlink()
+    for name in differing:
+        if name in new:
+            (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / name).write_bytes(new[name])
+    print(f"README.md: {len(new['README.md'])} bytes, {len(new) - 1} pictures, {len(differing)} files changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What all tests share: the checkout, its notebooks, and a place with no network."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read by huggingface_hub at import: tests never leave this machine
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def notebooks() -> list[Path]:
+    "Every notebook of the checkout, relative to its root; the front door counts once, as index.ipynb."
+    found = [p.relative_to(ROOT) for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if not p.is_symlink()]
+    return [Path("index.ipynb")] + [p for p in found if not any(part[0] in "._" for part in p.parts)]
+
+
+def cells_of(notebook: Path) -> list[dict]:
+    "The cells of a notebook named as in `notebooks`, their source joined to one string."
+    cells = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in cells]
+
+
+def repo_files() -> list[Path]:
+    "What a commit of this tree would hold: tracked files and new ones that git does not ignore."
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                            cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    return [Path(name) for name in listed if name and os.path.lexists(ROOT / name)]
+
+
+def tool(name: str) -> str:
+    "A console script of the environment that runs the tests."
+    return str(Path(sys.executable).with_name(name))
+
+
+@pytest.fixture
+def repo_copy(tmp_path) -> Path:
+    "A copy of the checkout that a test may change, links kept as links."
+    try:
+        files = repo_files()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    for name in files:
+        target = tmp_path / "repo" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            target.symlink_to(os.readlink(ROOT / name))
+        else:
+            target.write_bytes((ROOT / name).read_bytes())
+    return tmp_path / "repo"

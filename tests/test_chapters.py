@@ -1,0 +1,279 @@
+"""How a chapter reads: the caps of the house, checked on the notebooks. Each message names notebook, cell and cap."""
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, cells_of, notebooks
+
+CELLS = 150                         # in a notebook
+EXPORT_MEDIAN, EXPORT_P90, EXPORT_MAX = 8, 18, 25   # code lines of exported cells
+REACH = 3                           # code cells within which an export is put to work
+CODE_RUN = 4                        # code cells in a row without prose
+WORDS, WORDS_MEDIAN = 120, 40       # of a prose cell
+MODULE_LINES = 350                  # of a generated module
+LINE = 110                          # characters of a code line
+
+FAMILY_HEADINGS = [
+    "The story", "One example, by hand", "The picture", "Settings", "Sampling a problem", "Executing it",
+    "Writing it down", "The family", "Refusals", "Presets", "Faithful to the paper",
+    "Does a tiny model learn it?", "Play",
+]
+# these speak about families or papers; they export nothing
+ESSAYS = ("how_to", "replication")
+
+
+@dataclass
+class Cell:
+    "A cell with what the caps ask about it."
+    id: str
+    kind: str
+    source: str
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.directives = set(re.findall(r"^#\|\s*([\w-]+)", self.source, re.M)) if self.kind == "code" else set()
+        self.exported = bool(self.directives & {"export", "exporti", "exports"})
+        self.lines = [x for x in self.source.splitlines() if x.strip() and not x.startswith("#|")]
+
+    @property
+    def tree(self) -> ast.Module:
+        "The parsed code, without the lines that IPython alone understands."
+        lines = ["pass" if re.match(r"\s*[%!]", x) else x for x in self.source.splitlines()]
+        try:
+            return ast.parse("\n".join(lines))
+        except SyntaxError:
+            return ast.parse("")
+
+    @property
+    def asserts(self) -> bool:
+        "Does it check something: an assert, or a call such as raises(...), assert_equal(...), test_eq(...)?"
+        called = {getattr(n.func, "attr", getattr(n.func, "id", "")) for n in ast.walk(self.tree)
+                  if isinstance(n, ast.Call)}
+        return any(isinstance(n, ast.Assert) for n in ast.walk(self.tree)) or any(
+            re.match(r"(raises|assert_|test_|refuse)", name) for name in called)
+
+    @property
+    def mentions(self) -> set[str]:
+        "Every name, attribute, keyword-free string and imported name in its code."
+        found: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name): found.add(node.id)
+            elif isinstance(node, ast.Attribute): found.add(node.attr)
+            elif isinstance(node, ast.keyword) and node.arg: found.add(node.arg)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str): found.update(re.findall(r"\w+", node.value))
+        return found
+
+    @property
+    def definitions(self) -> dict[str, set[str]]:
+        "Top-level functions and classes: {name: other names it goes by (registered as, assigned as a method)}."
+        body = self.tree.body
+        names = {n.name: {n.name, n.name.rstrip("_")} for n in body
+                 if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                for decorator in node.decorator_list:
+                    names[node.name] |= {c.value for c in ast.walk(decorator)
+                                         if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+            elif isinstance(node, ast.Assign):  # Class.method = function
+                for used in {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)} & names.keys():
+                    names[used] |= {t.attr for t in node.targets if isinstance(t, ast.Attribute)}
+        return names
+
+
+class Chapter:
+    "A notebook as the caps see it."
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.cells = [Cell(c["id"], c["cell_type"], c["source"], c["metadata"].get("tags", [])) for c in cells_of(path)]
+        self.code = [c for c in self.cells if c.kind == "code"]
+        self.prose = [c for c in self.cells if c.kind == "markdown"]
+        self.exports = [c for c in self.code if c.exported]
+        names = [m.group(1) for c in self.code if (m := re.match(r"#\|\s*default_exp\s+(\S+)", c.source))]
+        self.module = names[0] if names else None
+        self.headings = [h.strip() for c in self.prose for h in re.findall(r"^## +(.+)$", c.source, re.M)]
+
+    def at(self, cell: Cell) -> str:
+        return f"{self.path} cell {cell.id}"
+
+
+ALL = [Chapter(p) for p in notebooks()]
+CHAPTERS = [c for c in ALL if c.module]
+FAMILIES = [c for c in CHAPTERS if c.path.parent.name == "tasks"]
+
+
+def each(chapters: list[Chapter]):
+    "Parametrize a test over `chapters`, named by their path."
+    return pytest.mark.parametrize("chapter", chapters, ids=lambda c: str(c.path))
+
+
+def none(found: Iterator[str] | list[str]) -> None:
+    found = list(found)
+    assert not found, "\n" + "\n".join(found)
+
+
+# every notebook
+
+@each(ALL)
+def test_length(chapter):
+    assert len(chapter.cells) <= CELLS, f"{chapter.path} has {len(chapter.cells)} cells, at most {CELLS}"
+
+
+@each(ALL)
+def test_opens_with_title_and_subtitle(chapter):
+    "`# title`, then `> one line that says what the page is about`."
+    first = chapter.prose[0] if chapter.prose else Cell("?", "markdown", "")
+    assert re.match(r"# \S.*\n+> \S", first.source), f"{chapter.at(first)} must open with '# title' and '> subtitle'"
+
+
+@each(ALL)
+def test_prose_between_code(chapter):
+    def found():
+        run = 0
+        for cell in chapter.cells:
+            run = run + 1 if cell.kind == "code" else 0
+            if run == CODE_RUN + 1:
+                yield f"{chapter.at(cell)} is code cell {run} in a row without prose, at most {CODE_RUN}"
+    none(found())
+
+
+@each(ALL)
+def test_prose_is_short(chapter):
+    words = {c.id: len(c.source.split()) for c in chapter.prose}
+    none(f"{chapter.at(c)} has {words[c.id]} words, at most {WORDS}" for c in chapter.prose if words[c.id] > WORDS)
+    median = statistics.median(words.values()) if words else 0
+    assert median <= WORDS_MEDIAN, f"{chapter.path}: the median prose cell has {median} words, at most {WORDS_MEDIAN}"
+
+
+@each(ALL)
+def test_code_lines_fit(chapter):
+    none(f"{chapter.at(c)} has a line of {len(x)} characters, at most {LINE}: {x[:60]}…"
+         for c in chapter.code for x in c.lines if len(x) > LINE)
+
+
+@each([c for c in ALL if not c.module])
+def test_essays_export_nothing(chapter):
+    none(f"{chapter.at(c)} exports, but the notebook has no default_exp" for c in chapter.exports)
+
+
+@each([c for c in ALL if c.path.parent.name in ESSAYS])
+def test_essays_have_no_module(chapter):
+    assert not chapter.module, f"{chapter.path} is an essay; the library lives in the numbered chapters"
+
+
+@each([c for c in ALL if c.path.parent.name == "replication"])
+def test_replications_take_parameters(chapter):
+    "papermill injects its values behind the one cell tagged `parameters`."
+    tagged = [c.id for c in chapter.code if "parameters" in c.tags]
+    assert len(tagged) == 1, f"{chapter.path} has {len(tagged)} cells tagged 'parameters', exactly 1 is needed: {tagged}"
+
+
+# chapters that export
+
+@each(CHAPTERS)
+def test_frame(chapter):
+    "default_exp first, annotations postponed in the first export, the export of the book last."
+    first, last = chapter.code[0], chapter.code[-1]
+    assert "default_exp" in first.directives, f"{chapter.at(first)} must be `#| default_exp {chapter.module}`"
+    if chapter.exports:
+        opening = chapter.exports[0]
+        assert opening.lines[:1] == ["from __future__ import annotations"], \
+            f"{chapter.at(opening)}: the first export must start with `from __future__ import annotations`"
+    assert "hide" in last.directives and "nbdev_export()" in last.source, \
+        f"{chapter.at(last)} must be the hidden cell that calls nbdev.nbdev_export()"
+
+
+@each(CHAPTERS)
+def test_exported_cells_are_small(chapter):
+    none(f"{chapter.at(c)} exports {len(c.lines)} lines, at most {EXPORT_MAX}"
+         for c in chapter.exports if len(c.lines) > EXPORT_MAX)
+    sizes = sorted(len(c.lines) for c in chapter.exports) or [0]
+    median, p90 = statistics.median(sizes), sizes[min(int(len(sizes) * 0.9), len(sizes) - 1)]
+    largest = [c.id for c in sorted(chapter.exports, key=lambda c: -len(c.lines))[:5]]
+    assert median <= EXPORT_MEDIAN, f"{chapter.path}: the median exported cell has {median} lines, at most {EXPORT_MEDIAN}"
+    assert p90 <= EXPORT_P90, \
+        f"{chapter.path}: 90 % of exported cells may have at most {EXPORT_P90} lines, here {p90}; the largest: {largest}"
+
+
+def idle(chapter: Chapter) -> Iterator[str]:
+    """Exports that no example puts to work: none of the next REACH code cells asserts something with the name in it.
+
+    An export between that uses the name passes the duty on: an example of that one counts for both.
+    """
+    for i, cell in enumerate(chapter.code):
+        if not cell.exported:
+            continue
+        after = chapter.code[i + 1:i + 1 + REACH]
+        own = cell.definitions
+        for name, aliases in own.items():
+            known, grown = set(aliases), True
+            while grown:  # a helper is at work when what uses it is, in this cell or in an export close behind
+                users = {n: a for c in [cell, *after] if c.exported for n, a in c.definitions.items()
+                         if not a <= known and known & _body_mentions(c, n)}
+                grown = bool(users)
+                known |= set().union(*users.values())
+            if not any(not c.exported and c.asserts and known & c.mentions for c in after):
+                yield f"{chapter.at(cell)} exports {name}, but no example within {REACH} code cells asserts with it"
+
+
+def _body_mentions(cell: Cell, name: str) -> set[str]:
+    "What the definition of `name` in `cell` mentions."
+    node = next(n for n in cell.tree.body if getattr(n, "name", None) == name)
+    return Cell(cell.id, "code", ast.unparse(node)).mentions - {name}
+
+
+@each(CHAPTERS)
+def test_exports_are_put_to_work(chapter):
+    none(idle(chapter))
+
+
+def module_path(chapter: Chapter) -> Path:
+    return ROOT / "pptrain" / (chapter.module.replace(".", "/") + ".py")
+
+
+@each(CHAPTERS)
+def test_generated_module_is_short(chapter):
+    path = module_path(chapter)
+    if not path.exists():
+        pytest.skip("not exported yet; test_repo says so")
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MODULE_LINES, f"{chapter.path} generates {path.name} with {lines} lines, at most {MODULE_LINES}"
+
+
+@each(CHAPTERS)
+def test_public_names_are_documented_and_used(chapter):
+    "Public functions and classes have a docstring; every public name occurs again in its own chapter."
+    def found():
+        defined = {}  # name -> (cell, node), the last definition wins
+        for cell in chapter.exports:
+            if "exporti" in cell.directives: continue
+            for node in cell.tree.body:
+                names = [node.name] if hasattr(node, "name") else [
+                    t.id for t in getattr(node, "targets", [getattr(node, "target", None)]) if isinstance(t, ast.Name)]
+                defined.update({name: (cell, node) for name in names if not name.startswith("_")})
+        for name, (cell, node) in defined.items():
+            if hasattr(node, "name") and not ast.get_docstring(node):
+                yield f"{chapter.at(cell)} exports {name} without a docstring"
+            aliases = cell.definitions.get(name, {name})
+            if not any(c is not cell and aliases & c.mentions for c in chapter.code):
+                yield f"{chapter.at(cell)} exports {name}, which its chapter never uses"
+    none(found())
+
+
+# family chapters
+
+@each(FAMILIES)
+def test_family_chapters_share_their_headings(chapter):
+    "A reader who knows one family chapter knows where to look in all of them."
+    headings = chapter.headings[:-1] if chapter.headings[-1:] == ["Export"] else chapter.headings
+    missing = [h for h in FAMILY_HEADINGS if h not in headings]
+    extra = [h for h in headings if h not in FAMILY_HEADINGS]
+    assert not missing, f"{chapter.path} lacks the sections {missing}"
+    assert not extra, f"{chapter.path} has further sections {extra}: make them '###' below one of the shared ones"
+    assert headings == FAMILY_HEADINGS, f"{chapter.path} has its sections out of order: {headings}"
