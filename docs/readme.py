@@ -44,7 +44,7 @@ def render(root: Path = ROOT) -> dict[str, bytes]:
     nb = prepare(nbformat.read(root / "index.ipynb", as_version=4))
     exporter = MarkdownExporter(config=Config({"NbConvertBase": {"display_data_priority": MIMETYPES}}))
     text, resources = exporter.from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "index"})
-    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"^[ \t]+$", "", text, flags=re.M)).strip() + "\n"
     note = "<!-- made from index.ipynb by docs/readme.py: edit the notebook, then `make readme` -->\n\n"
     return {"README.md": (note + text).encode(), **resources["outputs"]}
 

@@ -14,8 +14,8 @@ import numpy as np
 from .vocab import InputError, Vocab, token_strip
 
 # %% auto #0
-__all__ = ['SPLITS', 'IGNORE', 'item_key', 'item_rngs', 'item_rng', 'Example', 'TaskDataset', 'Collate', 'shuffled',
-           'ShuffledExamples', 'permute', 'DatasetBundle']
+__all__ = ['SPLITS', 'IGNORE', 'item_key', 'item_rngs', 'item_rng', 'Example', 'TaskDataset', 'Collate', 'permute',
+           'ShuffledExamples', 'shuffled', 'DatasetBundle']
 
 # %% ../nbs/01_data.ipynb #ba2d078c
 SPLITS = {"train": 0, "eval": 1}
@@ -134,10 +134,13 @@ class Collate:
         return {name: pad_sequence([row[name] for row in rows], batch_first=True, padding_value=value)
                 for name, value in fill.items()}
 
-# %% ../nbs/01_data.ipynb #74386a98
-def shuffled(dataset: TaskDataset) -> TaskDataset:
-    "A view of `dataset` whose tokens are permuted within each row; padding stays, every permuted token carries loss."
-    return TaskDataset(ShuffledExamples(dataset.examples), dataset.count, dataset.seed, dataset.split, dataset.epoch)
+# %% ../nbs/01_data.ipynb #bf22f0a8
+def permute(x: Example, rng: np.random.Generator) -> Example:
+    "`x` with its attended tokens in random order."
+    live = np.flatnonzero(np.ones(len(x)) if x.attend is None else x.attend)
+    ids, mask = x.ids.copy(), np.zeros(len(x), bool)
+    ids[live], mask[live] = x.ids[rng.permutation(live)], True
+    return Example(ids, mask, x.meta | {"control": "shuffled"}, x.vocab, x.attend)
 
 # %% ../nbs/01_data.ipynb #5c3db252
 @dataclass
@@ -149,13 +152,10 @@ class ShuffledExamples:
         rngs = item_rngs(seed, split, epoch, indices, lane=1)
         return [permute(x, rng) for x, rng in zip(self.examples(seed, split, epoch, indices), rngs)]
 
-# %% ../nbs/01_data.ipynb #bf22f0a8
-def permute(x: Example, rng: np.random.Generator) -> Example:
-    "`x` with its attended tokens in random order."
-    live = np.flatnonzero(np.ones(len(x)) if x.attend is None else x.attend)
-    ids, mask = x.ids.copy(), np.zeros(len(x), bool)
-    ids[live], mask[live] = x.ids[rng.permutation(live)], True
-    return Example(ids, mask, x.meta | {"control": "shuffled"}, x.vocab, x.attend)
+# %% ../nbs/01_data.ipynb #74386a98
+def shuffled(dataset: TaskDataset) -> TaskDataset:
+    "A view of `dataset` whose tokens are permuted within each row; padding stays, every permuted token carries loss."
+    return TaskDataset(ShuffledExamples(dataset.examples), dataset.count, dataset.seed, dataset.split, dataset.epoch)
 
 # %% ../nbs/01_data.ipynb #58e56083
 @dataclass(slots=True)

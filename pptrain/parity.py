@@ -111,9 +111,10 @@ def close_mean(ours: np.ndarray, theirs: float, their_sd: float | None = None, t
     gap = abs(ours.mean() - theirs)
     return float(2 * norm.sf(gap / spread**0.5)) if spread else float(gap < 1e-9)
 
-# %% ../nbs/04_parity.ipynb #54dce204
+# %% ../nbs/04_parity.ipynb #eb5476b6
 LEAST_P = 1e-4   # a distribution test fails at or below this p-value
 
+# %% ../nbs/04_parity.ipynb #5ae482ac
 def _law(self: Tally, section: str, name: str, p: float):
     "Count one distribution test."
     with self.record(section, name) as expect:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,18 +40,20 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-@pytest.fixture
-def repo_copy(tmp_path) -> Path:
-    "A copy of the checkout that a test may change, links kept as links."
+def copy_repo(folder: Path) -> Path:
+    "A copy of the checkout in `folder`, links kept as links; skips the test where there is no git checkout."
     try:
         files = repo_files()
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     for name in files:
-        target = tmp_path / "repo" / name
+        target = folder / "repo" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_symlink():
-            target.symlink_to(os.readlink(ROOT / name))
-        else:
-            target.write_bytes((ROOT / name).read_bytes())
-    return tmp_path / "repo"
+        shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    return folder / "repo"
+
+
+@pytest.fixture
+def repo_copy(tmp_path) -> Path:
+    "A copy of the checkout that a test may change."
+    return copy_repo(tmp_path)

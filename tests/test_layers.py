@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 DATA = {"vocab", "data"}
-BASE = DATA | {"core", "show", "parity"}
+BASE = DATA | {"config", "core", "show", "parity"}
 MIDDLE = {"integrations", "transfer", "corpora"}
 STUDY = {"study", "report", "grid"}
 MEASURE = {"eval", "analytics"}
@@ -20,7 +20,8 @@ MEASURE = {"eval", "analytics"}
 LAYERS: dict[str, tuple[int, set[str]]] = {
     "vocab": (0, set()),
     "data": (0, {"vocab"}),
-    "core": (1, DATA),
+    "config": (1, {"vocab"}),
+    "core": (1, DATA | {"config"}),
     "show": (2, DATA),
     "parity": (2, DATA | {"core"}),
     "tasks.*": (3, BASE),
@@ -142,7 +143,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-LIGHT = ["", "vocab", "data", "core", "show", "parity", "tasks.dyck", "tasks.procedural"]
+LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural"]
 
 
 @pytest.mark.parametrize("module", [m for m in LIGHT if m in MODULES], ids=lambda m: m or "pptrain")

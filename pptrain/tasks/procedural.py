@@ -21,9 +21,9 @@ from ..vocab import InputError, Vocab, unknown
 # %% auto #0
 __all__ = ['ops', 'EXTRAS', 'PAPER', 'REFERENCE', 'TRAINING', 'eca_step', 'ProceduralConfig', 'wants_push', 'stack_moves',
            'identity', 'reverse', 'sort', 'unique', 'union', 'delete', 'stack', 'eca', 'copy', 'addition', 'width',
-           'write', 'official', 'Draws', 'procedural_vocab', 'Procedural', 'check_settings', 'Mersenne', 'refusal',
-           'preset', 'presets', 'replay_record', 'histograms', 'more_histograms', 'by_position', 'same_means',
-           'replay_stats', 'independent', 'replay_means', 'parity']
+           'write', 'official', 'Draws', 'procedural_vocab', 'check_settings', 'Procedural', 'Mersenne', 'preset',
+           'presets', 'replay_record', 'more_histograms', 'histograms', 'by_position', 'same_means', 'independent',
+           'replay_means', 'replay_stats', 'parity']
 
 # %% ../../nbs/tasks/11_procedural.ipynb #ff31ab24
 def eca_step(cells: Sequence[int], rule: int) -> list[int]:
@@ -70,31 +70,44 @@ def stack_moves(rng, length: int, vocab_size: int) -> list[int]:
             moves.append(0)
     return moves
 
-# %% ../../nbs/tasks/11_procedural.ipynb #44c74d39
+# %% ../../nbs/tasks/11_procedural.ipynb #c5f9335b
 ops = Ops()
 
 @ops
-def identity(xs): return xs
+def identity(xs):
+    "The list itself."
+    return xs
 
 @ops
-def reverse(xs): return xs[::-1]
+def reverse(xs):
+    "The list backwards."
+    return xs[::-1]
 
+# %% ../../nbs/tasks/11_procedural.ipynb #2bde9be1
 @ops
-def sort(xs): return sorted(xs)
+def sort(xs):
+    "The symbols in ascending order, repeats included."
+    return sorted(xs)
 
+# %% ../../nbs/tasks/11_procedural.ipynb #2ba8d528
 @ops.named("set")
-def unique(xs): return list(dict.fromkeys(xs))
+def unique(xs):
+    "The distinct symbols in order of first appearance."
+    return list(dict.fromkeys(xs))
 
 @ops
-def union(a, b): return unique(a + b)
+def union(a, b):
+    "The distinct symbols of `a`, then those that only `b` has."
+    return unique(a + b)
 
-# %% ../../nbs/tasks/11_procedural.ipynb #9ae1d0c9
+# %% ../../nbs/tasks/11_procedural.ipynb #f212b8e0
 @ops
 def delete(xs, q):
     "`xs` without the first `q`."
     at = xs.index(q) if q in xs else len(xs)
     return xs[:at] + xs[at + 1:]
 
+# %% ../../nbs/tasks/11_procedural.ipynb #85b4f650
 @ops
 def stack(moves):
     "What is left on the stack, top to bottom."
@@ -102,14 +115,19 @@ def stack(moves):
     for move in moves: left.append(move) if move else left.pop()
     return left[::-1]
 
-# %% ../../nbs/tasks/11_procedural.ipynb #8995a508
+# %% ../../nbs/tasks/11_procedural.ipynb #8f880bed
 EXTRAS = ("eca", "copy", "addition")   # not in the paper's code
 
 @ops
-def eca(cells, rule): return [1 + c for c in eca_step([c - 1 for c in cells], rule)]
+def eca(cells, rule):
+    "One step of the automaton; a dead cell is symbol 1, a live one symbol 2."
+    return [1 + c for c in eca_step([c - 1 for c in cells], rule)]
 
+# %% ../../nbs/tasks/11_procedural.ipynb #8f86d4aa
 @ops
-def copy(ww): return ww
+def copy(ww):
+    "The list again."
+    return ww
 
 @ops
 def addition(m, n):
@@ -164,6 +182,13 @@ def procedural_vocab(V: int, named_ops: Sequence[str] = ()) -> Vocab:
     marks = [f"<{op}>" for op in named_ops]
     return Vocab(["POP", *map(str, range(1, V)), "⟂", "<pad>", *marks], extras=["⟂", *marks])
 
+# %% ../../nbs/tasks/11_procedural.ipynb #0b9a45a8
+def check_settings(c: ProceduralConfig):
+    "Refuse settings whose parts contradict each other."
+    if "addition" in c.tasks and c.vocab_size < 11: raise InputError(f"vocab_size={c.vocab_size}: addition needs at least 11")
+    if c.stream == "official" and (len(c.tasks) != 1 or c.tasks[0] in EXTRAS):
+        raise InputError(f"stream='official' needs exactly one op of the paper's code, not tasks={tuple(c.tasks)}")
+
 # %% ../../nbs/tasks/11_procedural.ipynb #50f0bd8e
 class Procedural(Draws, OpFamily):
     "Short algorithms on lists: identity, reverse, sort, set, union, delete, stack (Jiang et al. 2026)."
@@ -184,13 +209,6 @@ class Procedural(Draws, OpFamily):
         facts = {"inputs": inputs, "output": list(output)}
         return Example(mark + ids, [False] * len(mark) + mask, facts, self.vocab, np.array([True] * len(mark) + attend))
 
-# %% ../../nbs/tasks/11_procedural.ipynb #0b9a45a8
-def check_settings(c: ProceduralConfig):
-    "Refuse settings whose parts contradict each other."
-    if "addition" in c.tasks and c.vocab_size < 11: raise InputError(f"vocab_size={c.vocab_size}: addition needs at least 11")
-    if c.stream == "official" and (len(c.tasks) != 1 or c.tasks[0] in EXTRAS):
-        raise InputError(f"stream='official' needs exactly one op of the paper's code, not tasks={tuple(c.tasks)}")
-
 # %% ../../nbs/tasks/11_procedural.ipynb #d10271f9
 class Mersenne:
     "numpy's legacy generator behind the two calls our samplers make."
@@ -198,20 +216,13 @@ class Mersenne:
     def integers(self, low: int, high: int | None = None, size: int | None = None): return self.legacy.randint(low, high, size)
     def random(self) -> float: return self.legacy.random_sample()
 
-# %% ../../nbs/tasks/11_procedural.ipynb #5fb16e02
+# %% ../../nbs/tasks/11_procedural.ipynb #216e4922
 def _rngs(self: Procedural, seed: int | None, split: str, epoch: int, indices: Sequence[int]) -> Iterator:
-    "The paper's stream for training items when asked for; held-out items are always ours, since the paper's overlap."
+    "The paper's stream for training items when asked for, else ours."
     if self.config.stream == "official" and split == "train": return (Mersenne((seed or 0) + epoch + i) for i in indices)
     return item_rngs(seed, split, epoch, indices)
 
 Procedural.rngs = _rngs
-
-# %% ../../nbs/tasks/11_procedural.ipynb #faecbcb7
-def refusal(**config) -> str:
-    "The sentence with which `create_task('procedural', config)` refuses."
-    try: create_task("procedural", config)
-    except InputError as e: return str(e)
-    raise AssertionError(f"accepted {config}")
 
 # %% ../../nbs/tasks/11_procedural.ipynb #0b65ddf8
 PAPER = ("identity", "reverse", "sort", "set", "union", "delete", "stack")
@@ -250,17 +261,6 @@ def replay_record(expect, op: str, L: int, V: int, record: dict):
         again = Procedural(ProceduralConfig(tasks=(op,), length=L, vocab_size=V, stream="official"))
         expect(f"ids drawn from seed {record['seed']}", again.sample(0, seed=record["seed"]).ids.tolist(), record["ids"])
 
-# %% ../../nbs/tasks/11_procedural.ipynb #9536c2b2
-def histograms(op: str, xs: Sequence[Example]) -> dict[str, dict]:
-    "Counts over examples of one op: lengths, distinct inputs, token frequencies, and what the op adds."
-    lists = [[t for part in x.meta["inputs"][: 1 if op == "delete" else None] for t in part] for x in xs]
-    outs = [x.meta["output"] for x in xs]
-    found = {"total_len_hist": map(len, xs), "loss_token_count_hist": (int(x.mask.sum()) for x in xs),
-             "output_len_hist": map(len, outs), "distinct_inputs_hist": (len({*row}) for row in lists),
-             "input_token_freq": (t for row in lists for t in row), "output_token_freq": (t for row in outs for t in row),
-             "first_token_freq": (row[0] for row in lists)} | more_histograms(op, xs, lists)
-    return {name: dict(Counter(values)) for name, values in found.items()}
-
 # %% ../../nbs/tasks/11_procedural.ipynb #d045b847
 def more_histograms(op: str, xs: Sequence[Example], lists: Sequence[Sequence[int]]) -> dict[str, Any]:
     "What only `union`, `delete` or `stack` have, as iterables of values."
@@ -273,6 +273,17 @@ def more_histograms(op: str, xs: Sequence[Example], lists: Sequence[Sequence[int
     return {"push_count_hist": (sum(map(bool, row)) for row in lists), "max_depth_hist": (int(d.max()) for d in depths),
             "final_stack_size_hist": (int(d[-1]) for d in depths)}
 
+# %% ../../nbs/tasks/11_procedural.ipynb #9536c2b2
+def histograms(op: str, xs: Sequence[Example]) -> dict[str, dict]:
+    "Counts over examples of one op: lengths, distinct inputs, token frequencies, and what the op adds."
+    lists = [[t for part in x.meta["inputs"][: 1 if op == "delete" else None] for t in part] for x in xs]
+    outs = [x.meta["output"] for x in xs]
+    found = {"total_len_hist": map(len, xs), "loss_token_count_hist": (int(x.mask.sum()) for x in xs),
+             "output_len_hist": map(len, outs), "distinct_inputs_hist": (len({*row}) for row in lists),
+             "input_token_freq": (t for row in lists for t in row), "output_token_freq": (t for row in outs for t in row),
+             "first_token_freq": (row[0] for row in lists)} | more_histograms(op, xs, lists)
+    return {name: dict(Counter(values)) for name, values in found.items()}
+
 # %% ../../nbs/tasks/11_procedural.ipynb #6bf88461
 def by_position(op: str, xs: Sequence[Example]) -> dict[str, np.ndarray]:
     "Matrices (examples, positions) whose column means the vectors store."
@@ -281,13 +292,31 @@ def by_position(op: str, xs: Sequence[Example]) -> dict[str, np.ndarray]:
     push = np.array([x.meta["inputs"][0] for x in xs]) > 0
     return {"push_prob_by_position": push.astype(float), "mean_depth_by_position": np.cumsum(2 * push - 1, 1).astype(float)}
 
-# %% ../../nbs/tasks/11_procedural.ipynb #f1465007
+# %% ../../nbs/tasks/11_procedural.ipynb #8f4abd26
 def same_means(ours: np.ndarray, theirs: np.ndarray) -> float:
     "Smallest two-sample p-value over the positions that vary, corrected for their number; constant ones must agree."
     from scipy.stats import ttest_ind
     flat = (ours.std(0) == 0) & (theirs.std(0) == 0)
     if (ours.mean(0) != theirs.mean(0))[flat].any(): return 0.0
+    if flat.all(): return 1.0
     return min(1.0, float(ttest_ind(ours[:, ~flat], theirs[:, ~flat]).pvalue.min()) * (~flat).sum())
+
+# %% ../../nbs/tasks/11_procedural.ipynb #570c3588
+def independent(op: str, histogram: str) -> bool:
+    "Whether a stored histogram counts independent draws."
+    return histogram != "output_token_freq" and not (op == "stack" and histogram == "input_token_freq")
+
+# %% ../../nbs/tasks/11_procedural.ipynb #becd0baa
+def replay_means(tally: Tally, where: str, entry: dict, exact: dict, free: dict):
+    "The per-position means of an entry, and delete's count of hits."
+    for name, matrix in exact.items():
+        digits = max(len(str(v).partition(".")[2]) for v in entry[name])
+        with tally.record(where, name) as expect:
+            expect("means that differ", int((abs(matrix.mean(0) - entry[name]) > 0.51 * 10.0**-digits).sum()), 0)
+        tally.law(where + " law", name, same_means(free[name], matrix))
+    if "query_in_sequence" in entry:
+        with tally.record(where, "query_in_sequence") as expect:
+            expect("count", entry["query_in_sequence"], sum(entry["first_occurrence_pos_hist"].values()))
 
 # %% ../../nbs/tasks/11_procedural.ipynb #ffaacf3b
 def replay_stats(tally: Tally, entry: dict):
@@ -304,32 +333,19 @@ def replay_stats(tally: Tally, entry: dict):
             if independent(op, name): tally.law(where + " law", name, same_law(free[name], want))
     replay_means(tally, where, entry, by_position(op, theirs), by_position(op, ours))
 
-# %% ../../nbs/tasks/11_procedural.ipynb #1099bf31
-def independent(op: str, histogram: str) -> bool:
-    "Whether a stored histogram counts independent draws."
-    return histogram != "output_token_freq" and not (op == "stack" and histogram == "input_token_freq")
-
-def replay_means(tally: Tally, where: str, entry: dict, exact: dict, free: dict):
-    "The per-position means of an entry, and delete's count of hits."
-    for name, matrix in exact.items():
-        digits = max(len(str(v).partition(".")[2]) for v in entry[name])
-        with tally.record(where, name) as expect:
-            expect("means that differ", int((abs(matrix.mean(0) - entry[name]) > 0.51 * 10.0**-digits).sum()), 0)
-        tally.law(where + " law", name, same_means(free[name], matrix))
-    if "query_in_sequence" in entry:
-        with tally.record(where, "query_in_sequence") as expect:
-            expect("count", entry["query_in_sequence"], sum(entry["first_occurrence_pos_hist"].values()))
-
-# %% ../../nbs/tasks/11_procedural.ipynb #08cc5204
+# %% ../../nbs/tasks/11_procedural.ipynb #ed17b2ff
 def parity(vectors: dict) -> Tally:
     "Replay a vector file of this family (format: its README); every record and every stored statistic counts."
     tally = Tally()
     for section, group in vectors.get("samples", {}).items():
-        op, L, V = group["task"], group["L"], group["vocab_size"]
-        with tally.record(section, "header") as expect: expect("separator and pad", (V, V + 1), (group["separator"], group["pad"]))
-        for n, record in enumerate(group["records"]):
+        op, L, V = (group.get(name) for name in ("task", "L", "vocab_size"))
+        with tally.record(section, "header") as expect:
+            expect("name", f"{op}_L{L}_V{V}", section)
+            expect("separator and pad", [V, V + 1], [group["separator"], group["pad"]])
+        for n, record in enumerate(group.get("records", [])):
             with tally.record(section, f"record {n} (seed {record.get('seed')})") as expect: replay_record(expect, op, L, V, record)
-    for entry in vectors.get("stats", []): replay_stats(tally, entry)
+    for n, entry in enumerate(vectors.get("stats", [])):
+        with tally.record("stats", f"entry {n} ({entry.get('task')})"): replay_stats(tally, entry)
     return tally
 
 # %% ../../nbs/tasks/11_procedural.ipynb #b9e6f4d9
