@@ -4,8 +4,9 @@
     python docs/chapters.py nbs/00_vocab.ipynb     these
     python docs/chapters.py --fast                 leave `#| slow` cells and their stored outputs as they are
 
-Text, HTML, SVG and PNG stay. Plotly JSON, widget views and their state, stderr, execution counts and this machine's
-paths go. A notebook whose outputs would exceed 150 KB is refused and left as it was. Cell ids never change.
+Text, HTML, SVG and PNG stay. Plotly JSON, widget views and their state, stderr, execution counts and this
+machine's paths go. A notebook whose outputs would exceed 150 KB is refused and left as it was. Cell ids never
+change.
 """
 from __future__ import annotations
 
@@ -92,15 +93,15 @@ class Chapter(NotebookClient):
 def run(path: Path, fast: bool = False, timeout: int = 1800) -> None:
     "Executes the notebook at `path` and writes it back; raises ValueError when its outputs are too large."
     nb = nbformat.read(path, as_version=4)
-    client = Chapter(nb, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
-                     store_widget_state=False, record_timing=False)
+    client = Chapter(nb, timeout=timeout, kernel_name="python3", store_widget_state=False,
+                     record_timing=False, resources={"metadata": {"path": str(path.parent)}})
     client.skip = (NOT_RUN, SLOW) if fast else (NOT_RUN,)
     client.execute()
     tidy(nb)
     if (size := stored_bytes(nb.cells)) > LIMIT:
         heavy = sorted(nb.cells, key=lambda c: -stored_bytes([c]))[:3]
         cells = ", ".join(f"{c.id}: {stored_bytes([c]) // 1000} KB" for c in heavy)
-        raise ValueError(f"{size // 1000} KB of outputs; at most {LIMIT // 1000} are stored (largest cells {cells})")
+        raise ValueError(f"{size // 1000} KB of outputs, at most {LIMIT // 1000} are kept; largest: {cells}")
     write(nb, path.resolve())
 
 
@@ -122,7 +123,8 @@ def chapters() -> list[Path]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all chapters")
     parser.add_argument("--fast", action="store_true", help="do not run `#| slow` cells; their outputs stay")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds that one cell may take")

@@ -25,13 +25,14 @@ UNSHOWN = re.compile(r"<(style|script)\b.*?</\1>\s*", re.S | re.I)
 
 
 def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    "The notebook as a reader of the README sees it: no hidden cells, no directives, no HTML that GitHub drops."
+    "The notebook as the README shows it: no hidden cells, no directives, no HTML that GitHub drops."
     nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it; fences need it
     nb.cells = [c for c in nb.cells if c.cell_type != "raw" and not HIDDEN.search(c.source)]
     for cell in nb.cells:
         if cell.cell_type != "code":
             continue
-        cell.metadata["transient"] = {"remove_source": bool(ONLY_OUTPUT.search(cell.source))}  # read by nbconvert
+        # nbconvert's sign for "output only"
+        cell.metadata["transient"] = {"remove_source": bool(ONLY_OUTPUT.search(cell.source))}
         cell.source = DIRECTIVE.sub("", cell.source).strip()
         for output in cell.outputs:
             if "text/html" in output.get("data", {}):
@@ -56,13 +57,14 @@ def stored(root: Path = ROOT) -> dict[str, bytes]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--check", action="store_true", help="compare only")
     new, old = render(), stored()
     differing = sorted(name for name in new | old if new.get(name) != old.get(name))
     if parser.parse_args().check:
         if differing:
-            print(f"out of step with index.ipynb (run `make readme`): {', '.join(differing)}", file=sys.stderr)
+            print("out of step with index.ipynb (run `make readme`):", *differing, file=sys.stderr)
         return int(bool(differing))
     for name in old.keys() - new.keys():
         (ROOT / name).unlink()
@@ -70,7 +72,7 @@ def main() -> int:
         if name in new:
             (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / name).write_bytes(new[name])
-    print(f"README.md: {len(new['README.md'])} bytes, {len(new) - 1} pictures, {len(differing)} files changed")
+    print(f"README.md: {len(new['README.md'])} bytes, {len(new) - 1} pictures; {len(differing)} changed")
     return 0
 
 

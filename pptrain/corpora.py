@@ -24,13 +24,13 @@ __all__ = ['PROSE', 'Document', 'digest', 'python_files', 'read_text', 'modules'
            'split_documents', 'without_copies', 'cached', 'Corpus', 'read_documents', 'load_corpus', 'bpe',
            'train_tokenizer', 'token_vocab', 'token_ids', 'block_order', 'TextBlocks', 'TextDataset']
 
-# %% ../nbs/23_corpora.ipynb #e0d1e247
+# %% ../nbs/23_corpora.ipynb #9f1e2d1c
 @dataclass(slots=True)
 class Document:
     "A `text`, its `origin`, and the `group` (package or file) that goes to train or to eval as a whole."
     text: str
     origin: str
-    group: str = ""
+    group: str = ""     # the origin, unless given
 
     def __post_init__(self): self.group = self.group or self.origin
     nbytes = property(lambda self: len(self.text.encode()), doc="Bytes of UTF-8.")
@@ -109,15 +109,15 @@ def docs_documents() -> Iterator[Document]:
         fresh = [p for text in texts for p in paragraphs(text) if not (p in seen or seen.add(p))]
         if fresh: yield Document("\n\n".join(fresh), origin, "/".join(origin.split("/")[:2]))
 
-# %% ../nbs/23_corpora.ipynb #53cacf95
+# %% ../nbs/23_corpora.ipynb #c8f66b4a
 _SUFFIXES = {".txt", ".md", ".rst", ".tex", ".py", ".jsonl", ".csv"}   # what a directory is searched for
 def find_files(name: str) -> list[Path]:
     "The file, the text files in the folder, or the matches of the pattern. Raises `InputError` if none."
     place = Path(name).expanduser()
-    found = [place] if place.is_file() else map(Path, glob.glob(str(place), recursive=True))
-    if place.is_dir(): found = (p for p in place.rglob("*") if p.suffix in _SUFFIXES
-                                and "/." not in f"/{p.relative_to(place).as_posix()}")
-    if files := sorted(p for p in found if p.is_file()): return files
+    pattern = f"{glob.escape(str(place))}/**/*" if place.is_dir() else str(place)
+    found = [place] if place.is_file() else map(Path, glob.glob(pattern, recursive=True))
+    found = sorted(p for p in found if p.is_file() and (p.suffix in _SUFFIXES or not place.is_dir()))
+    if found: return found
     wrong = unknown("corpus", name, ["code", "docs"]) if name.isidentifier() else f"no text file at {name!r}."
     raise InputError(f"{wrong} A corpus is 'code', 'docs', 'hf:owner/name', a file, a folder or a pattern.")
 
@@ -140,7 +140,7 @@ def file_documents(files: Sequence[Path], text_field: str = "text") -> Iterator[
         if path.suffix not in (".jsonl", ".csv"): yield Document(read_text(path), origin)
         else: yield from (Document(text, f"{origin}#{n}") for n, text in enumerate(column(path, text_field)))
 
-# %% ../nbs/23_corpora.ipynb #fe0d4645
+# %% ../nbs/23_corpora.ipynb #e7a9e32d
 _ADDRESS = re.compile(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?(?::(.+))?")
 def hub_documents(name: str, text_field: str = "text", stream: bool = False) -> Iterator[Document]:
     "One document per row. Raises `InputError` when the Hub, the data set or the field cannot be had."
@@ -149,7 +149,8 @@ def hub_documents(name: str, text_field: str = "text", stream: bool = False) -> 
     instead = "offline, 'code', 'docs' or a local file work, and HF_HUB_OFFLINE=1 reads an earlier download"
     if not (offline or hub_reachable()): raise InputError(f"{name!r}: the Hub cannot be reached; {instead}")
     from datasets import load_dataset
-    try: rows = load_dataset(*found.groups()[:2], split=found[3] or "train", streaming=stream and not offline)
+    stream = stream and not offline and "[" not in name        # a slice such as train[:99] cannot be streamed
+    try: rows = load_dataset(*found.groups()[:2], split=found[3] or "train", streaming=stream)
     except Exception as e: raise InputError(f"corpus {name!r}: {str(e).splitlines()[0]}; {instead}") from e
     for n, row in enumerate(rows):
         if text_field not in row: raise unknown(f"text_field of {name}", text_field, row)
@@ -163,7 +164,7 @@ def cut(doc: Document, nbytes: int) -> tuple[Document, Document]:
     return (Document(doc.text[:at], f"{doc.origin}#head", doc.group),
             Document(doc.text[at:], f"{doc.origin}#tail", doc.group))
 
-# %% ../nbs/23_corpora.ipynb #86b9a24e
+# %% ../nbs/23_corpora.ipynb #5465a507
 def collect(documents: Iterable[Document], max_bytes: int | None = None) -> list[Document]:
     "The documents without empty and repeated texts, up to `max_bytes` of UTF-8; the last is cut there."
     kept, seen, room = [], {digest("")}, max_bytes or float("inf")
@@ -171,8 +172,7 @@ def collect(documents: Iterable[Document], max_bytes: int | None = None) -> list
         key = digest(" ".join(doc.text.split()))
         if key in seen or seen.add(key): continue
         kept.append(doc if doc.nbytes <= room else cut(doc, int(room))[0])
-        room -= doc.nbytes
-        if room <= 0: break
+        if (room := room - doc.nbytes) <= 0: break
     return kept
 
 # %% ../nbs/23_corpora.ipynb #fe73476d

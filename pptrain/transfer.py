@@ -42,10 +42,10 @@ OUTCOMES = {  # fill, then the rule that tells it without colour
     "fresh": "background:repeating-linear-gradient(45deg,#999 0 2px,transparent 2px 5px)",
     "absent": "border:1px dashed #999"}
 
-# %% ../nbs/21_transfer.ipynb #657dd751
+# %% ../nbs/21_transfer.ipynb #aa2e56d9
 def bar(shape: tuple[int, ...] | None, outcome: str, style: str = "") -> str:
     "One parameter as a bar; nothing where the model does not have it."
-    height = 0 if shape is None else 6 + 7 * len(str(prod(shape)))
+    height = 0 if shape is None else 6 + 6 * len(str(prod(shape)))
     return f'<div style="width:9px;height:{height}px;{style}{OUTCOMES[outcome] if height else ""}"></div>'
 
 def skyline(fates: Iterable[Fate], caption: str = "") -> str:
@@ -99,7 +99,7 @@ def leave_group(policy: TransferPolicy, model: nn.Module) -> dict[str, str]:
     return {name: reason if name == asked else f"tied to {asked}, {reason}"
             for name in part if first[name] in why for asked, reason in [why[first[name]]]}
 
-# %% ../nbs/21_transfer.ipynb #ca95a9e2
+# %% ../nbs/21_transfer.ipynb #30583dc7
 def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
     "Copies from `source` into `model` as `policy` says, in place, and returns what became of every name."
     own, first, part = dict(model.named_parameters(remove_duplicate=False)), ties(model), parts(model)
@@ -118,7 +118,7 @@ def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module
             outcome, done[first[name]] = "filled" if rule else "crosses", name
         fates.append(Fate(name, tuple(tensor.shape), None if new is None else tuple(new.shape), outcome, why))
     return fates + [Fate(name, None, tuple(p.shape), "fresh", left.get(name, "not in the trained model"))
-                    for name, p in own.items() if name not in source and first[name] == name and name not in done.values()]
+                    for name, p in own.items() if name not in source and first[name] == name and name not in done]
 
 # %% ../nbs/21_transfer.ipynb #ec8e4e14
 @dataclass

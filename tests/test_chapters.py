@@ -1,7 +1,8 @@
-"""How a chapter reads: the caps of the house, checked on the notebooks. Each message names notebook, cell and cap."""
+"""How a chapter reads: the caps of the house. Each message names notebook, cell and cap."""
 from __future__ import annotations
 
 import ast
+import math
 import re
 import statistics
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ class Cell:
     tags: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        self.directives = set(re.findall(r"^#\|\s*([\w-]+)", self.source, re.M)) if self.kind == "code" else set()
+        directives = re.findall(r"^#\|\s*([\w-]+)", self.source, re.M)
+        self.directives = set(directives) if self.kind == "code" else set()
         self.exported = bool(self.directives & {"export", "exporti", "exports"})
         self.lines = [x for x in self.source.splitlines() if x.strip() and not x.startswith("#|")]
 
@@ -69,8 +71,8 @@ class Cell:
     @property
     def bound(self) -> set[str]:
         "Names its top level defines or assigns."
-        stored = {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        return stored | self.definitions.keys()
+        names = (n for n in ast.walk(self.tree) if isinstance(n, ast.Name))
+        return {n.id for n in names if isinstance(n.ctx, ast.Store)} | self.definitions.keys()
 
 
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -100,7 +102,8 @@ class Chapter:
 
     def __init__(self, path: Path):
         self.path = path
-        self.cells = [Cell(c["id"], c["cell_type"], c["source"], c["metadata"].get("tags", [])) for c in cells_of(path)]
+        self.cells = [Cell(c["id"], c["cell_type"], c["source"], c["metadata"].get("tags", []))
+                      for c in cells_of(path)]
         self.code = [c for c in self.cells if c.kind == "code"]
         self.prose = [c for c in self.cells if c.kind == "markdown"]
         self.exports = [c for c in self.code if c.exported]
@@ -112,7 +115,7 @@ class Chapter:
     def graph(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
         """Two tables over the exported code: the names each definition goes by, and what each name uses.
 
-        A function may be registered under another name, or attached: `Class.method = function`. The class uses it then.
+        A function may be registered under another name, or attached to a class, which uses it from then on.
         """
         aliases: dict[str, set[str]] = {}
         uses: dict[str, set[str]] = {}
@@ -170,7 +173,8 @@ def test_length(chapter):
 def test_opens_with_title_and_subtitle(chapter):
     "`# title`, then `> one line that says what the page is about`."
     first = chapter.prose[0] if chapter.prose else Cell("?", "markdown", "")
-    assert re.match(r"# \S.*\n+> \S", first.source), f"{chapter.at(first)} must open with '# title' and '> subtitle'"
+    assert re.match(r"# \S.*\n+> \S", first.source), \
+        f"{chapter.at(first)} must open with '# title' and '> subtitle'"
 
 
 @each(ALL)
@@ -187,7 +191,8 @@ def test_prose_between_code(chapter):
 @each(ALL)
 def test_prose_is_short(chapter):
     words = {c.id: len(c.source.split()) for c in chapter.prose}
-    none(f"{chapter.at(c)} has {words[c.id]} words, at most {WORDS}" for c in chapter.prose if words[c.id] > WORDS)
+    none(f"{chapter.at(c)} has {words[c.id]} words, at most {WORDS}"
+         for c in chapter.prose if words[c.id] > WORDS)
 
 
 @each([c for c in ALL if not c.module])
@@ -204,7 +209,7 @@ def test_essays_have_no_module(chapter):
 def test_replications_take_parameters(chapter):
     "papermill injects its values behind the one cell tagged `parameters`."
     tagged = [c.id for c in chapter.code if "parameters" in c.tags]
-    assert len(tagged) == 1, f"{chapter.path} has {len(tagged)} cells tagged 'parameters', exactly 1 is needed: {tagged}"
+    assert len(tagged) == 1, f"{chapter.path} needs exactly 1 cell tagged 'parameters', it has {tagged}"
 
 
 # chapters that export
@@ -227,18 +232,19 @@ def test_exported_cells_are_small(chapter):
     none(f"{chapter.at(c)} exports {len(c.lines)} lines, at most {EXPORT_MAX}"
          for c in chapter.exports if len(c.lines) > EXPORT_MAX)
     sizes = sorted(len(c.lines) for c in chapter.exports) or [0]
-    median, p90 = statistics.median(sizes), sizes[min(int(len(sizes) * 0.9), len(sizes) - 1)]
+    median, p90 = statistics.median(sizes), sizes[math.ceil(0.9 * len(sizes)) - 1]
     largest = [c.id for c in sorted(chapter.exports, key=lambda c: -len(c.lines))[:5]]
-    assert median <= EXPORT_MEDIAN, f"{chapter.path}: the median exported cell has {median} lines, at most {EXPORT_MEDIAN}"
+    assert median <= EXPORT_MEDIAN, \
+        f"{chapter.path}: the median export has {median} lines, at most {EXPORT_MEDIAN}; largest: {largest}"
     assert p90 <= EXPORT_P90, \
-        f"{chapter.path}: 90 % of exported cells may have at most {EXPORT_P90} lines, here {p90}; the largest: {largest}"
+        f"{chapter.path}: 90 % of exported cells may have {EXPORT_P90} lines, here {p90}; largest: {largest}"
 
 
 def at_work(chapter: Chapter, i: int, name: str, seen: set[str]) -> bool:
     """Do the REACH code cells after cell `i` assert something that runs its export `name`?
 
-    An example may first build something with it. An export among them that uses it passes the duty on: where that one
-    is put to work, so is this one. What Python calls by itself (`__len__`, `_repr_html_`) counts in any example.
+    An example may first build something with it. An export among them that uses it passes the duty on: where
+    that one is put to work, so is this one. What Python calls by itself (`__len__`) counts in any example.
     """
     if name in seen: return False
     seen.add(name)
@@ -246,7 +252,8 @@ def at_work(chapter: Chapter, i: int, name: str, seen: set[str]) -> bool:
     implicit = any(re.match(r"__|_repr_", alias) for alias in known)
     for j, cell in enumerate(chapter.code[i:i + 1 + REACH], start=i):
         if cell.exported:
-            users = [n for node in cell.tree.body if known & mentions(node, strings=False) for n in names_of(node)]
+            users = [n for node in cell.tree.body if known & mentions(node, strings=False)
+                     for n in names_of(node)]
             if any(at_work(chapter, j, user, seen) for user in users): return True
         elif implicit or known & chapter.reach(cell.mentions) or built & cell.mentions:
             if cell.asserts: return True
@@ -259,7 +266,7 @@ def idle(chapter: Chapter) -> Iterator[str]:
     for i, cell in enumerate(chapter.code):
         for name in cell.definitions if cell.exported else ():
             if not at_work(chapter, i, name, set()):
-                yield f"{chapter.at(cell)} exports {name}, but no example within {REACH} code cells asserts with it"
+                yield f"{chapter.at(cell)} exports {name}; no example in {REACH} code cells asserts with it"
 
 
 @each(CHAPTERS)
@@ -277,7 +284,7 @@ def test_generated_module_is_short(chapter):
     if not path.exists():
         pytest.skip("not exported yet; test_repo says so")
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MODULE_LINES, f"{chapter.path} generates {path.name} with {lines} lines, at most {MODULE_LINES}"
+    assert lines <= MODULE_LINES, f"{chapter.path} generates {lines} lines, at most {MODULE_LINES}"
 
 
 @each(CHAPTERS)
@@ -293,7 +300,8 @@ def test_public_names_are_documented_and_used(chapter):
                 if name.startswith("_"): continue
                 if isinstance(node, DEFINITION) and not ast.get_docstring(node):
                     yield f"{chapter.at(cell)} exports {name} without a docstring"
-                if not any(other is not node and chapter.aliases.get(name, {name}) & words for other, words in occurrences):
+                aliases = chapter.aliases.get(name, {name})
+                if not any(aliases & words for other, words in occurrences if other is not node):
                     yield f"{chapter.at(cell)} exports {name}, which its chapter never uses"
     none(found())
 
@@ -307,5 +315,5 @@ def test_family_chapters_share_their_headings(chapter):
     missing = [h for h in FAMILY_HEADINGS if h not in headings]
     extra = [h for h in headings if h not in FAMILY_HEADINGS]
     assert not missing, f"{chapter.path} lacks the sections {missing}"
-    assert not extra, f"{chapter.path} has further sections {extra}: make them '###' below one of the shared ones"
+    assert not extra, f"{chapter.path} has further sections {extra}: make them '###' below a shared one"
     assert headings == FAMILY_HEADINGS, f"{chapter.path} has its sections out of order: {headings}"

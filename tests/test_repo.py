@@ -15,7 +15,8 @@ HAND_WRITTEN = {"__init__.py", "tasks/__init__.py"}
 
 def modules(root: Path) -> dict[str, bytes]:
     "Every Python file of the package: {path below pptrain/: bytes}."
-    return {p.relative_to(root / "pptrain").as_posix(): p.read_bytes() for p in (root / "pptrain").rglob("*.py")}
+    package = root / "pptrain"
+    return {p.relative_to(package).as_posix(): p.read_bytes() for p in package.rglob("*.py")}
 
 
 def nbdev(command: str, root: Path) -> None:
@@ -37,7 +38,7 @@ def test_export_in_sync(repo_copy):
     orphans = sorted(committed.keys() - exported.keys())
     assert not orphans, f"no notebook exports these any more, remove them from pptrain/: {orphans}"
     stale = differing(committed, exported)
-    assert not stale, f"differ from their notebooks (run `make export`; edit notebooks, never pptrain/): {stale}"
+    assert not stale, f"differ from their notebooks (edit those, then `make export`): {stale}"
 
 
 def test_export_leaves_hand_written_lines_alone(repo_copy):
@@ -54,7 +55,7 @@ def test_notebooks_clean(repo_copy):
     nbdev("nbdev_clean", repo_copy)
     dirty = differing(before, {str(nb): (repo_copy / nb).read_bytes() for nb in notebooks()})
     assert not dirty, f"hold execution noise (run `make clean-notebooks`): {dirty}"
-    assert (repo_copy / "nbs" / "index.ipynb").is_symlink(), "nbs/index.ipynb must stay a link to ../index.ipynb"
+    assert (repo_copy / "nbs" / "index.ipynb").is_symlink(), "must stay a link to ../index.ipynb"
 
 
 def test_readme_in_sync():
@@ -67,20 +68,23 @@ def test_readme_in_sync():
 def test_stored_outputs(notebook):
     "Outputs are small and show without a kernel."
     meta = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["metadata"]
-    assert "widgets" not in meta, f"{notebook} stores widget state (run docs/chapters.py, or remove metadata.widgets)"
+    assert "widgets" not in meta, f"{notebook} stores widget state (remove metadata.widgets)"
     cells = cells_of(notebook)
-    live = [(c["id"], m) for c in cells for o in c.get("outputs", []) for m in o.get("data", {}) if is_live(m)]
+    outputs = [(cell["id"], output) for cell in cells for output in cell.get("outputs", [])]
+    live = [(name, mimetype) for name, o in outputs for mimetype in o.get("data", {}) if is_live(mimetype)]
     assert not live, f"{notebook} stores outputs that need a kernel or a script: {live}"
-    failed = [c["id"] for c in cells for o in c.get("outputs", []) if o["output_type"] == "error"]
+    failed = [name for name, o in outputs if o["output_type"] == "error"]
     assert not failed, f"{notebook} stores an uncaught error in cells {failed}"
-    assert stored_bytes(cells) <= LIMIT, f"{notebook} stores {stored_bytes(cells)} bytes of outputs, at most {LIMIT}"
+    size = stored_bytes(cells)
+    assert size <= LIMIT, f"{notebook} stores {size} bytes of outputs, at most {LIMIT}"
 
 
 def test_ids_are_unique():
     "A cell id names one cell: exported modules point back with it."
     for notebook in notebooks():
         ids = [c["id"] for c in cells_of(notebook)]
-        assert len(set(ids)) == len(ids), f"{notebook} uses a cell id twice: {sorted({i for i in ids if ids.count(i) > 1})}"
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        assert not twice, f"{notebook} uses these cell ids twice: {twice}"
 
 
 def test_links():

@@ -1,0 +1,253 @@
+"""Families written against the documented API of pptrain 0.3.0 run unchanged: names, signatures and meanings are kept."""
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import pptrain
+from pptrain import registered_presets, registered_tasks
+from pptrain.core import (
+    DatasetBundle,
+    ExecutedSymbolicTask,
+    SymbolicTask,
+    SymbolicTaskFamily,
+    Task,
+    TaskPreset,
+    TokenizerSpec,
+    TokenSequenceTask,
+    create_task,
+    register_task,
+)
+from pptrain.vocab import InputError
+
+# one sequence at a time: the shortest family of 0.3.0's page on extending
+
+
+@dataclass(slots=True)
+class RepeatConfig:
+    sequence_count: int = 32
+    eval_sequence_count: int = 8
+    max_length: int = 32
+    symbols: int = 5
+
+
+class RepeatTask(TokenSequenceTask):
+    name = "repeat"
+
+    def __init__(self, config: RepeatConfig) -> None:
+        super().__init__(config)
+
+    def tokenizer_spec(self) -> TokenizerSpec:
+        return TokenizerSpec(vocab_size=3 + self.config.symbols, pad_token_id=2, bos_token_id=0, eos_token_id=1)
+
+    def sample_example(self, rng: np.random.Generator, spec: TokenizerSpec) -> tuple[list[int], dict]:
+        length = int(rng.integers(2, 9))
+        symbols = [3 + int(rng.integers(self.config.symbols)) for _ in range(length)]
+        return [spec.bos_token_id or 0, *symbols, *symbols, spec.eos_token_id or 1], {"length": length}
+
+
+# three verbs
+
+
+@dataclass(slots=True)
+class CompareConfig:
+    sequence_count: int = 40
+    eval_sequence_count: int = 10
+    max_length: int = 24
+    modes: tuple[str, ...] = ("larger", "smaller")
+
+
+class CompareFamily(SymbolicTaskFamily):
+    name = "compare"
+    task_group_metadata_key = "mode"
+    max_sampling_attempts = 64
+
+    def tokenizer_spec(self) -> TokenizerSpec:
+        return TokenizerSpec(vocab_size=16, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                             extra_token_ids={"larger": 3, "smaller": 4, "equals": 5})
+
+    def sample_task(self, rng: np.random.Generator) -> SymbolicTask:
+        mode = self.config.modes[int(rng.integers(len(self.config.modes)))]
+        values = rng.integers(0, 10, size=int(rng.integers(2, 6))).tolist()
+        return SymbolicTask(name=mode, payload=values, metadata={"operands": len(values)})
+
+    def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
+        answer = max(task.payload) if task.name == "larger" else min(task.payload)
+        return ExecutedSymbolicTask(name=task.name, payload=(task.payload, answer), metadata={"answer": answer})
+
+    def serialize_task(self, executed: ExecutedSymbolicTask, spec: TokenizerSpec) -> list[int]:
+        values, answer = executed.payload
+        extra = spec.extra_token_ids
+        return [spec.bos_token_id, extra[executed.name], *(6 + v for v in values), extra["equals"], 6 + answer, spec.eos_token_id]
+
+    def numeric_metadata_fields(self) -> tuple[str, ...]:
+        return ("operands", "answer")
+
+
+# the lowest level: datasets of one's own, configured by a mapping
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, rows: list[list[int]]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        ids = torch.tensor(self.rows[index], dtype=torch.long)
+        return {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
+
+
+class ClockTask(Task):
+    name = "clock"
+
+    def tokenizer_spec(self) -> TokenizerSpec:
+        return TokenizerSpec(vocab_size=12)
+
+    def build_datasets(self, seed: int | None = None) -> DatasetBundle:
+        starts = np.random.default_rng(seed).integers(12, size=6)
+        rows = [[int(start + t) % 12 for t in range(8)] for start in starts]
+        return DatasetBundle(train_dataset=Rows(rows[:5]), eval_dataset=Rows(rows[5:]),
+                             metadata={"hours": 12})
+
+
+def register_all() -> None:
+    register_task("repeat", lambda config: RepeatTask(RepeatConfig(**config)), description="Say it twice.",
+                  presets=(TaskPreset(name="short", description="Few symbols.", config={"symbols": 2, "sequence_count": 16},
+                                      reference="this test"),))
+    register_task("compare", lambda config: CompareFamily(CompareConfig(**config)), description="Largest or smallest.")
+    register_task("clock", lambda config: ClockTask(config))
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    "The three families, registered for one test each."
+    import pptrain.core
+    monkeypatch.setattr(pptrain.core, "_TASKS", {})
+    register_all()
+
+
+def test_registering_hides_no_built_in():
+    names = [task.name for task in registered_tasks()]
+    assert {"repeat", "compare", "clock", "procedural"} <= set(names) and names == sorted(names)
+    assert next(t for t in registered_tasks() if t.name == "repeat").description == "Say it twice."
+    assert [p.name for p in registered_presets("repeat")] == ["short"]
+    assert create_task("procedural", {"preset": "smoke"}).name == "procedural"
+
+
+def test_a_user_may_replace_a_built_in():
+    register_task("procedural", lambda config: RepeatTask(RepeatConfig(**config)), description="mine")
+    assert isinstance(create_task("procedural", {}), RepeatTask)
+    assert {t.name: t.description for t in registered_tasks()}["procedural"] == "mine"
+
+
+def test_registering_twice_replaces():
+    register_task("repeat", lambda config: RepeatTask(RepeatConfig(symbols=9)))
+    assert create_task("repeat", {}).config.symbols == 9 and registered_presets("repeat") == ()
+
+
+def test_preset_then_overrides():
+    task = create_task("repeat", {"preset": "short", "eval_sequence_count": 3})
+    assert isinstance(task, RepeatTask)
+    assert (task.config.symbols, task.config.sequence_count, task.config.eval_sequence_count) == (2, 16, 3)
+    assert task.export_config() == {"sequence_count": 16, "eval_sequence_count": 3, "max_length": 32, "symbols": 2}
+
+
+@pytest.mark.parametrize("config, says", [({"preset": "shrot"}, "short"), ({"symbol": 3}, "symbol"), ({"max_length": 3}, "max_length")])
+def test_refusals_are_sentences(config, says):
+    with pytest.raises(InputError, match=says):
+        create_task("repeat", config)
+
+
+@pytest.mark.parametrize("name", ["repeat", "compare"])
+def test_rows_keep_bos_and_eos_in_ids_and_labels(name):
+    task = create_task(name, {})
+    bundle, spec = task.build_datasets(seed=11), task.tokenizer_spec()
+    assert len(bundle.train_dataset) == task.config.sequence_count
+    assert len(bundle.eval_dataset) == task.config.eval_sequence_count
+    for row in (bundle.train_dataset[i] for i in range(16)):
+        assert row["input_ids"][0] == row["labels"][0] == spec.bos_token_id
+        assert row["input_ids"][-1] == row["labels"][-1] == spec.eos_token_id   # 0.3.0 cut it off
+        assert torch.equal(row["input_ids"], row["labels"])                     # loss everywhere, never shifted
+        assert len(row["input_ids"]) <= task.config.max_length
+
+
+def test_repeat_repeats():
+    ids = create_task("repeat", {}).sample(3).ids.tolist()
+    middle = ids[1:-1]
+    assert middle[:len(middle) // 2] == middle[len(middle) // 2:]
+
+
+def test_bare_specials_may_be_id_zero():
+    "`spec.bos_token_id or 0` is how 0.3.0's families spell it; a padding id other than 0 must then be respected."
+    bundle = create_task("repeat", {}).build_datasets(seed=0)
+    batch = bundle.data_collator([bundle.train_dataset[i] for i in range(8)])
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 2).all()
+    assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
+
+
+def test_facts_of_the_three_verbs():
+    family = create_task("compare", {})
+    for i in range(30):
+        x = family.sample(i, seed=4)
+        values = [t - 6 for t in x.ids[2:-3]]
+        assert x.meta["mode"] in ("larger", "smaller") and x.meta["operands"] == len(values)
+        assert x.meta["answer"] == (max if x.meta["mode"] == "larger" else min)(values) == x.ids[-2] - 6
+
+
+def test_summary_reads_the_group_key_and_the_numeric_fields():
+    family = create_task("compare", {})
+    facts, metas = family.summary(60, seed=4), [family.sample(i, seed=4).meta for i in range(60)]
+    assert facts["mode_counts"] == Counter(m["mode"] for m in metas)
+    assert facts["avg_operands"] == pytest.approx(np.mean([m["operands"] for m in metas]))
+    assert facts["avg_answer"] == pytest.approx(np.mean([m["answer"] for m in metas]))
+
+
+def test_a_family_without_groups():
+    class Plain(CompareFamily):
+        task_group_metadata_key = None
+    family = Plain(CompareConfig())
+    assert "mode" not in family.sample(0).meta and set(family.summary()) == {"avg_operands", "avg_answer"}
+
+
+def test_bundle_metadata():
+    family = create_task("compare", {"sequence_count": 12})
+    facts = family.build_datasets(seed=1).metadata
+    assert (facts["train_sequence_count"], facts["eval_sequence_count"]) == (12, 10)
+    assert facts["config"]["modes"] == ("larger", "smaller")
+
+
+def test_a_family_that_overrides_sample_example_is_asked():
+    class Marked(CompareFamily):
+        def sample_example(self, rng, spec):
+            tokens, facts = [9], {"marked": True}
+            return tokens + self.serialize_task(self.execute_task(self.sample_task(rng)), spec)[1:], facts
+    x = Marked(CompareConfig()).sample(0)
+    assert x.ids[0] == 9 and x.meta == {"marked": True}
+
+
+def test_a_task_of_the_lowest_level():
+    task = create_task("clock", {"note": "any mapping"})
+    assert task.export_config() == {"note": "any mapping"} and task.default_transfer_policy_name() == "reinit_embeddings"
+    x = task.sample(2, seed=3)
+    assert x.mask.all() and x.ids.tolist() == task.build_datasets(3).train_dataset[2]["input_ids"].tolist()
+    assert task.sample(0, "eval").ids.shape == (8,)
+    assert task.fingerprint() == task.fingerprint() != task.fingerprint(seed=1)
+
+
+def test_mask_free_families_train(tmp_path):
+    "The trainer path of 0.3.0's quick start, with a family of one's own."
+    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
+    adapter = HFCausalLMAdapter(HFModelConfig(model_name_or_path="sshleifer/tiny-gpt2", config_overrides={"n_positions": 32}))
+    run = pptrain.RunConfig(output_dir=str(tmp_path / "run"), max_steps=2, per_device_train_batch_size=4,
+                            per_device_eval_batch_size=4, logging_steps=1, save_steps=2, eval_steps=2)
+    trainer = pptrain.PrePreTrainer(task=create_task("repeat", {"preset": "short"}), model_adapter=adapter, run_config=run)
+    bundle = trainer.fit().load_transfer_bundle()
+    assert bundle.task_name == "repeat" and bundle.task_config["symbols"] == 2
+    report = pptrain.ReinitializeEmbeddingTransferPolicy().apply_bundle(bundle, adapter.load_downstream_model())
+    assert report.loaded_parameter_count > 0
