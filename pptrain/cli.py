@@ -173,18 +173,19 @@ def trainer_from(config: Mapping):
     model = HFCausalLMAdapter(build_config(HFModelConfig, config["model"]))
     return PrePreTrainer(task=task, model_adapter=model, run_config=RunConfig(**{**advice, **config["run"]}))
 
-# %% ../nbs/50_cli.ipynb #da10046d
+# %% ../nbs/50_cli.ipynb #55ee2777
 @app.command()
 def fit(config: Path, eval_config: Annotated[Path | None, typer.Option(help="YAML: learn text afterwards and compare.")] = None,
         settings: Settings = [], resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run (also the default).")] = False,
         as_json: AsJson = False):
     "Pre-pre-train from a YAML config, export the bundle, optionally evaluate the transfer."
     trainer = trainer_from(merge(read_yaml(config), parse_settings(settings)))
-    asked = None if eval_config is None else check_eval(read_yaml(eval_config))
+    if eval_config is not None:
+        from pptrain.eval import check_eval, run_transfer_evaluation
+        asked = check_eval(read_yaml(eval_config))
     run = trainer.fit()
     told = {"task": trainer.task.name, "run_dir": str(run.run_dir), "model_dir": str(run.model_dir), "metrics": run.metrics}
-    if asked is not None:
-        from pptrain.eval import run_transfer_evaluation
+    if eval_config is not None:
         told["eval_path"] = str(run_transfer_evaluation(bundle=run.load_transfer_bundle(), model_adapter=trainer.model_adapter,
                                                         eval_config=asked, output_dir=run.run_dir / "eval"))
     if as_json: return say_json(told)

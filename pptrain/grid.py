@@ -18,8 +18,8 @@ from .trainer import write_atomic
 from .vocab import InputError, unknown
 
 # %% auto #0
-__all__ = ['RunSpec', 'check_parameters', 'execute', 'run_folder', 'launch', 'why_failed', 'Manifest', 'run_grid', 'run_one',
-           'stop', 'replications', 'plan']
+__all__ = ['ONE_THREAD', 'RunSpec', 'check_parameters', 'execute', 'run_folder', 'launch', 'why_failed', 'Manifest', 'run_grid',
+           'run_one', 'stop', 'replications', 'plan']
 
 # %% ../nbs/34_grid.ipynb #7ba0a7bb
 @dataclass(frozen=True)
@@ -61,14 +61,17 @@ def run_folder(spec: RunSpec, folder: str | Path) -> Path:
     "Where a run puts its results."
     return Path(folder).resolve() / "runs" / spec.id
 
-# %% ../nbs/34_grid.ipynb #28cf67e7
+# %% ../nbs/34_grid.ipynb #82338c4d
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+# %% ../nbs/34_grid.ipynb #bea2b3e8
 def launch(spec: RunSpec, folder: str | Path) -> subprocess.Popen:
     "Start `execute` in a process of its own, one thread per library: prints to a pipe, complaints to `log.txt`."
     out = run_folder(spec, folder)
     out.mkdir(parents=True, exist_ok=True)
     order = json.dumps([asdict(spec), str(Path(folder).resolve())])
     code = "import json, sys; from pptrain.grid import *; s, f = json.loads(sys.argv[1]); execute(RunSpec(**s), f)"
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    env = os.environ | ONE_THREAD
     with open(out / "log.txt", "w") as log:
         return subprocess.Popen([sys.executable, "-c", code, order], stdout=subprocess.PIPE, stderr=log, env=env, text=True)
 

@@ -16,14 +16,14 @@ __all__ = ['STYLE', 'InputError', 'unknown', 'TokenizerSpec', 'Vocab', 'token_bo
 class InputError(ValueError):
     "What the caller gave cannot work; the message names the field, the value, and what would."
 
-# %% ../nbs/00_vocab.ipynb #b1b79fea
+# %% ../nbs/00_vocab.ipynb #71c824bb
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     "An `InputError` for a `name` that is not among `known`, naming the nearest match."
     known = sorted(map(str, known))
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "there are none yet."
-    if len(known) <= 40 or not near: hint += f" Known: {', '.join(known)}." if known else ""
-    return InputError(f"unknown {kind} {name!r}; {hint}")
+    hints = [f"did you mean {near[0]!r}?"] if near else []
+    if len(known) <= 40 or not near: hints.append(f"known: {', '.join(known) or 'none yet'}")
+    return InputError(f"unknown {kind} {name!r}; {' '.join(hints)}")
 
 # %% ../nbs/00_vocab.ipynb #2b53b525
 @dataclass(slots=True)

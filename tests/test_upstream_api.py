@@ -1,14 +1,18 @@
 """Families written against the documented API of pptrain 0.3.0 run unchanged: names, signatures and meanings are kept."""
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 import pptrain
+import pptrain.core
 from pptrain import registered_presets, registered_tasks
 from pptrain.core import (
     DatasetBundle,
@@ -126,13 +130,23 @@ def register_all() -> None:
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
-    "The three families, registered for one test each."
-    import pptrain.core
-    monkeypatch.setattr(pptrain.core, "_TASKS", {})
+    "The three families beside the built-in ones, for one test each."
+    registered_tasks()
+    monkeypatch.setattr(pptrain.core, "_TASKS", dict(pptrain.core._TASKS))
     register_all()
 
 
-def test_registering_hides_no_built_in():
+def test_registering_first_hides_no_built_in():
+    "In 0.3.0 whoever registered before the first look-up lost the built-in families."
+    code = ("from pptrain import create_task, register_task, registered_tasks\n"
+            "register_task('mine', lambda config: None)\n"
+            "print(create_task('procedural', {'preset': 'smoke'}).name, *[t.name for t in registered_tasks()])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert {"mine", "procedural", "dyck"} <= set(done.stdout.split())
+
+
+def test_registered_tasks_are_listed_by_name():
     names = [task.name for task in registered_tasks()]
     assert {"repeat", "compare", "clock", "procedural"} <= set(names) and names == sorted(names)
     assert next(t for t in registered_tasks() if t.name == "repeat").description == "Say it twice."
