@@ -18,7 +18,7 @@ from .vocab import InputError, unknown
 # %% auto #0
 __all__ = ['app', 'CLICK_ERROR', 'Settings', 'AsJson', 'PARTS', 'about', 'complaint', 'main', 'parse_settings', 'say_json',
            'describe', 'tasks', 'in_brackets', 'show', 'parity', 'read_yaml', 'merge', 'check_parts', 'trainer_from',
-           'fit', 'reserved', 'replicate', 'read_seeds', 'run_replication', 'report', 'generate']
+           'compared', 'fit', 'reserved', 'replicate', 'read_seeds', 'run_replication', 'report', 'generate']
 
 # %% ../nbs/50_cli.ipynb #7199a778
 app = typer.Typer(name="pptrain", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -173,7 +173,17 @@ def trainer_from(config: Mapping):
     model = HFCausalLMAdapter(build_config(HFModelConfig, config["model"]))
     return PrePreTrainer(task=task, model_adapter=model, run_config=RunConfig(**{**advice, **config["run"]}))
 
-# %% ../nbs/50_cli.ipynb #55ee2777
+# %% ../nbs/50_cli.ipynb #b47e3326
+def compared(path: Path) -> str:
+    "The losses in an evaluation's comparison.json, one line per arm."
+    found, lines = json.loads(path.read_text()), []
+    for arm in ("baseline", "transferred"):
+        for name, measured in found.get(arm, {}).items():
+            if name == "curve": continue
+            lines.append(f"{arm} {name}: loss {measured['before']['loss']:.4f} before, {measured['metrics']['loss']:.4f} after learning text")
+    return "\n".join(lines)
+
+# %% ../nbs/50_cli.ipynb #db1fbf45
 @app.command()
 def fit(config: Path, eval_config: Annotated[Path | None, typer.Option(help="YAML: learn text afterwards and compare.")] = None,
         settings: Settings = [], resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run (also the default).")] = False,
@@ -191,6 +201,7 @@ def fit(config: Path, eval_config: Annotated[Path | None, typer.Option(help="YAM
     if as_json: return say_json(told)
     for name, value in {**told, "metrics": ""}.items(): print(f"{name}: {value}")
     for name, value in run.metrics.items(): print(f"  {name}: {value}")
+    if eval_config is not None: print(compared(Path(told["eval_path"])))
 
 # %% ../nbs/50_cli.ipynb #ddf0b685
 def reserved(what: str):

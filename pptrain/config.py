@@ -24,7 +24,7 @@ class FamilyConfig:
     eval_sequence_count: int = 100  # held-out items
     max_length: int = 256           # tokens per item, at most
 
-# %% ../nbs/02_config.ipynb #c36a8d47
+# %% ../nbs/02_config.ipynb #842cc92f
 def build_config(cls: type, values: Mapping[str, Any]) -> Any:
     "`cls(**values)` with names and types checked. Raises `InputError` naming the field, the value and what would work."
     from pydantic import TypeAdapter, ValidationError
@@ -36,8 +36,8 @@ def build_config(cls: type, values: Mapping[str, Any]) -> Any:
     try: return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as e:
         first = e.errors()[0]
-        place = ".".join(map(str, first["loc"])) or cls.__name__
-        raise InputError(f"{place}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from None
+        place, says = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{place}={first['input']!r}: {says}" if place else says) from None
 
 # %% ../nbs/02_config.ipynb #48146aad
 def field_comments(cls: type) -> dict[str, str]:
@@ -79,13 +79,13 @@ class TaskPreset:
     reference: str = ""                                     # paper, section or script
     training: dict[str, Any] = field(default_factory=dict)  # recommended `RunConfig` fields
 
-# %% ../nbs/02_config.ipynb #4d07a9f8
+# %% ../nbs/02_config.ipynb #c4d2225d
 @dataclass(frozen=True, slots=True)
 class RegisteredTask:
     "A family's card: what it is called, how it can be set, and who makes it."
     name: str
     description: str
-    presets: tuple[TaskPreset, ...] = ()
+    presets: tuple[TaskPreset, ...] = field(default=(), repr=False)
     factory: Callable[[dict], Any] | None = field(default=None, repr=False)  # settings → task
     config_class: type | None = None                            # its settings, where they are a dataclass
     parity: Callable | None = field(default=None, repr=False)  # replays the family's reference vectors

@@ -114,11 +114,12 @@ def close_mean(ours: np.ndarray, theirs: float, their_sd: float | None = None, t
 # %% ../nbs/04_parity.ipynb #eb5476b6
 LEAST_P = 1e-4   # a distribution test fails at or below this p-value
 
-# %% ../nbs/04_parity.ipynb #5ae482ac
+# %% ../nbs/04_parity.ipynb #e95d86f8
 def _law(self: Tally, section: str, name: str, p: float):
     "Count one distribution test."
     with self.record(section, name) as expect:
-        expect(f"p = {p:.2g}; above {LEAST_P:g}", bool(p > LEAST_P), True)
+        bar = f"above {LEAST_P:g}"
+        expect("p", bar if p > LEAST_P else f"{p:.2g}", bar)
 
 Tally.law = _law
 

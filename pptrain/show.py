@@ -225,10 +225,11 @@ def stored(data: bytes, path: str | Path | None) -> bytes:
         os.replace(fresh, path)
     return data
 
-# %% ../nbs/03_show.ipynb #58a0e86e
+# %% ../nbs/03_show.ipynb #70c99557
 class Picture:
     "A plotly figure that also draws itself without JavaScript."
     def __init__(self, figure, inches: tuple[float, float] = (6.4, 2.8)): self.figure, self.inches = figure, inches
+    def __repr__(self): return f"Picture({self.figure.layout.title.text or ''!r}, traces: {len(self.figure.data)})"
 
     def png(self, path: str | Path | None = None, dpi: int = 110) -> bytes:
         "PNG bytes of the static twin, also written to `path` if given."
@@ -315,12 +316,11 @@ def state_colors(count: int) -> list[tuple[float, str]]:
     others = ["#1b3a4b"] if count <= 2 else (PALETTE * (count // len(PALETTE) + 1))[: count - 1]
     return [(i / max(count - 1, 1), shade) for i, shade in enumerate(["#f4f1ea", *others])]
 
-# %% ../nbs/03_show.ipynb #82ce79ee
+# %% ../nbs/03_show.ipynb #c63c7ac1
 def grid(states, title: str = "", x: str = "cell", y: str = "time (steps)", count: int | None = None) -> Picture:
     "Integer `states` (rows, columns) as coloured cells, one colour per state of `count`, first row on top."
     import plotly.graph_objects as go
-    states = np.asarray(states)
-    count = count or int(states.max()) + 1
+    states, count = np.asarray(states), count or int(np.max(states)) + 1
     heat = go.Heatmap(z=states, colorscale=state_colors(count), zmin=0, zmax=max(count - 1, 1), showscale=False)
     figure = go.Figure(heat).update_layout(**frame(title, x, y)).update_yaxes(autorange="reversed")
     return Picture(figure, (6.4, min(4.0, 6.4 * states.shape[0] / states.shape[1])))

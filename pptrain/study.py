@@ -29,7 +29,7 @@ __all__ = ['PROFILES', 'VARIANTS', 'COLUMNS', 'ENOUGH_SEEDS', 'StudyConfig', 'pr
            'split_corpus', 'adapter', 'warm_up', 'text_model', 'run_variant', 'run_study', 'tokens_to_reach',
            'token_saving', 'gains', 'Effect', 'paired_effect', 'Claim', 'verdict', 'judge', 'numbers', 'save_results']
 
-# %% ../nbs/32_study.ipynb #682adade
+# %% ../nbs/32_study.ipynb #963e58c1
 @dataclass
 class StudyConfig:
     "All that the variants of a study share."
@@ -50,7 +50,8 @@ class StudyConfig:
     warmup_steps: int = 10              # of either stage
     eval_every: int = 20                # text steps between evaluations
     eval_blocks: int = 64               # held-out blocks per evaluation
-    embeddings: str = "fresh"           # what the text model's embeddings become: fresh, mean or match
+    embeddings: str = "fresh"           # what the text model's token embeddings become: fresh, mean or match
+    positions: str = "fresh"            # and its position embeddings: fresh or copy
 
 # %% ../nbs/32_study.ipynb #ba3fcbbc
 PROFILES: dict[str, dict] = {
@@ -144,14 +145,14 @@ def warm_up(lab: Lab, variant: str, seed: int) -> TransferBundle | None:
     wrap = shuffled if variant == "shuffled" else None
     return PrePreTrainer(task=task, model_adapter=adapter(lab), run_config=run, wrap=wrap).fit().load_transfer_bundle()
 
-# %% ../nbs/32_study.ipynb #b1bff4a0
+# %% ../nbs/32_study.ipynb #94ab7d05
 def text_model(lab: Lab, bundle: TransferBundle | None, seed: int):
     "`(model, report)`: the text model of `seed`, with the bundle's weights where the policy lets them cross."
     import torch
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = adapter(lab).load_downstream_model(vocab_size=len(lab.tokenizer))
-    policy = ReinitializeEmbeddingTransferPolicy(embeddings=lab.config.embeddings)
+    policy = ReinitializeEmbeddingTransferPolicy(lab.config.embeddings, lab.config.positions)
     return model, None if bundle is None else policy.apply_bundle(bundle, model)
 
 # %% ../nbs/32_study.ipynb #ddb92d89

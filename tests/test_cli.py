@@ -1,7 +1,10 @@
 """The command as a stranger meets it: exit codes, one error line, no traceback, JSON that parses."""
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +12,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pptrain.cli import main
+
 FIT = {"task": {"name": "procedural", "config": {"preset": "smoke", "eval_sequence_count": 8}},
        "model": {"model_name_or_path": "gpt2-1_2_16"},
        "run": {"max_steps": 4, "per_device_train_batch_size": 4, "logging_steps": 2, "save_steps": 2, "eval_steps": 4}}
 
 
 def pptrain(*argv: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    "Run the command in a process of its own."
-    code = "import sys; from pptrain.cli import main; sys.exit(main())"
-    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, cwd=cwd, timeout=300)
+    "Run a command line in this process, as `main` does for the console script."
+    out, err, here = io.StringIO(), io.StringIO(), Path.cwd()
+    os.chdir(cwd or here)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err): status = main(argv)
+    finally: os.chdir(here)
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
 
 
 def refused(done: subprocess.CompletedProcess, *words: str):
@@ -108,6 +117,9 @@ def test_fit_trains_and_answers_in_json(tmp_path):
     refused(pptrain("fit", str(written(tmp_path, run={"seed": 9})), "--json"), "seed")
 
 
-def test_traceback_on_request():
-    done = pptrain("tasks", "procedurl", "--traceback")
-    assert "Traceback" in done.stderr
+def test_the_console_script_in_a_process_of_its_own():
+    def script(*argv): return subprocess.run([sys.executable, "-c", "import sys; from pptrain.cli import main; sys.exit(main())", *argv],
+                                             capture_output=True, text=True, timeout=300)
+    refused(script("tasks", "procedurl"), "procedural")
+    assert script("show", "procedural", "--preset", "smoke", "-n", "1").returncode == 0
+    assert "Traceback" in script("tasks", "procedurl", "--traceback").stderr

@@ -304,13 +304,13 @@ def independent(op: str, histogram: str) -> bool:
     "Whether a stored histogram counts independent draws."
     return histogram != "output_token_freq" and not (op == "stack" and histogram == "input_token_freq")
 
-# %% ../../nbs/tasks/11_procedural.ipynb #becd0baa
+# %% ../../nbs/tasks/11_procedural.ipynb #545520a6
 def replay_means(tally: Tally, where: str, entry: dict, exact: dict, free: dict):
     "The per-position means of an entry, and delete's count of hits."
     for name, matrix in exact.items():
         digits = max(len(str(v).partition(".")[2]) for v in entry[name])
         with tally.record(where, name) as expect:
-            expect("means that differ", int((abs(matrix.mean(0) - entry[name]) > 0.51 * 10.0**-digits).sum()), 0)
+            expect("number of means that differ", int((abs(matrix.mean(0) - entry[name]) > 0.51 * 10.0**-digits).sum()), 0)
         tally.law(where + " law", name, same_means(free[name], matrix))
     if "query_in_sequence" in entry:
         with tally.record(where, "query_in_sequence") as expect:

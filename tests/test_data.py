@@ -1,0 +1,243 @@
+"""Data are a function of (family config, seed, split, epoch, i): checked for every registered family and preset."""
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT
+from torch.utils.data import DataLoader
+
+from pptrain.core import RegisteredTask, Task, create_task, registered_tasks
+from pptrain.data import IGNORE, SPLITS
+from pptrain.parity import Tally, load_vectors
+
+FAMILIES = {t.name: t for t in registered_tasks() if (t.config_class or type).__module__.startswith("pptrain.tasks.")}
+PRESETS = [(t.name, p.name) for t in FAMILIES.values() for p in t.presets]
+PROCEDURAL = ROOT / "tests" / "vectors" / "procedural" / "dev.json"
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+each_preset = pytest.mark.parametrize("family, preset", PRESETS, ids=["-".join(pair) for pair in PRESETS])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm():
+    "Imports and compilers are paid once, before anything is timed."
+    torch.set_num_threads(1)
+    for name in FAMILIES: create_task(name, preset="smoke").build_datasets().train_dataset[0]
+
+
+def spacious(entry: RegisteredTask) -> Task:
+    "The family where it has most room, so that two equal items would be no accident; not a replay of a paper's stream."
+    own = [p for p in entry.presets if not p.name.startswith("official")]
+    return create_task(entry.name, preset=max(own, key=lambda p: p.config.get("max_length", 0)).name)
+
+
+def rows(dataset, indices) -> list[tuple[bytes, bytes]]:
+    "Items as hashable facts."
+    return [(x.ids.tobytes(), x.mask.tobytes()) for x in dataset.batch(indices)]
+
+
+def as_lists(row: dict) -> dict:
+    return {name: tensor.tolist() for name, tensor in row.items()}
+
+
+def fingerprints() -> dict[str, str]:
+    "sha256 of some items of every family, by name."
+    found = {}
+    for name in FAMILIES:
+        bundle = create_task(name, preset="smoke").build_datasets(seed=9)
+        items = rows(bundle.train_dataset, [3, 0, 41]) + rows(bundle.eval_dataset, [0, 7])
+        found[name] = hashlib.sha256(b"".join(part for item in items for part in item)).hexdigest()
+    return found
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+# every preset
+
+@each_preset
+def test_builds_at_once(family, preset):
+    "Under 2 s and 1 GB whatever the count, the first item included."
+    memory, start = peak_bytes(), time.process_time()
+    bundle = create_task(family, preset=preset).build_datasets(seed=1)
+    bundle.train_dataset[len(bundle.train_dataset) - 1]
+    seconds, grown = time.process_time() - start, peak_bytes() - memory
+    assert seconds < 2 and grown < 2**30, f"{seconds:.1f} s and {grown / 2**20:.0f} MB"
+
+
+@each_preset
+def test_items_keep_the_contract(family, preset):
+    task = create_task(family, preset=preset)
+    bundle, spec = task.build_datasets(seed=42), task.tokenizer_spec()
+    assert len(bundle.train_dataset) == task.config.sequence_count
+    assert len(bundle.eval_dataset) == task.config.eval_sequence_count
+    for row in bundle.train_dataset.__getitems__([0, 5]) + [bundle.eval_dataset[-1]]:
+        assert set(row) == {"input_ids", "labels", "attention_mask"}
+        assert all(t.dtype == torch.int64 and t.ndim == 1 and len(t) == len(row["labels"]) for t in row.values())
+        ids, labels = row["input_ids"], row["labels"]
+        assert ((labels == ids) | (labels == IGNORE)).all() and (labels != IGNORE).any()
+        assert 0 <= ids.min() and ids.max() < spec.vocab_size and len(ids) <= task.config.max_length
+        assert (labels[row["attention_mask"] == 0] == IGNORE).all(), "a token that nobody sees cannot be predicted"
+
+
+# every family
+
+@each_family
+def test_has_a_small_smoke_preset_and_sources(family):
+    presets = {p.name: p for p in FAMILIES[family].presets}
+    assert presets["smoke"].config["max_length"] <= 256
+    assert FAMILIES[family].description and all(p.description for p in presets.values())
+    assert all(p.reference for p in presets.values()), "a preset cites its paper or says that it is ours"
+
+
+@each_family
+def test_an_item_is_the_same_alone_in_a_batch_and_in_workers(family):
+    data = create_task(family, preset="smoke").build_datasets(seed=3).train_dataset
+    alone = [as_lists(data[i]) for i in range(24)]
+    assert [as_lists(row) for row in data.__getitems__(range(23, -1, -1))][::-1] == alone
+    for workers in (0, 2):
+        loader = DataLoader(data, 6, sampler=range(24), collate_fn=list, num_workers=workers)
+        assert [as_lists(row) for batch in loader for row in batch] == alone, f"{workers} workers"
+
+
+def test_an_item_is_the_same_in_another_process():
+    code = "import json, sys; sys.path.insert(0, 'tests'); import test_data; print(json.dumps(test_data.fingerprints()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+                          env=os.environ | {"PYTHONHASHSEED": "77"})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == fingerprints()
+
+
+@each_family
+def test_counts_change_no_item(family):
+    few, many = (create_task(family, preset="smoke", sequence_count=n, eval_sequence_count=m).build_datasets(seed=5)
+                 for n, m in ((10, 20), (10**9, 30)))
+    assert rows(few.eval_dataset, range(20)) == rows(many.eval_dataset, range(20))
+    assert rows(few.train_dataset, range(10)) == rows(many.train_dataset, range(10))
+
+
+@each_family
+def test_streams_share_nothing(family):
+    "Neighbouring seeds, splits and epochs are disjoint where the space is large."
+    task = spacious(FAMILIES[family])
+    streams = {}
+    for seed in (7, 8):
+        bundle = task.build_datasets(seed)
+        streams |= {(seed, "train", 0): rows(bundle.train_dataset, range(40)), (seed, "eval"): rows(bundle.eval_dataset, range(40))}
+        bundle.train_dataset.set_epoch(1)
+        streams[seed, "train", 1] = rows(bundle.train_dataset, range(40))
+    together = [item for stream in streams.values() for item in stream]
+    assert len(set(together)) == len(together) == 40 * 6
+
+
+@each_family
+def test_an_epoch_moves_training_items_only(family):
+    bundle = create_task(family, preset="smoke").build_datasets(seed=0)
+    first = {split: rows(data, range(20)) for split, data in zip(SPLITS, (bundle.train_dataset, bundle.eval_dataset))}
+    for data in (bundle.train_dataset, bundle.eval_dataset): data.set_epoch(2)
+    assert rows(bundle.eval_dataset, range(20)) == first["eval"]
+    assert rows(bundle.train_dataset, range(20)) != first["train"]
+    bundle.train_dataset.set_epoch(0)
+    assert rows(bundle.train_dataset, range(20)) == first["train"]
+
+
+@each_family
+def test_loss_is_that_of_the_next_token(family):
+    "What a Hugging Face model computes from a batch is the cross-entropy of logits[t] against token t + 1 under the mask."
+    from transformers import GPT2Config, GPT2LMHeadModel
+    torch.manual_seed(0)
+    task = create_task(family, preset="smoke")
+    bundle = task.build_datasets(seed=2)
+    examples = [bundle.train_dataset.example(i) for i in range(6)]
+    batch = bundle.data_collator([x.features() for x in examples])
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=task.tokenizer_spec().vocab_size, n_positions=256, n_embd=16, n_layer=1, n_head=2)).eval()
+    with torch.no_grad(): out = model(**batch)
+    scores = out.logits.double().log_softmax(-1)
+    losses = [-scores[n, t - 1, x.ids[t]].item() for n, x in enumerate(examples) for t in range(1, len(x)) if x.mask[t]]
+    assert out.loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+# a vector file with one wrong fact
+
+def checked(vectors: dict) -> Tally:
+    "The replay of procedural vectors, in a small selection."
+    from pptrain.tasks.procedural import parity
+    return parity(vectors)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> dict:
+    full = load_vectors(PROCEDURAL)
+    sections = ("set_L16_V100", "delete_L7_V100", "stack_L16_V12")
+    return {"samples": {name: full["samples"][name] for name in sections}}
+
+
+@pytest.fixture(scope="module")
+def statistics() -> dict:
+    "A small entry of `stats`, counted over the paper's own stream."
+    from pptrain.tasks.procedural import Procedural, ProceduralConfig, histograms
+    family = Procedural(ProceduralConfig(tasks=("set",), length=8, stream="official"))
+    counted = histograms("set", family.examples(42, "train", 0, range(300)))
+    counted = {name: {str(k): counted[name][k] for k in sorted(counted[name])} for name in ("output_len_hist", "first_token_freq")}
+    return {"task": "set", "L": 8, "vocab_size": 100, "seed0": 42, "n": 300} | counted
+
+
+def test_clean_vectors_pass(vectors, statistics):
+    tally = checked(vectors | {"stats": [statistics]})
+    assert tally.ok, tally.table()
+    assert not checked({}).ok, "nothing checked is no success"
+
+
+def flip(text: str, at: int) -> str:
+    return text[:at] + "10"[int(text[at])] + text[at + 1:]
+
+
+POISONS = {  # name: what goes wrong in record 1, and the word that the failure must say
+    "id": (lambda r: r["ids"].__setitem__(3, r["ids"][3] + 1), "ids[3]"),
+    "target": (lambda r: r["targets"].__setitem__(0, 77), "targets[0]"),
+    "mask": (lambda r: r.update(mask=flip(r["mask"], 2)), "mask[2]"),
+    "attention": (lambda r: r.update(attn=flip(r["attn"], 0)), "attn[0]"),
+    "output": (lambda r: r["parsed"]["output"].__setitem__(0, 98), "output[0]"),
+    "input": (lambda r: r["parsed"]["inputs"][0].__setitem__(0, r["parsed"]["inputs"][0][0] % 9 + 1), ""),
+    "missing output": (lambda r: r["parsed"].pop("output"), "cannot be replayed"),
+    "task": (lambda r: r["parsed"].update(task="sort"), "task"),
+}
+
+
+@pytest.mark.parametrize("section", ["set_L16_V100", "delete_L7_V100", "stack_L16_V12"])
+@pytest.mark.parametrize("poison", POISONS)
+def test_a_poisoned_record_is_caught_and_named(vectors, section, poison):
+    spoil, says = POISONS[poison]
+    poisoned = copy.deepcopy(vectors)
+    spoil(poisoned["samples"][section]["records"][1])
+    tally = checked(poisoned)
+    assert tally.checked - tally.passed == len(tally.failures) == 1
+    where, name, why = tally.failures[0]
+    assert where == section and name.startswith("record 1 ") and says in why
+    assert f"{section} {name}" in tally.table()
+
+
+@pytest.mark.parametrize("field, value", [("separator", 99), ("pad", 0), ("vocab_size", 64)])
+def test_a_poisoned_header_is_caught_and_named(vectors, field, value):
+    poisoned = copy.deepcopy(vectors)
+    poisoned["samples"]["set_L16_V100"][field] = value
+    failures = checked(poisoned).failures
+    assert failures[0][:2] == ("set_L16_V100", "header") and all(where == "set_L16_V100" for where, *_ in failures)
+
+
+def test_a_poisoned_count_is_caught_and_named(statistics):
+    poisoned = copy.deepcopy(statistics)
+    poisoned["first_token_freq"]["7"] += 1
+    tally = checked({"stats": [poisoned]})
+    assert [(where, name) for where, name, _ in tally.failures] == [("stats set_L8_V100", "first_token_freq")]
+    assert not checked({"stats": [statistics | {"task": "sorted"}]}).ok
