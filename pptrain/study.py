@@ -158,18 +158,20 @@ def text_model(lab: Lab, bundle: TransferBundle | None, seed: int):
 # %% ../nbs/32_study.ipynb #ddb92d89
 COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
 
-# %% ../nbs/32_study.ipynb #70ce7283
+# %% ../nbs/32_study.ipynb #5b7b19bb
 def run_variant(lab: Lab, variant: str, seed: int) -> list[dict]:
     "Warm up, transfer, learn the text: the rows of one variant and seed. Kept in `folder/rows` and reused."
     kept, c = lab.folder / "rows" / f"{variant}-{seed}.json", lab.config
     if kept.exists(): return json.loads(kept.read_text())
-    model, _ = text_model(lab, warm_up(lab, variant, seed), seed)
+    bundle = warm_up(lab, variant, seed)
+    model, _ = text_model(lab, bundle, seed)
     text, held = split_corpus(lab.corpus)[0], TextDataset(lab.corpus, lab.tokenizer, c.block_size, "eval")
     rows = train_on_text(model, TextDataset(text, lab.tokenizer, c.block_size, "train", seed),
                          held.repeat(min(c.eval_blocks, len(held))), steps=c.text_steps, batch_size=c.batch_size,
                          learning_rate=c.text_lr, warmup_steps=c.warmup_steps, eval_every=c.eval_every, seed=seed)
     spent = 0 if variant == "scratch" else c.synthetic_steps * c.batch_size * lab.width
     rows += [dict(step=0, tokens=0, metric="warmup_tokens", value=spent)]
+    if bundle: rows += [dict(step=0, tokens=0, metric="warmup_eval_loss", value=bundle.training["eval_loss"])]
     rows = [dict(study=c.study, variant=variant, seed=seed) | row for row in rows]
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(kept, json.dumps(rows))

@@ -88,14 +88,15 @@ STYLE = {  # readable on white and on black, and told apart without colour: fill
     "context": "background:rgba(127,127,127,.13);color:inherit;border-bottom:3px solid transparent;",
     "special": "font-style:italic;opacity:.75;"}
 
-# %% ../nbs/00_vocab.ipynb #bc4273bc
+# %% ../nbs/00_vocab.ipynb #e7ff1ebd
 def token_box(name: str, *, loss: bool, special: bool = False, title: str = "") -> str:
     "One token as an HTML box."
     style = STYLE["loss" if loss else "context"] + (STYLE["special"] if special else "")
-    return (f'<span title="{html.escape(title, quote=True)}" style="display:inline-block;margin:1px;padding:1px 4px;'
-            f'border-radius:3px;font-family:monospace;{style}">{html.escape(name)}</span>')
+    tag = "b" if loss else "span"   # bold survives where styles are stripped, as on GitHub
+    return (f'<{tag} title="{html.escape(title, quote=True)}" style="display:inline-block;margin:1px;padding:1px 4px;'
+            f'border-radius:3px;font-family:monospace;{style}">{html.escape(name)}</{tag}>')
 
-# %% ../nbs/00_vocab.ipynb #f3c3647f
+# %% ../nbs/00_vocab.ipynb #5d34be56
 def token_strip(names: Sequence[str], ids: Sequence[int], mask: Sequence[bool], special=frozenset(),
                 limit: int = 256) -> str:
     "HTML strip of equally long `names`, `ids` and `mask` (True where the token carries loss)."
@@ -103,4 +104,4 @@ def token_strip(names: Sequence[str], ids: Sequence[int], mask: Sequence[bool], 
                        title=f"position {t} · id {int(i)} · {'predicted' if m else 'context'}")
              for t, (name, i, m) in enumerate(zip(names[:limit], ids[:limit], mask[:limit]))]
     more = f" … {len(names) - limit} more" if len(names) > limit else ""
-    return f'<div style="line-height:1.9">{"".join(boxes)}{more}</div>'
+    return f'<div style="line-height:1.9">{" ".join(boxes)}{more}</div>'

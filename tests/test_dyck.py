@@ -65,12 +65,12 @@ def test_clean_records_pass():
 
 @pytest.mark.parametrize("where, name", [
     ("ri_no_structure_uniform", "len_hist"), ("ri_no_structure_uniform", "type_freq_log2_bins"),
-    ("proc_dyck_k8_L64_p049", "max_depth_hist"), ("proc_dyck_k8_L64_p049", "match_distance_hist_binned"),
+    ("proc_dyck_k8_L64_p049", "max_depth_hist"), ("proc_dyck_k8_L64_p049", "match_distance_hist_binned"), ("proc_dyck_k8_L64_p049", "tokens"),
 ])
 def test_poisoned_count_fails(where, name):
     entry = copy.deepcopy(next(s for s in VECTORS["stats"] if s["name"] == where))
-    counts = entry[name]
-    counts[min(counts) if isinstance(counts, dict) else 0] += 1
+    if isinstance(entry[name], dict): entry[name][min(entry[name])] += 1
+    else: entry[name] += 1
     tally = parity({"stats": [entry]})
     assert [(s, r) for s, r, _ in tally.failures] == [(f"stats {where}", name)]
 

@@ -51,22 +51,22 @@ def fresh_dice(rng: np.random.Generator, k: int) -> Dice:
     coin, kind = forever(rng.random), forever(partial(rng.integers, 0, k))
     return Dice(coin, kind, lambda n: int(coin() * n), rng.shuffle, rng.integers, rng)
 
-# %% ../../nbs/tasks/10_dyck.ipynb #5091e865
+# %% ../../nbs/tasks/10_dyck.ipynb #69528bdd
 def dyck(dice: Dice, k: int, length: int, p: float) -> list[int]:
     "A k-Dyck word of even `length` (Jiang et al. 2026): open with chance `p`, forced down in time for the end."
-    ids, stack = [], []
+    ids, stack, coin, kind = [], [], dice.coin, dice.kind
     for left in range(length, 0, -1):
-        opens = not stack or (len(stack) < left and dice.coin() < p and len(stack) < left - 1)
-        if opens: stack.append(dice.kind())
+        opens = not (depth := len(stack)) or (depth < left and coin() < p and depth < left - 1)
+        if opens: stack.append(kind())
         ids.append(stack[-1] if opens else k + stack.pop())
     return ids
 
-# %% ../../nbs/tasks/10_dyck.ipynb #6631c8b4
+# %% ../../nbs/tasks/10_dyck.ipynb #6a023635
 def shuffle_dyck(dice: Dice, k: int, length: int, p: float, max_depth: int) -> list[int]:
     "A prefix of a k-Shuffle-Dyck word (Jiang et al. 2026, Hu et al. 2025): every type balances by itself."
-    ids, count, live, depth = [], [0] * k, [], 0       # live: the types now open, ascending
+    ids, count, live, depth, coin = [], [0] * k, [], 0, dice.coin     # live: the types now open, ascending
     for _ in range(length):
-        step = 1 if not depth or (depth < max_depth and dice.coin() < p) else -1
+        step = 1 if not depth or (depth < max_depth and coin() < p) else -1
         kind = dice.kind() if step > 0 else live[dice.pick(len(live))]
         ids.append(kind if step > 0 else k + kind)
         depth, count[kind] = depth + step, count[kind] + step
@@ -165,7 +165,7 @@ def depth(ids: Sequence[int], k: int) -> np.ndarray:
         raise InputError(f"ids {ids.min()}..{ids.max()} are not all brackets; with k={k} types they must lie in 0..{2 * k - 1}")
     return np.cumsum(np.where(ids < k, 1, -1))
 
-# %% ../../nbs/tasks/10_dyck.ipynb #150ac6b6
+# %% ../../nbs/tasks/10_dyck.ipynb #ef2ae0ab
 def match(ids: Sequence[int], k: int, language: str = "dyck") -> list[int]:
     "Index of each bracket's partner, or -1. Crossing languages pair each type last in, first out. Raises `InputError`."
     if language not in NESTED + CROSSED: raise unknown("bracket language", language, NESTED + CROSSED)
@@ -173,11 +173,8 @@ def match(ids: Sequence[int], k: int, language: str = "dyck") -> list[int]:
     ids, partner, stack = np.asarray(ids).tolist(), [-1] * len(ids), []
     piles = defaultdict(list if language in CROSSED else lambda: stack)     # where openings of a type wait
     for i, t in enumerate(ids):
-        pile = piles[t % k]
-        if t < k: pile.append(i)
-        elif pile and ids[pile[-1]] == t - k:
-            partner[i] = pile.pop()
-            partner[partner[i]] = i
+        if t < k: piles[t].append(i)
+        elif (pile := piles[t - k]) and ids[j := pile[-1]] == t - k: partner[i], partner[j] = pile.pop(), i
     return partner
 
 # %% ../../nbs/tasks/10_dyck.ipynb #12ebce81
@@ -322,15 +319,17 @@ def census(sequences: Iterable[list[int]], c: DyckConfig, skip: Sequence[str] = 
         for name in found.keys() - set(skip): count[name].update(found[name])
     return count
 
-# %% ../../nbs/tasks/10_dyck.ipynb #e2337bd8
+# %% ../../nbs/tasks/10_dyck.ipynb #8cc3bfbe
 def replay_stats(tally: Tally, entry: Mapping) -> None:
     "Check one stored statistic: exactly from the official stream, in law from ours."
     where, n, c = f"stats {entry['name']}", entry["n"], official_config(entry["name"], entry.get("params", {}))
     exact = census(islice(official_stream(entry["seed"], c), n), c)
     free = census((task.payload for task in map(Dyck(c).sample_task, item_rngs(0, "train", 0, range(n)))), c, POOLED)
+    spans, exact["tokens"][0] = exact["match_distance_hist"], exact["token_freq"].total()
+    exact["mean_match_distance"][0] = sum(span * times for span, times in spans.items()) / max(spans.total(), 1)
     for name in filter(entry.__contains__, exact):
         with tally.record(where, name) as expect:
-            want = entry[name].items() if isinstance(entry[name], dict) else enumerate(entry[name])
+            want = entry[name].items() if isinstance(entry[name], dict) else enumerate(np.atleast_1d(entry[name]).tolist())
             expect("counts", sorted(exact[name].items()), sorted((int(str(v).split("-")[0]), times) for v, times in want if times))
     for name, counts in sorted(free.items()): tally.law(where + " law", name, same_law(counts, exact[name]))
 
