@@ -65,7 +65,8 @@ def test_clean_records_pass():
 
 @pytest.mark.parametrize("where, name", [
     ("ri_no_structure_uniform", "len_hist"), ("ri_no_structure_uniform", "type_freq_log2_bins"),
-    ("proc_dyck_k8_L64_p049", "max_depth_hist"), ("proc_dyck_k8_L64_p049", "match_distance_hist_binned"), ("proc_dyck_k8_L64_p049", "tokens"),
+    ("proc_dyck_k8_L64_p049", "max_depth_hist"), ("proc_dyck_k8_L64_p049", "match_distance_hist_binned"),
+    ("proc_dyck_k8_L64_p049", "tokens"),
 ])
 def test_poisoned_count_fails(where, name):
     entry = copy.deepcopy(next(s for s in VECTORS["stats"] if s["name"] == where))
@@ -109,11 +110,12 @@ def test_item_is_an_address(name):
     task = create_task("dyck", {"preset": name, "sequence_count": 7})
     data = task.build_datasets(seed=5).train_dataset
     alone = [data[i]["input_ids"].tolist() for i in range(7)]
-    assert [row["input_ids"].tolist() for row in data.__getitems__([6, 2, 0])] == [alone[6], alone[2], alone[0]]
+    together = [row["input_ids"].tolist() for row in data.__getitems__([6, 2, 0])]
+    assert together == [alone[6], alone[2], alone[0]]
     code = ("import json; from pptrain.core import create_task; "
             f"print(json.dumps(create_task('dyck', preset={name!r}).sample(6, seed=5).ids.tolist()))")
-    elsewhere = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(elsewhere.stdout) == alone[6]
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout) == alone[6]
     assert task.sample(6, "eval", 5).ids.tolist() != alone[6] != task.sample(6, seed=6).ids.tolist()
 
 
@@ -128,9 +130,10 @@ def test_validators():
 
 
 @pytest.mark.parametrize("config, says", [
-    ({"length": 63}, "64"), ({"bracket_types": 0}, "bracket_types=0"), ({"open_probability": 1.0}, "open_probability"),
-    ({"language": "dick"}, "'dyck'"), ({"tokens": "ziph"}, "'zipf'"), ({"max_length": 62}, "works is 64"),
-    ({"preset": "paper_k61"}, "did you mean 'paper_k6"), ({"brackettypes": 3}, "did you mean 'bracket_types'"),
+    ({"length": 63}, "64"), ({"bracket_types": 0}, "bracket_types=0"),
+    ({"open_probability": 1.0}, "between 0 and 1"),
+    ({"language": "dyk"}, "'dyck'"), ({"tokens": "ziph"}, "'zipf'"), ({"max_length": 62}, "works is 64"),
+    ({"preset": "paper_k61"}, "did you mean 'paper_k"), ({"brackettypes": 3}, "mean 'bracket_types'"),
 ])
 def test_refusals(config, says):
     with pytest.raises(InputError) as told: create_task("dyck", config)

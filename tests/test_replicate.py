@@ -25,7 +25,7 @@ def test_a_small_grid_becomes_a_report(tmp_path):
     assert list(table.columns) == ["study", "variant", "seed", "step", "tokens", "metric", "value"]
     assert set(table.variant) == {"scratch", "transferred", "shuffled", "natural"} and set(table.seed) == {1, 2}
     warm = table[table.metric == "warmup_tokens"].groupby("variant").value.unique()
-    assert warm["transferred"] == warm["shuffled"] == warm["natural"] == [2 * 16 * 34]
+    assert warm["scratch"] == [0] and warm["transferred"] == warm["shuffled"] == warm["natural"] == [2 * 16 * 33]
     start = table[(table.metric == "eval_loss") & (table.step == 0)]
     assert start[start.variant == "scratch"].groupby("seed").value.nunique().eq(1).all()
     assert set(claims.verdict) <= {"replicated", "not replicated", "contradicted", "under-powered", "not run"}

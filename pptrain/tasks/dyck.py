@@ -109,13 +109,12 @@ def word_table(tokens: str, words: int, rng: Any) -> np.ndarray | None:
     if tokens == "zipf": return np.cumsum(words // np.arange(1, words + 1))
     return rng.standard_normal((words, 10)) if tokens == "random_walk" else None
 
-# %% ../../nbs/tasks/10_dyck.ipynb #6426cd13
+# %% ../../nbs/tasks/10_dyck.ipynb #ddf879bf
 def draw_words(dice: Dice, n: int, words: int, table: np.ndarray | None, topic: np.ndarray | None = None) -> list[int]:
     "`n` word ids. With word vectors the weights are exp(vector · topic); a topic is drawn when none is given."
     if table is None: return [dice.pick(words) for _ in range(n)]
     if table.ndim == 1: return weighted(dice, table, n)
-    heat = table @ (dice.rng.standard_normal(10) if topic is None else topic)
-    weight = np.cumsum(np.exp(heat - heat.max()))
+    weight = np.cumsum(np.exp(table @ (dice.rng.standard_normal(10) if topic is None else topic)))
     return np.searchsorted(weight, dice.rng.random(n) * weight[-1], side="right").tolist()
 
 # %% ../../nbs/tasks/10_dyck.ipynb #70646d58
@@ -200,15 +199,15 @@ def dyck_vocab(c: DyckConfig) -> Vocab:
     names = [*(f"({i}" for i in kinds), *(f"{i})" for i in kinds)] if c.paired else map(str, range(c.words))
     return Vocab([*names, "<pad>"])
 
-# %% ../../nbs/tasks/10_dyck.ipynb #c6d53750
+# %% ../../nbs/tasks/10_dyck.ipynb #25bc66ab
 class Dyck(SymbolicTaskFamily):
     "Bracket languages: nested, shuffled, and sentences with dependencies (Jiang 2026, Hu 2025, Ri & Tsuruoka 2022)."
     name, config_class = "dyck", DyckConfig
     def __init__(self, config: DyckConfig):
         check_settings(config)
         super().__init__(config)
-        self.vocab = dyck_vocab(config)
-        self.table = word_table(config.tokens, config.words, np.random.default_rng(config.word_seed))
+        self.vocab, rng = dyck_vocab(config), np.random.default_rng(config.word_seed)
+        self.table = word_table(config.tokens, config.words, rng)
     def sample_task(self, rng: np.random.Generator) -> SymbolicTask:
         return SymbolicTask(self.config.language, generate(fresh_dice(rng, self.config.bracket_types), self.config, self.table))
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
@@ -219,8 +218,8 @@ class Dyck(SymbolicTaskFamily):
         return ExecutedSymbolicTask(task.name, ids, known)
     def serialize_task(self, done: ExecutedSymbolicTask, spec) -> np.ndarray: return done.payload
 
-# %% ../../nbs/tasks/10_dyck.ipynb #5c0cef45
-def check_settings(c: DyckConfig):
+# %% ../../nbs/tasks/10_dyck.ipynb #16ac57d9
+def check_settings(c: DyckConfig) -> None:
     "Raise `InputError` for settings under which no sequence exists."
     for name, least in dict(bracket_types=1, length=1, max_depth=1, min_depth=1, word_limit=10).items():
         if getattr(c, name) < least: raise InputError(f"{name}={getattr(c, name)}: must be at least {least}")
@@ -256,12 +255,12 @@ def presets() -> list[TaskPreset]:
     return [TaskPreset(name, says, dict(sequence_count=n, eval_sequence_count=held, max_length=config.get("length", 62)) | config, paper, recipe)
             for (paper, n, held, recipe), name, says, config in rows]
 
-# %% ../../nbs/tasks/10_dyck.ipynb #d42fd72e
+# %% ../../nbs/tasks/10_dyck.ipynb #1941abe8
 def official_dice(seed: int, k: int, language: str) -> Dice:
     "Draws as the scripts make them after seeding both modules; Hu's Dyck alone takes its types from numpy."
-    py, nump = random.Random(seed), np.random.RandomState(seed)
-    kind = partial(nump.randint if language == "hu_dyck" else py.randrange, k)
-    return Dice(py.random, kind, py.randrange, py.shuffle, nump.randint, nump)
+    py, state = random.Random(seed), np.random.RandomState(seed)
+    below = state.randint if language == "hu_dyck" else py.randrange
+    return Dice(py.random, partial(below, k), py.randrange, py.shuffle, state.randint, state)
 
 def official_stream(seed: int, c: DyckConfig) -> Iterator[list[int]]:
     "The sequences of an official run, endlessly. Ri's come in batches of 64 that share a topic."
@@ -319,7 +318,7 @@ def census(sequences: Iterable[list[int]], c: DyckConfig, skip: Sequence[str] = 
         for name in found.keys() - set(skip): count[name].update(found[name])
     return count
 
-# %% ../../nbs/tasks/10_dyck.ipynb #8cc3bfbe
+# %% ../../nbs/tasks/10_dyck.ipynb #8fef6d5d
 def replay_stats(tally: Tally, entry: Mapping) -> None:
     "Check one stored statistic: exactly from the official stream, in law from ours."
     where, n, c = f"stats {entry['name']}", entry["n"], official_config(entry["name"], entry.get("params", {}))
@@ -346,4 +345,6 @@ def parity(vectors: Mapping) -> Tally:
                 for fact in filter(record.__contains__, known): expect(fact, known[fact], record[fact])
     for entry in vectors.get("stats", []): replay_stats(tally, entry)
     return tally
+
+# %% ../../nbs/tasks/10_dyck.ipynb #6495ee19
 register_family(Dyck, presets(), parity)
