@@ -55,7 +55,7 @@ LABELS = {"tokens": "text tokens", "value": "held-out loss (nats per token)"}
 UNITS = {"loss_gain": "loss lower by (nats per token)", "token_saving": "share of text tokens saved",
          "mrs": "text tokens saved per synthetic token"}
 
-# %% ../nbs/33_report.ipynb #0b06b531
+# %% ../nbs/33_report.ipynb #a1526639
 def figures(table: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Picture]:
     "Name → picture: the curves of each study, and the effects of its claims."
     found, order = {}, {v: i for i, v in enumerate(VARIANTS)}
@@ -66,6 +66,7 @@ def figures(table: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Picture]:
                                         title=f"{study}: held-out loss while learning text ({seeds} seeds)")
         run = verdicts[(verdicts.study == study) & verdicts.effect.notna()] if len(verdicts) else verdicts
         for measure, some in run.groupby("measure", sort=False) if len(run) else ():
+            if len(some) < 2: continue      # one number is a row of the table, not a picture
             found[f"{study}_{measure}"] = effects([f"{a} vs {b}" for a, b in zip(some.variant, some.against)], some.effect,
                                                   some.low, some.high, title=f"{study}: effects with 95 % intervals", unit=UNITS[measure])
     return found
@@ -106,25 +107,27 @@ def headline(manifest: Mapping, verdicts: pd.DataFrame) -> str:
     said = ", ".join(f"{n} {v}" for v, n in counts.items()) or "none judged"
     return f"Profile {manifest.get('profile', '?')}: {done} of {len(manifest['runs'])} runs done. Claims: {said}."
 
-# %% ../nbs/33_report.ipynb #e3b750e8
+# %% ../nbs/33_report.ipynb #9b3f7008
 def as_markdown(title: str, says: str, parts: Sequence[tuple[str, pd.DataFrame]], pictures: Mapping[str, Picture]) -> str:
     "`report.md`."
-    text = [f"# {title}", says, f"> {CAUTION}", *(f"![{name}](figures/{name}.png)" for name in pictures)]
-    return "\n\n".join(text + [f"## {name}\n\n{markdown_table(t)}" for name, t in parts]) + "\n"
+    tables = [f"## {name}\n\n{markdown_table(t)}" for name, t in parts]
+    images = [f"![{name}](figures/{name}.png)" for name in pictures]
+    return "\n\n".join([f"# {title}", says, f"> {CAUTION}", *tables[:1], *images, *tables[1:]]) + "\n"
 
 # %% ../nbs/33_report.ipynb #c1e6abe3
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;font-size:85%;display:block;overflow-x:auto}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left}
 th{background:#f3f3f3}blockquote{border-left:4px solid #E69F00;margin:1em 0;padding:.1em 1em;background:#fdf6e3}"""
 
-# %% ../nbs/33_report.ipynb #0528446b
+# %% ../nbs/33_report.ipynb #61182b50
 def as_html(title: str, says: str, parts: Sequence[tuple[str, pd.DataFrame]], pictures: Mapping[str, Picture]) -> str:
     "`report.html`, self-contained."
-    live = [p.figure.to_html(full_html=False, include_plotlyjs=(i == 0), div_id=f"figure-{i}") for i, p in enumerate(pictures.values())]
+    live = [p.figure.to_html(full_html=False, include_plotlyjs=(i == 0), div_id=f"figure-{i}", default_height=round(125 * p.inches[1]))
+            for i, p in enumerate(pictures.values())]
     tables = [f"<h2>{html.escape(name)}</h2>{t.to_html(index=False, border=0)}" for name, t in parts]
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
             f"<h1>{html.escape(title)}</h1><p>{html.escape(says)}</p><blockquote>{html.escape(CAUTION)}</blockquote>"
-            f"{''.join(live)}{''.join(tables)}</html>\n")
+            f"{''.join(tables[:1] + live + tables[1:])}</html>\n")
 
 # %% ../nbs/33_report.ipynb #b98336b3
 def write_report(folder: str | Path, title: str = "Replication report") -> Path:
