@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(("" if status == 130 else "error: ") + " ".join(said.split()), file=sys.stderr)
         return status
 
-# %% ../nbs/50_cli.ipynb #181fa1fe
+# %% ../nbs/50_cli.ipynb #1362f5d4
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     "`['a.b=1', 'c=[x]']` → `{'a': {'b': 1}, 'c': ['x']}`. Raises `InputError` for a pair without `=`."
     found: dict = {}
@@ -73,7 +73,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not path: raise InputError(f"--set {pair!r}: write it as name=value")
         at = found
         *parents, last = path.split(".")
-        for name in parents: at = at.setdefault(name, {})
+        for name in parents:
+            at = at.setdefault(name, {})
+            if not isinstance(at, dict): raise InputError(f"--set {pair!r}: {name} was already set to {at!r}")
         at[last] = yaml.safe_load(value)
     return found
 

@@ -81,12 +81,15 @@ def why_failed(out: Path) -> str:
     errors = [line for line in lines if "Error" in line.split(":")[0] and not line.startswith(("papermill", "nbclient"))]
     return (errors or lines or ["no output"])[-1][:300]
 
-# %% ../nbs/34_grid.ipynb #57a027fa
+# %% ../nbs/34_grid.ipynb #4869d747
 class Manifest:
     "`manifest.json` of a grid: one entry per run, in the order planned."
     def __init__(self, folder: str | Path, **facts: Any):
         self.path, self.lock, self.interrupted = Path(folder) / "manifest.json", threading.Lock(), False
         kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+        for name, value in facts.items():
+            if kept.get(name, value) != value:
+                raise InputError(f"{str(folder)!r} holds a grid of {name} {kept[name]!r}, not {value!r}; choose another folder")
         self.facts = kept | facts
         self.runs: dict[str, dict] = {run["id"]: run for run in kept.get("runs", [])}
 

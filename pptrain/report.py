@@ -30,17 +30,17 @@ def read_manifest(folder: str | Path) -> dict:
     if not isinstance(manifest.get("runs"), list): raise InputError(f"{str(path)!r} lists no runs")
     return manifest
 
-# %% ../nbs/33_report.ipynb #1d308acb
+# %% ../nbs/33_report.ipynb #dffdd49b
 def gather(folder: str | Path, manifest: Mapping) -> tuple[pd.DataFrame, dict[str, list[Claim]]]:
-    "All finished rows (columns `COLUMNS`), and the claims of each study."
-    frames, claims = [pd.DataFrame(columns=COLUMNS)], {}
+    "All finished rows (columns `COLUMNS`; a seed that was run again counts once, as last), and the claims of each study."
+    frames, claims = {}, {}
     for run in manifest["runs"]:
         out = Path(folder) / "runs" / run["id"]
         if (out / "claims.json").exists():
             claims[run["study"]] = [Claim(**c) for c in json.loads((out / "claims.json").read_text())]
-        if run["status"] == "done" and (out / "rows.csv").exists(): frames.append(pd.read_csv(out / "rows.csv"))
-    frames = [f for f in frames if len(f)] or frames[:1]
-    return pd.concat(frames, ignore_index=True), claims
+        if run["status"] == "done" and (out / "rows.csv").exists():
+            frames |= {key: rows for key, rows in pd.read_csv(out / "rows.csv").groupby(["study", "seed"], sort=False)}
+    return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), claims
 
 # %% ../nbs/33_report.ipynb #d58c4c68
 def judge_all(table: pd.DataFrame, claims: Mapping[str, Sequence[Claim]]) -> pd.DataFrame:
