@@ -140,8 +140,7 @@ def parity(family: str, vectors: Path, as_json: AsJson = False):
     from pptrain.core import registered_task
     from pptrain.parity import load_vectors
     entry = registered_task(family)
-    if entry.parity is None: raise InputError(f"family {family!r} has no reference vectors to replay")
-    try: tally = entry.parity(load_vectors(vectors))
+    try: tally = entry.replay(load_vectors(vectors))
     except (KeyError, TypeError, IndexError, AttributeError) as e:
         raise InputError(f"{vectors} is not in the format of {family} vectors ({type(e).__name__}: {e})") from e
     if as_json: say_json({"checked": tally.checked, "passed": tally.passed, "sections": tally.sections, "failures": tally.failures})

@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect, re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Annotated, Any, get_origin, get_type_hints
+from importlib import import_module
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from .vocab import InputError, unknown
 
 # %% auto #0
-__all__ = ['FamilyConfig', 'build_config', 'field_comments', 'annotated_docs', 'field_docs', 'field_defaults', 'TaskPreset',
-           'RegisteredTask']
+__all__ = ['FamilyConfig', 'PairConfig', 'build_config', 'field_comments', 'annotated_docs', 'field_docs', 'field_defaults',
+           'TaskPreset', 'RegisteredTask']
 
 # %% ../nbs/02_config.ipynb #824c70f6
 @dataclass
@@ -23,6 +24,12 @@ class FamilyConfig:
     sequence_count: int = 1000      # training items
     eval_sequence_count: int = 100  # held-out items
     max_length: int = 256           # tokens per item, at most
+
+# %% ../nbs/02_config.ipynb #7ed327b2
+@dataclass
+class PairConfig(FamilyConfig):
+    "What a family of source–target pairs can be asked besides."
+    loss: Literal["target", "all"] = "target"  # tokens that carry loss: target and eos, or every one
 
 # %% ../nbs/02_config.ipynb #842cc92f
 def build_config(cls: type, values: Mapping[str, Any]) -> Any:
@@ -88,10 +95,19 @@ class RegisteredTask:
     presets: tuple[TaskPreset, ...] = field(default=(), repr=False)
     factory: Callable[[dict], Any] | None = field(default=None, repr=False)  # settings → task
     config_class: type | None = None                            # its settings, where they are a dataclass
-    parity: Callable | None = field(default=None, repr=False)  # replays the family's reference vectors
+    parity: Callable | str | None = field(default=None, repr=False)  # replays reference vectors, or the module that does
 
     def preset(self, name: str) -> TaskPreset:
         "The preset called `name`. Raises `InputError` naming the nearest match."
         for preset in self.presets:
             if preset.name == name: return preset
         raise unknown(f"preset of {self.name}", name, [p.name for p in self.presets])
+
+# %% ../nbs/02_config.ipynb #6324ae18
+def _replay(self: RegisteredTask, vectors: Mapping) -> Any:
+    "The `Tally` of replaying `vectors` against the family. Raises `InputError` when the family has no replay."
+    if self.parity is None: raise InputError(f"family {self.name!r} has no reference vectors to replay")
+    if isinstance(self.parity, str): return import_module(self.parity).parity(vectors)
+    return self.parity(vectors)
+
+RegisteredTask.replay = _replay

@@ -14,19 +14,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .config import FamilyConfig, RegisteredTask, TaskPreset, build_config, field_defaults, field_docs
-from .data import IGNORE, Collate, DatasetBundle, Example, TaskDataset, item_key, item_rngs
+from .config import FamilyConfig, PairConfig, RegisteredTask, TaskPreset, build_config, field_defaults, field_docs
+from .data import IGNORE, Collate, DatasetBundle, Example, TaskDataset, item_key, item_rngs, pair_example
 from .vocab import InputError, TokenizerSpec, Vocab, unknown
 
-_all_ = ["DatasetBundle", "Example", "FamilyConfig", "InputError", "RegisteredTask", "TaskPreset", "TokenizerSpec",
-         "Vocab", "build_config", "field_defaults", "field_docs"]   # a family needs no other import
+_all_ = ["DatasetBundle", "Example", "FamilyConfig", "InputError", "PairConfig", "RegisteredTask", "TaskPreset", "TokenizerSpec",
+         "Vocab", "build_config", "field_defaults", "field_docs", "pair_example"]   # a family needs no other import
 
 # %% auto #0
 __all__ = ['Task', 'example_at', 'TokenSequenceTask', 'as_example', 'SymbolicTask', 'ExecutedSymbolicTask', 'SymbolicTaskFamily',
            'Ops', 'OpFamily', 'register_task', 'registered_tasks', 'registered_task', 'registered_presets',
            'register_family', 'drawn_lengths', 'check_fit', 'create_task', 'DatasetBundle', 'Example', 'FamilyConfig',
-           'InputError', 'RegisteredTask', 'TaskPreset', 'TokenizerSpec', 'Vocab', 'build_config', 'field_defaults',
-           'field_docs']
+           'InputError', 'PairConfig', 'RegisteredTask', 'TaskPreset', 'TokenizerSpec', 'Vocab', 'build_config',
+           'field_defaults', 'field_docs', 'pair_example']
 
 # %% ../nbs/02_core.ipynb #faef4240
 class Task(ABC):
@@ -260,7 +260,7 @@ _TASKS: dict[str, RegisteredTask] = {}
 
 def register_task(name: str, factory: Callable[[dict], Task], *, description: str = "",
                   presets: Sequence[TaskPreset] = (), config_class: type | None = None,
-                  parity: Callable | None = None) -> RegisteredTask:
+                  parity: Callable | str | None = None) -> RegisteredTask:
     "Make a family known under `name`; `factory` turns a dict of settings into a `Task`."
     _TASKS[name] = RegisteredTask(name, description, tuple(presets), factory, config_class, parity)
     return _TASKS[name]
@@ -293,7 +293,7 @@ def registered_presets(name: str) -> tuple[TaskPreset, ...]:
     return registered_task(name).presets
 
 # %% ../nbs/02_core.ipynb #a19bf545
-def register_family(cls: type[Task], presets: Sequence[TaskPreset] = (), parity: Callable | None = None) -> RegisteredTask:
+def register_family(cls: type[Task], presets: Sequence[TaskPreset] = (), parity: Callable | str | None = None) -> RegisteredTask:
     "Register a family class that has `name`, `config_class` and a docstring whose first line describes it."
     description = (inspect.getdoc(cls) or "").split("\n")[0]
     return register_task(cls.name, lambda values: cls(build_config(cls.config_class, values)), description=description,

@@ -14,8 +14,8 @@ import numpy as np
 from .vocab import InputError, Vocab, token_strip
 
 # %% auto #0
-__all__ = ['SPLITS', 'IGNORE', 'item_key', 'item_rngs', 'item_rng', 'Example', 'TaskDataset', 'Collate', 'permute',
-           'ShuffledExamples', 'shuffled', 'DatasetBundle']
+__all__ = ['SPLITS', 'IGNORE', 'item_key', 'item_rngs', 'item_rng', 'Example', 'pair_example', 'TaskDataset', 'Collate',
+           'permute', 'ShuffledExamples', 'shuffled', 'DatasetBundle']
 
 # %% ../nbs/01_data.ipynb #ba2d078c
 SPLITS = {"train": 0, "eval": 1}
@@ -52,6 +52,9 @@ class Example:
     meta: dict = field(default_factory=dict)
     vocab: Vocab | None = field(default=None, repr=False)
     attend: np.ndarray | None = field(default=None, repr=False)  # attention mask; None means all ones
+    source: np.ndarray | None = field(default=None, repr=False)  # for encoder-decoders: ids of the input
+    target: np.ndarray | None = field(default=None, repr=False)  # and of the output, without separator and eos
+    writer: Callable | None = field(default=None, repr=False)    # example → what the paper's code writes
 
     def __post_init__(self):
         self.ids, self.mask = np.asarray(self.ids, np.int64), np.asarray(self.mask, bool)
@@ -76,6 +79,26 @@ def _repr_html_(self: Example) -> str:
             + f'<div style="font-size:85%;opacity:.75">{note}{" · " if facts else ""}{facts}</div>')
 
 Example._repr_html_ = _repr_html_
+
+# %% ../nbs/01_data.ipynb #6ad4d9ec
+def pair_example(source: Sequence[int], target: Sequence[int], sep: int, eos: int, loss: str = "target",
+                 meta: dict | None = None, vocab: Vocab | None = None, writer: Callable | None = None) -> Example:
+    """`source`, `sep`, `target`, `eos` as one `Example`; loss on target and eos, or on every token with `loss="all"`.
+
+    Raises `InputError` for another `loss`. `.source` and `.target` keep the two parts, int64, for seq2seq training."""
+    if loss not in ("target", "all"): raise InputError(f"loss={loss!r}: must be 'target' or 'all'")
+    source, target = np.asarray(source, np.int64), np.asarray(target, np.int64)
+    ids = np.concatenate([source, [sep], target, [eos]])
+    mask = np.arange(len(ids)) > (len(source) if loss == "target" else -1)
+    return Example(ids, mask, meta or {}, vocab, None, source, target, writer)
+
+# %% ../nbs/01_data.ipynb #4ad57966
+def _official(self: Example) -> dict:
+    "What the paper's code writes for this example, by column, file or key. Raises `InputError` where there is no such form."
+    if self.writer is None: raise InputError("this example has no form in a paper's files; its family gives it no writer")
+    return self.writer(self)
+
+Example.official = property(_official)
 
 # %% ../nbs/01_data.ipynb #207c933b
 IGNORE = -100   # what PyTorch's cross-entropy leaves out
