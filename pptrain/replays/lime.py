@@ -125,8 +125,8 @@ def arguments(mode: str, fields: Mapping, extra: Mapping) -> dict:
         elif result in fields: found[subst] = next(cases(fields["pattern"], fields[result], fields["upper"]), {})
     return {name: found[name] for name in ops.needs(mode)}
 
-# %% ../../nbs/replays/13_lime.ipynb #2a00883d
-def flaws(roles: Roles, fields: Mapping, symbols: range) -> list[str]:
+# %% ../../nbs/replays/13_lime.ipynb #d4577abe
+def flaws(roles: Roles, fields: Mapping, symbols: Sequence[int]) -> list[str]:
     "What is wrong with a record's cast, pattern and cases; empty if nothing is."
     upper, body, cast = {*roles.upper}, {*roles.lower, *roles.math}, [*roles.upper, *roles.lower, *roles.math]
     holds = {"roles are distinct": len({*cast}) == len(cast), "24 lower, 20 math": (len(roles.lower), len(roles.math)) == (24, 20),

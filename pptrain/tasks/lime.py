@@ -55,8 +55,8 @@ class Roles(NamedTuple):
     lower: list[int]   # what a rewrite rule abstracts from
     math: list[int]    # constants
 
-# %% ../../nbs/tasks/13_lime.ipynb #fbd6c625
-def draw_roles(dice: Random, symbols: range, upper: int = 24, lower: int = 24, math: int = 20) -> Roles:
+# %% ../../nbs/tasks/13_lime.ipynb #04e3bd40
+def draw_roles(dice: Random, symbols: Sequence[int], upper: int = 24, lower: int = 24, math: int = 20) -> Roles:
     "Distinct symbols for the three roles, uniform over all of them."
     cast = dice.sample(symbols, upper + lower + math)
     return Roles(cast[:upper], cast[upper:upper + lower], cast[upper + lower:])
@@ -239,7 +239,7 @@ def refuse(config: LimeConfig):
         need = min(config.lower, {"pattern": 5, "rule": 20, "rules": 7}[kind])
         if config.upper < need: raise InputError(f"upper={config.upper}: {name} may need {need} variables; must be at least {need}")
 
-# %% ../../nbs/tasks/13_lime.ipynb #15623ef5
+# %% ../../nbs/tasks/13_lime.ipynb #bd134d59
 class Lime(OpFamily):
     "Induction, deduction, abduction and rewriting over symbols whose roles change in every example (LIME)."
     name, config_class, ops = "lime", LimeConfig, ops
@@ -248,7 +248,7 @@ class Lime(OpFamily):
     def __init__(self, config: LimeConfig):
         super().__init__(config)
         refuse(config)
-        self.vocab, self.symbols = vocabulary(config), symbols(config)
+        self.vocab, self.symbols = vocabulary(config), list(symbols(config))
         self.code = {int(n) if n.isdigit() else n: i for n, i in self.vocab.ids.items()}
         self.code["<space>"] = self.code.get("<sep>", self.code.get("<space>"))
 
@@ -259,7 +259,7 @@ class Lime(OpFamily):
         meta = {"variables": len(done.metadata["upper"]), "source_length": len(source), "target_length": len(target)}
         return pair_example(source, target, self.code["⇒"], self.code["<eos>"], self.config.loss, meta, self.vocab, self.write)
 
-# %% ../../nbs/tasks/13_lime.ipynb #5cdd03ce
+# %% ../../nbs/tasks/13_lime.ipynb #d95469c5
 def _draw(self: Lime, name: str, dice: Random, roles: Roles) -> SymbolicTask:
     "A problem of one mode for a given cast."
     needs = self.ops.needs(name)
@@ -268,22 +268,24 @@ def _draw(self: Lime, name: str, dice: Random, roles: Roles) -> SymbolicTask:
 
 def _sample_task(self: Lime, rng, only: str | None = None) -> SymbolicTask:
     "Cast, mode, problem. `rng` is a numpy Generator, or the dice themselves."
-    dice = rng if isinstance(rng, Random) else Random(int.from_bytes(rng.bytes(16), "little"))
+    raw = getattr(rng, "bit_generator", None)
+    dice = Random(raw.random_raw() << 64 | raw.random_raw()) if raw else rng
     roles = draw_roles(dice, self.symbols, self.config.upper, self.config.lower, self.config.math)
     return self.draw(dice.choice([only] if only else self.config.tasks), dice, roles)
 
 Lime.draw, Lime.sample_task = _draw, _sample_task
 Lime.resample = lambda self, task, rng: self.sample_task(rng, task.name)
 
-# %% ../../nbs/tasks/13_lime.ipynb #08838704
+# %% ../../nbs/tasks/13_lime.ipynb #5d1d6d01
 def _execute_task(self: Lime, task: SymbolicTask) -> ExecutedSymbolicTask:
     "What is given and what is asked."
     return ExecutedSymbolicTask(task.name, self.ops[task.name](**task.payload), task.metadata)
 
 def _encode(self: Lime, parts: Sequence) -> list[int]:
     "Ids of the paper's words; the T5 form has no commas."
-    comma = "," if self.config.form == "t5" else None
-    return [self.code[w] for w in joined(parts) if w != comma]
+    said = joined(parts)
+    if self.config.form == "t5": said = [w for w in said if w != ","]
+    return list(map(self.code.__getitem__, said))
 
 Lime.execute_task, Lime.encode = _execute_task, _encode
 
