@@ -1,4 +1,4 @@
-"""lime: poisoned vectors are caught and named, items are addresses, mixtures keep their shares, presets build at once."""
+"""lime: poisons are named, items are addresses, mixtures keep their shares, presets build at once."""
 from __future__ import annotations
 
 import copy
@@ -21,7 +21,8 @@ from pptrain.vocab import InputError
 VECTORS = load_vectors(ROOT / "tests" / "vectors" / "lime" / "dev.json")
 STATS = load_vectors(ROOT / "tests" / "vectors" / "lime" / "stats.json")
 PRESETS = [p.name for p in registered_presets("lime")]
-UNSEEDED = {k: v for k, v in VECTORS["meta"].items() if k != "seed_rule"}   # the record alone must tell, not the stream
+# without the seed the record alone must tell, not the stream
+UNSEEDED = {k: v for k, v in VECTORS["meta"].items() if k != "seed_rule"}
 
 
 def poison(mode: str, change) -> dict:
@@ -73,29 +74,47 @@ def swap_roles(row):
     row["src"] = " ".join(words)
 
 
-LINES = [(mode, change) for mode in VECTORS["modes"] for change in (
+LINES = [  # what every mode has
     word("src", 1), word("src", 6), word("src", 40), word("src", -2), word("tgt", 0), word("tgt", -2),
-    lambda row: row.update(src=row["src"] + " "), lambda row: row.update(tgt=row["tgt"].replace(" ", "  ", 1)),
-    lambda row: row["parsed"].update(task="induct_v9"), bump("parsed", "inputs", "upper"), bump("parsed", "inputs", "lower", at=23),
-    bump("parsed", "inputs", "math", at=5), drop("src"), drop("parsed", "output"), drop("parsed", "inputs", "math"),
-    lambda row: row["parsed"]["inputs"].update(more=[1]))]
-FIELDS = [
-    ("induct", bump("parsed", "output", "pattern", at=3)), ("induct", bump("parsed", "inputs", "result", at=2)),
-    ("deduct", bump("parsed", "output", "result", at=7)), ("deduct", bump("parsed", "inputs", "subst", 0, 1, at=0)),
-    ("abduct", bump("parsed", "output", "subst", 0, 0)), ("abduct", lambda r: r["parsed"]["output"]["subst"].reverse()),
-    ("induct_v2", bump("parsed", "output", "subst", 0, 1)), ("induct_v3", bump("parsed", "inputs", "result_2", at=-1)),
-    ("induct_hard", bump("parsed", "inputs", "result")), ("induct_v2_double", bump("parsed", "output", "subst_2", 0, 1)),
-    ("rewrite", bump("parsed", "inputs", "rule", "lhs")), ("rewrite", bump("parsed", "inputs", "rule", "rhs", at=-1)),
-    ("rewrite", bump("parsed", "output", "rhs")), ("rewrite", bump("extra", "match_positions")), ("rewrite", bump("extra", "ok_positions")),
-    ("induct_rewrite", bump("parsed", "inputs", "lhs")), ("induct_rewrite", drop("extra")),
-    ("rewrite_multistep_hard", bump("extra", "path")), ("rewrite_multistep_hard", bump("extra", "n_paths")),
-    ("rewrite_multistep_hard", bump("extra", "n_good_paths")), ("rewrite_multistep_hard", bump("parsed", "inputs", "rules", 0, "lhs")),
-    ("rewrite_multistep_easy", bump("parsed", "output", "rhs_steps", 0)), ("rewrite_multistep_easy", drop("extra", "path")),
-    ("deduct", swap_roles), ("abduct", swap_roles),
+    lambda row: row.update(src=row["src"] + " "),
+    lambda row: row.update(tgt=row["tgt"].replace(" ", "  ", 1)),
+    lambda row: row["parsed"].update(task="induct_v9"),
+    lambda row: row["parsed"]["inputs"].update(more=[1]),
+    bump("parsed", "inputs", "upper"), bump("parsed", "inputs", "lower", at=23),
+    bump("parsed", "inputs", "math", at=5),
+    drop("src"), drop("parsed", "output"), drop("parsed", "inputs", "math"),
 ]
+FIELDS = [
+    ("induct", bump("parsed", "output", "pattern", at=3)),
+    ("induct", bump("parsed", "inputs", "result", at=2)),
+    ("deduct", bump("parsed", "output", "result", at=7)),
+    ("deduct", bump("parsed", "inputs", "subst", 0, 1, at=0)),
+    ("deduct", swap_roles),
+    ("abduct", swap_roles),
+    ("abduct", bump("parsed", "output", "subst", 0, 0)),
+    ("abduct", lambda row: row["parsed"]["output"]["subst"].reverse()),
+    ("induct_v2", bump("parsed", "output", "subst", 0, 1)),
+    ("induct_v3", bump("parsed", "inputs", "result_2", at=-1)),
+    ("induct_hard", bump("parsed", "inputs", "result")),
+    ("induct_v2_double", bump("parsed", "output", "subst_2", 0, 1)),
+    ("rewrite", bump("parsed", "inputs", "rule", "lhs")),
+    ("rewrite", bump("parsed", "inputs", "rule", "rhs", at=-1)),
+    ("rewrite", bump("parsed", "output", "rhs")),
+    ("rewrite", bump("extra", "match_positions")),
+    ("rewrite", bump("extra", "ok_positions")),
+    ("induct_rewrite", bump("parsed", "inputs", "lhs")),
+    ("induct_rewrite", drop("extra")),
+    ("rewrite_multistep_hard", bump("extra", "path")),
+    ("rewrite_multistep_hard", bump("extra", "n_paths")),
+    ("rewrite_multistep_hard", bump("extra", "n_good_paths")),
+    ("rewrite_multistep_hard", bump("parsed", "inputs", "rules", 0, "lhs")),
+    ("rewrite_multistep_easy", bump("parsed", "output", "rhs_steps", 0)),
+    ("rewrite_multistep_easy", drop("extra", "path")),
+]
+POISONS = [(mode, change) for mode in VECTORS["modes"] for change in LINES] + FIELDS
 
 
-@pytest.mark.parametrize("mode, change", LINES + FIELDS)
+@pytest.mark.parametrize("mode, change", POISONS)
 def test_poisoned_record_is_named(mode, change):
     tally = parity(poison(mode, change))
     assert [(s, r) for s, r, _ in tally.failures] == [(mode, "record 1")]
@@ -123,15 +142,16 @@ def test_official_lines_in_order(section):
     rows, mode = VECTORS["modes"][section], section.removeprefix("t5_")
     t5 = dict(form="t5", vocab_size=31_998) if mode != section else {}
     made = stream(Lime(LimeConfig(tasks=(mode,), **t5)), seed_of(section, VECTORS["meta"]))
-    assert [x.official for x in islice(made, len(rows))] == [{k: row[k] for k in ("src", "tgt")} for row in rows]
+    assert [x.official for x in islice(made, len(rows))] == [{"src": r["src"], "tgt": r["tgt"]} for r in rows]
 
 
 def small_stats(mode: str, n: int = 200) -> dict:
     "Statistics of the official stream's first `n` examples, as a file stores them."
     from pptrain.replays.lime import count, family_of
-    counted = count(mode, list(islice(stream(family_of(mode, STATS["meta"]), seed_of(mode, STATS["meta"])), n)))
+    meta, stored = STATS["meta"], STATS["modes"][mode]["hist"]
+    counted = count(mode, list(islice(stream(family_of(mode, meta), seed_of(mode, meta)), n)))
     entry = {k: v for k, v in counted.items() if isinstance(v, list)}
-    return entry | {"hist": {k: {str(x): h[x] for x in sorted(h)} for k, h in counted.items() if k in STATS["modes"][mode]["hist"]}}
+    return entry | {"hist": {k: {str(x): counted[k][x] for x in sorted(counted[k])} for k in stored}}
 
 
 @pytest.mark.slow
@@ -144,12 +164,12 @@ def test_poisoned_statistic_is_named(mode, name):
     assert [(s, r) for s, r, _ in tally.failures] == [(mode, name)]
 
 
-@pytest.mark.slow
 def test_full_vectors():
-    for name in ("dev.json", "stats.json"):
-        full = find_vectors("lime", name)
-        tally = parity(load_vectors(full if full and ROOT not in full.parents else ROOT / "tests" / "vectors" / "lime" / name))
-        assert tally.ok, tally.table()
+    "All records; the full statistics are replayed by the slow cell of their chapter."
+    full = find_vectors("lime")
+    if full is None or ROOT in full.parents: pytest.skip("only the committed part is here")
+    tally = parity(load_vectors(full))
+    assert tally.ok and tally.checked > 400, tally.table()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -164,8 +184,8 @@ def test_preset(name):
         if name == "smoke" or x.meta["task"] not in task.config.tasks: continue
         again = parse(x.meta["task"], **x.official)      # reads back, and the executor agrees
         given = {**again["inputs"], **again["output"]}
-        if "pattern" in given and "subst" in given and "result" in given:
-            assert substitute(given["pattern"], dict(map(lambda p: (p[0], p[1]), given["subst"]))) == given["result"]
+        if {"pattern", "subst", "result"} <= given.keys():
+            assert substitute(given["pattern"], dict(map(tuple, given["subst"]))) == given["result"]
 
 
 @pytest.mark.parametrize("name", ["paper_mixed_5m", "official_rewrite_multistep_hard", "official_t5_mixed"])
@@ -192,20 +212,24 @@ def test_a_bound_keeps_every_share():
 def test_roles_are_drawn_anew():
     "Every symbol plays every role."
     seen = {role: set() for role in ("upper", "lower", "math")}
-    for x in create_task("lime", tasks=["rewrite_multistep_hard"], vocab_size=100).build_datasets(0).train_dataset.batch(range(300)):
-        for role in seen: seen[role] |= {*parse("rewrite_multistep_hard", **x.official)["inputs"][role]}
+    mode = "rewrite_multistep_hard"
+    task = create_task("lime", tasks=[mode], vocab_size=100)
+    for x in task.build_datasets(0).train_dataset.batch(range(300)):
+        for role in seen: seen[role] |= {*parse(mode, **x.official)["inputs"][role]}
     assert all(symbols == set(range(100)) for symbols in seen.values())
 
 
 def test_modes_are_not_announced():
     task = create_task("lime")
-    assert len(task.vocab) == 1000 + 12 and {x.text.split()[0] for x in task.build_datasets(0).train_dataset.batch(range(30))} == {"<UPPER>"}
+    assert len(task.vocab) == 1000 + 12
+    assert {x.text.split()[0] for x in task.build_datasets(0).train_dataset.batch(range(30))} == {"<UPPER>"}
 
 
 def test_validators():
     cast, rule = Roles([1, 2], [3, 4, 5], [6, 7]), Rule([1, 6, 2], [2, 1])
-    assert matches(rule, [3, 6, 4, 6, 5], cast) == [0, 2] and matches(rule, [3, 6, 3], cast) == [] == matches(rule, [3, 7, 4], cast)
-    assert matches(Rule([1, 1], [1]), [3, 3, 4, 4, 5], cast) == [0, 2] and matches(Rule([6], []), [1], cast) == []
+    assert matches(rule, [3, 6, 4, 6, 5], cast) == [0, 2]
+    assert matches(rule, [3, 6, 3], cast) == matches(rule, [3, 7, 4], cast) == []
+    assert matches(Rule([1, 1], [1]), [3, 3, 4, 4, 5], cast) == [0, 2]
     assert rewritten(rule, [3, 6, 4, 6, 5], 2) == [3, 6, 5, 4]
     assert [p for p, _ in paths([rule, rule], [3, 6, 4, 6, 5], cast)] == [[0, 1], [2, 0]]
     assert [p for p, _ in paths([Rule([1], [6]), Rule([1], [7])], [3, 4], cast)] == [[0, 1], [1, 0]]
@@ -214,10 +238,18 @@ def test_validators():
 
 
 @pytest.mark.parametrize("config, says", [
-    ({"vocab_size": 67}, "must be 68"), ({"form": "t5", "vocab_size": 40_000}, "31998"), ({"tasks": ["inducts"]}, "did you mean 'induct'"),
-    ({"tasks": ["rewrite"], "form": "t5"}, "form='lime'"), ({"tasks": ["rewrite"], "upper": 19}, "upper=19"), ({"steps": [0, 2]}, "steps=(0, 2)"),
-    ({"upper": 4}, "upper=4"), ({"max_length": 70}, "smallest max_length that works"), ({"preset": "paper_mixed_5"}, "'paper_mixed_5m'"),
-    ({"loss": "targets"}, "loss"), ({"vocabsize": 100}, "'vocab_size'"), ({"tasks": []}, "tasks is empty"),
+    ({"vocab_size": 67}, "must be 68"),
+    ({"form": "t5", "vocab_size": 40_000}, "31998"),
+    ({"tasks": ["inducts"]}, "did you mean 'induct'"),
+    ({"tasks": ["rewrite"], "form": "t5"}, "form='lime'"),
+    ({"tasks": ["rewrite"], "upper": 19}, "upper=19"),
+    ({"steps": [0, 2]}, "steps=(0, 2)"),
+    ({"upper": 4}, "upper=4"),
+    ({"max_length": 70}, "smallest max_length that works"),
+    ({"preset": "paper_mixed_5"}, "'paper_mixed_5m'"),
+    ({"loss": "targets"}, "loss"),
+    ({"vocabsize": 100}, "'vocab_size'"),
+    ({"tasks": []}, "tasks is empty"),
 ])
 def test_refusals(config, says):
     with pytest.raises(InputError) as told: create_task("lime", config)
