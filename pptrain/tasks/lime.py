@@ -252,6 +252,8 @@ class Lime(OpFamily):
         self.code = {int(n) if n.isdigit() else n: i for n, i in self.vocab.ids.items()}
         self.code["<space>"] = self.code.get("<sep>", self.code.get("<space>"))
 
+    def numeric_metadata_fields(self): return ("variables", "source_length", "target_length")
+
     def serialize_task(self, done: ExecutedSymbolicTask, spec: TokenizerSpec) -> Example:
         "Cast and given parts, ⇒, asked parts, eos."
         (given, asked), name = done.payload, [self.code[f"<{done.name}>"]] if self.config.op_token else []
