@@ -103,10 +103,9 @@ def test_two_hundred_items(family, preset):
     "Every one in range, within bounds, with something to learn, its end too; no kind of problem is starved."
     task = create_task(family, preset=preset)
     spec, found = task.tokenizer_spec(), task.examples(0, "train", 0, range(200))
-    eos = spec.eos_token_id
     for x in found:
         assert 0 <= x.ids.min() <= x.ids.max() < spec.vocab_size and len(x) <= task.config.max_length and x.mask.any()
-        assert eos is None or (x.ids[-1] == eos and x.mask[-1]), "the end is learnt"
+        assert x.target is None or (x.ids[-1] == spec.eos_token_id and x.mask[-1]), "the end is learnt"
     shares, key = nominal(task), task.task_group_metadata_key if hasattr(task, "task_group_metadata_key") else None
     counts = Counter(x.meta[key] for x in found) if shares else Counter()
     for kind, share in shares.items():
