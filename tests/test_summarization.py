@@ -146,24 +146,24 @@ def test_poisoned_statistic_fails(monkeypatch, task, fact, number):
 
 @pytest.mark.slow
 def test_every_leaf_of_the_statistics_counts(monkeypatch):
-    "The mixture: one wrong number at a time, in a hundred places."
+    "The mixture: one wrong number at a time."
     import pptrain.replays.summarization_stats as replay
     monkeypatch.setattr(replay, "FRESH", 1000)
     made = replay.Summarization(replay.SummarizationConfig())
     theirs = replay.official_samples(made, STATS["composite"]["seed"], STATS["composite"]["n_docs"])
     monkeypatch.setattr(replay, "official_samples", lambda made, seed, n: theirs[:n])
     rng = random.Random(0)
-    for path in rng.sample(list(leaves(STATS["composite"])), 25):
+    for path in rng.sample(list(leaves(STATS["composite"])), 8):
         entry = copy.deepcopy(STATS["composite"])
         set_at("x", 0, path, spoil)({"x": [entry]})
         assert not parity({"composite": entry}).ok, path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dev.json", "stats.json"])
-def test_full_vectors(name):
-    full = find_vectors("summarization", name)
-    if full is None: pytest.skip("no vectors here")
+def test_full_vectors():
+    "The statistics have a chapter of their own, with a slow cell."
+    full = find_vectors("summarization")
+    if full is None or ROOT in full.parents: pytest.skip("only the committed part is here")
     tally = parity(load_vectors(full))
     assert tally.ok, tally.table()
 

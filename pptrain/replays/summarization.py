@@ -204,18 +204,19 @@ def replay_meta(tally: Tally, meta: Mapping):
 RECORDS = {"single": replay_single, "composite": replay_composite, "composite_edge": replay_composite, "step": replay_step,
            "reader": replay_reader, "pipeline": replay_pipeline}
 
-# %% ../../nbs/replays/14_summarization.ipynb #13fb1f53
+# %% ../../nbs/replays/14_summarization.ipynb #130fe80d
 def name_of(n: int, record: Mapping) -> str:
     "What a record is called in the report."
+    if not isinstance(record, Mapping): return f"record {n}"
     parts = [str(record[key]) for key in ("task", "tasks", "ref", "edge") if key in record]
     return f"record {n} ({' '.join([*parts, 'seed ' + str(record.get('seed'))])})"
 
-# %% ../../nbs/replays/14_summarization.ipynb #cf99b626
+# %% ../../nbs/replays/14_summarization.ipynb #8a53aa9b
 def parity(vectors: dict) -> Tally:
     "Replay a vector file of this family (records, or statistics); every record and every stored statistic counts."
     tally, stats = Tally(), {}
     for section, part in vectors.items():
-        if section == "meta": replay_meta(tally, part)
+        if section == "meta" and isinstance(part, Mapping): replay_meta(tally, part)
         elif isinstance(part, Mapping): stats[section] = part
         elif section not in RECORDS:
             with tally.record(section, "section") as expect: expect("name", section, f"one of {', '.join(RECORDS)}")
