@@ -29,7 +29,8 @@ parity = registered_task("summarization").replay
 
 def first(section: str, wanted: str) -> int:
     "Number of the first record of a section whose task, ref or edge is `wanted`."
-    return next(n for n, r in enumerate(VECTORS[section]) if wanted in (r.get("task"), r.get("ref"), r.get("edge")))
+    named = (tuple(r.get(key) for key in ("task", "ref", "edge")) for r in VECTORS[section])
+    return next(n for n, names in enumerate(named) if wanted in names)
 
 
 def set_at(section: str, n: int, path: list, value):
@@ -42,7 +43,8 @@ def set_at(section: str, n: int, path: list, value):
     return change
 
 
-QUOTED, PARA, SHUFFLED = (first("single", t) for t in ("CopyQuoted", "ParaphraseWords", "CopyKeywordMultipleSentencesShuffled"))
+QUOTED, PARA, SHUFFLED = (first("single", t) for t in (
+    "CopyQuoted", "ParaphraseWords", "CopyKeywordMultipleSentencesShuffled"))
 REORDER, NEXT, MASK = (first("step", t) for t in STEP)
 POISONS = {
     "before": ("single", 0, ["inputs", "before", 0], lambda s: s.replace("a", "b", 1)),
@@ -54,7 +56,7 @@ POISONS = {
     "replaced": ("single", 6, ["inputs", "params", "edits", 0, "replaced"], "aaa"),
     "word": ("single", 7, ["inputs", "params", "edits", 0, "word"], lambda w: w + 1),
     "quote end": ("single", QUOTED, ["inputs", "params", "end"], lambda e: e + 1),
-    "synonym": ("single", PARA, ["inputs", "params", "target"], lambda t: t.replace("target", "source")),
+    "synonym": ("single", PARA, ["inputs", "params", "target"], lambda t: t[:-3] + "9__"),
     "order": ("single", SHUFFLED, ["inputs", "params", "order"], lambda o: o[::-1]),
     "call": ("single", PARA, ["trace", "modify", 0, 2], [99]),
     "late call": ("single", PARA, ["trace", "output", 0, 0], "randint"),
@@ -68,7 +70,7 @@ POISONS = {
     "reorder": ("step", REORDER, ["inputs", "params", "order"], lambda o: o[::-1]),
     "pieces": ("step", NEXT, ["inputs", "params", "pieces"], lambda p: p.replace("▁ . ▁", "▁. ▁", 1)),
     "pieces in": ("step", NEXT, ["inputs", "params", "pieces_in"], 511),
-    "actions": ("step", MASK, ["inputs", "params", "actions"], lambda a: a[:-1] + ("M" if a[-1] != "M" else "K")),
+    "actions": ("step", MASK, ["inputs", "params", "actions"], lambda a: a[:-1] + "MK"[a[-1] == "M"]),
     "random": ("step", MASK, ["inputs", "params", "random_tokens", 0], "aaa"),
     "span": ("step", MASK, ["inputs", "params", "span_start"], lambda s: s + 1),
     "total": ("step", MASK, ["inputs", "params", "pieces_total"], lambda s: s + 1),
@@ -97,9 +99,10 @@ def test_poisoned_record_is_named(name):
 
 def leaves(node, path=()):
     "Paths of all strings and numbers below a node."
-    if isinstance(node, dict): yield from (leaf for k, v in node.items() for leaf in leaves(v, (*path, k)))
-    elif isinstance(node, list): yield from (leaf for k, v in enumerate(node) for leaf in leaves(v, (*path, k)))
-    else: yield list(path)
+    if not isinstance(node, (dict, list)): yield list(path)
+    else:
+        for key, below in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(below, (*path, key))
 
 
 def spoil(value):
@@ -133,8 +136,10 @@ def test_clean_records_pass():
     assert not parity({}).ok and not parity({"singles": []}).ok and not parity({"single": "no list"}).ok
 
 
-@pytest.mark.parametrize("task, fact, number", [("SumOfNumbers", "words", "mean"), ("TopicSegregation", "lines", "std"),
-                                                ("JoinClauses", "words", "max"), ("CopyQuoted", "words", "p95")])
+@pytest.mark.parametrize("task, fact, number", [
+    ("SumOfNumbers", "words", "mean"), ("TopicSegregation", "lines", "std"), ("JoinClauses", "words", "max"),
+    ("CopyQuoted", "words", "p95"),
+])
 def test_poisoned_statistic_fails(monkeypatch, task, fact, number):
     monkeypatch.setattr("pptrain.replays.summarization_stats.FRESH", 1000)
     entry = copy.deepcopy(STATS["single"][task])
@@ -177,20 +182,23 @@ def test_preset(name):
     size, eos = task.tokenizer_spec().vocab_size, task.vocab["<eos>"]
     for x in data.train_dataset.batch(range(20)):
         assert len(x) <= task.config.max_length and 0 < x.ids.min() and x.ids.max() < size
-        assert x.ids[-1] == eos and x.mask.sum() == len(x.target) + 1 and not x.mask[: len(x.source) + 1].any()
+        assert x.ids[-1] == eos and x.mask.sum() == len(x.target) + 1
+        assert not x.mask[: len(x.source) + 1].any()
         assert set(json.loads(json.dumps(x.official))) == {"article_lines", "summary_lines"}
         assert json.dumps(x.meta)
 
 
-@pytest.mark.parametrize("name", ["paper_ourtasks_100k", "paper_ourtasks_t5_100k", "paper_masked_document_100k"])
-def test_item_is_an_address(name):
+@pytest.mark.parametrize("kind", ["ourtasks", "ourtasks_t5", "masked_document"])
+def test_item_is_an_address(kind):
+    name = f"paper_{kind}_100k"
     task = create_task("summarization", {"preset": name, "sequence_count": 7})
     data = task.build_datasets(seed=5).train_dataset
     alone = [data[i]["input_ids"].tolist() for i in range(7)]
     together = [row["input_ids"].tolist() for row in data.__getitems__([6, 2, 0])]
     assert together == [alone[6], alone[2], alone[0]]
     code = ("import json; from pptrain.core import create_task; "
-            f"print(json.dumps(create_task('summarization', preset={name!r}).sample(6, seed=5).ids.tolist()))")
+            f"task = create_task('summarization', preset={name!r}); "
+            "print(json.dumps(task.sample(6, seed=5).ids.tolist()))")
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(told.stdout) == alone[6]
     assert task.sample(6, "eval", 5).ids.tolist() != alone[6] != task.sample(6, seed=6).ids.tolist()
@@ -253,13 +261,17 @@ def test_mersenne_needs_no_seed_of_its_own():
 
 
 @pytest.mark.parametrize("config, says", [
-    ({"tasks": ["CopyQuotes"]}, "did you mean 'CopyQuoted'"), ({"tasks": []}, "at least one"), ({"tasks_per_document": 0}, "1..16"),
-    ({"tasks": ["CopyQuoted"] * 2}, "each once"), ({"sentences": 7}, "at least 5"), ({"words": 9}, "at least 5"),
-    ({"word_spread": -1}, "negative"), ({"word_count": 0}, "word_count=0"), ({"tasks": STEP}, "tokens='t5'"),
+    ({"tasks": ["CopyQuotes"]}, "did you mean 'CopyQuoted'"), ({"tasks": []}, "at least one"),
+    ({"tasks_per_document": 0}, "1..16"), ({"tasks": ["CopyQuoted"] * 2}, "each once"),
+    ({"sentences": 7}, "at least 5"), ({"words": 9}, "at least 5"), ({"word_spread": -1}, "negative"),
+    ({"word_count": 0}, "word_count=0"), ({"tasks": STEP}, "tokens='t5'"),
     ({"tasks": ["CopyQuoted", STEP[1]], "tokens": "t5"}, "do not mix"), ({"tokens": "t6"}, "'t5'"),
-    ({"tokens": "t5", "word_count": 5001}, "5000"), ({"loss": "some"}, "loss"), ({"max_length": 100}, "works is"),
-    ({"stream": "official", "tasks": STEP, "tokens": "t5"}, "one STEP task"), ({"preset": "paper_copy_quotd_100k"}, "copy_quoted"),
-    ({"wordcount": 3}, "'word_count'"), ({"tasks": STEP[:1], "tokens": "t5", "step_pieces": 9}, "step_pieces"),
+    ({"tokens": "t5", "word_count": 5001}, "5000"), ({"loss": "some"}, "loss"),
+    ({"max_length": 100}, "works is"),
+    ({"stream": "official", "tasks": STEP, "tokens": "t5"}, "one STEP task"),
+    ({"wordcount": 3}, "'word_count'"),
+    ({"preset": "paper_copy_quotd_100k"}, "copy_quoted"),
+    ({"tasks": STEP[:1], "tokens": "t5", "step_pieces": 9}, "step_pieces"),
 ])
 def test_refusals(config, says):
     with pytest.raises(InputError) as told: create_task("summarization", config)
