@@ -17,6 +17,7 @@ STUDY = {"study", "report", "grid"}
 MEASURE = {"eval", "analytics"}
 
 # module -> (level, the pptrain modules it may import). `tasks.*` stands for each family; families never meet.
+# `parts.*` holds what families are made of, where that is a chapter of its own.
 # `replays.*` holds the evidence for one family, where that is longer than the family; it is loaded by name.
 LAYERS: dict[str, tuple[int, set[str]]] = {
     "vocab": (0, set()),
@@ -25,8 +26,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "core": (1, DATA | {"config"}),
     "show": (2, DATA),
     "parity": (2, DATA | {"core"}),
-    "tasks.*": (3, BASE),
-    "replays.*": (4, BASE | {"tasks.*"}),
+    "parts.*": (2, DATA | {"config", "core", "parts.*"}),
+    "tasks.*": (3, BASE | {"parts.*"}),
+    "replays.*": (4, BASE | {"parts.*", "tasks.*"}),
     **{name: (4, DATA | MIDDLE) for name in MIDDLE},
     "trainer": (5, DATA | {"config", "core"} | MIDDLE),
     **{name: (6, BASE | MIDDLE | MEASURE | {"trainer", "tasks.*"}) for name in MEASURE},
@@ -46,7 +48,7 @@ LIBRARIES = {
 }
 EXCEPTIONS = {("tasks.nca", "torch")}  # a rollout is a network
 NEVER = {"fastcore", "nbdev", "execnb", "ghapi"}  # authoring tools, pinned to old releases
-NOT_LAYERED = {"", "_modidx", "tasks", "replays"}
+NOT_LAYERED = {"", "_modidx", "parts", "tasks", "replays"}
 
 
 def module_name(path: Path) -> str:
@@ -62,7 +64,7 @@ LAYERED = sorted(MODULES.keys() - NOT_LAYERED)
 def row(module: str) -> str:
     "The row of LAYERS that speaks about `module`."
     package = module.split(".")[0]
-    return f"{package}.*" if package in ("tasks", "replays") and package != module else module
+    return f"{package}.*" if package in ("parts", "tasks", "replays") and package != module else module
 
 
 def imports(module: str) -> Iterator[tuple[int, str, bool]]:
@@ -103,7 +105,7 @@ def violations(module: str) -> Iterator[str]:
         if target is not None:
             if target == module or (target in {"_modidx"}):
                 yield f"{place}: itself or nbdev's index"
-            elif target in {"", "tasks", "replays"}:
+            elif target in {"", "parts", "tasks", "replays"}:
                 if level < 8: yield f"{place}: import the module that defines it, not the package"
             elif target.startswith("tasks.") and module.startswith("tasks."):
                 yield f"{place}: families never import each other"
@@ -133,7 +135,7 @@ def test_imports_point_down(module):
 
 def test_package_door_is_light():
     "pptrain/__init__.py and tasks/__init__.py load nothing but the standard library."
-    for module in ("", "tasks", "replays"):
+    for module in ("", "parts", "tasks", "replays"):
         names = [name for _, name, at_import in imports(module) if at_import]
         heavy = [n for n in names if n.split(".")[0] not in sys.stdlib_module_names]
         assert not heavy, f"pptrain/{module}/__init__.py imports {heavy} at once; make it lazy"
