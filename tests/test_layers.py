@@ -17,8 +17,8 @@ STUDY = {"study", "report", "grid"}
 MEASURE = {"eval", "analytics"}
 
 # module -> (level, the pptrain modules it may import). `tasks.*` stands for each family; families never meet.
-# `parts.*` holds what families are made of, where that is a chapter of its own.
 # `replays.*` holds the evidence for one family, where that is longer than the family; it is loaded by name.
+# `parts.*` are what a family is built from, where that is a chapter of its own.
 LAYERS: dict[str, tuple[int, set[str]]] = {
     "vocab": (0, set()),
     "data": (0, {"vocab"}),
@@ -26,9 +26,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "core": (1, DATA | {"config"}),
     "show": (2, DATA),
     "parity": (2, DATA | {"core"}),
-    "parts.*": (2, DATA | {"config", "core", "parts.*"}),
+    "parts.*": (3, BASE | {"parts.*"}),
     "tasks.*": (3, BASE | {"parts.*"}),
-    "replays.*": (4, BASE | {"parts.*", "tasks.*"}),
+    "replays.*": (4, BASE | {"parts.*", "tasks.*", "replays.*"}),
     **{name: (4, DATA | MIDDLE) for name in MIDDLE},
     "trainer": (5, DATA | {"config", "core"} | MIDDLE),
     **{name: (6, BASE | MIDDLE | MEASURE | {"trainer", "tasks.*"}) for name in MEASURE},
