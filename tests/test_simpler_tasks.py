@@ -1,4 +1,4 @@
-"""simpler_tasks: poisoned vectors are caught and named, shares are kept, presets hold everything, items are addresses."""
+"""simpler_tasks: poison is named, shares are kept, presets hold everything, items are addresses."""
 from __future__ import annotations
 
 import copy
@@ -36,23 +36,29 @@ def other(text: str) -> str:
     return str([*ids[:-1], ids[-1] + 1])
 
 
+def rename(parsed: dict, change):
+    "The same inputs under other names."
+    parsed["inputs"] = dict(zip(change(list(parsed["inputs"])), parsed["inputs"].values()))
+
+
 def src(v): v["tasks"]["copy"][1]["src"] = other(v["tasks"]["copy"][1]["src"])
 def spaces(v): v["tasks"]["copy"][1]["src"] = v["tasks"]["copy"][1]["src"].replace(", ", ",")
-def tgt(v): v["tasks"]["search"][2]["tgt"] = "[4273]" if v["tasks"]["search"][2]["tgt"] == "[150]" else "[150]"
+def tgt(v): v["tasks"]["search"][2]["tgt"] = {"[150]": "[4273]"}.get(v["tasks"]["search"][2]["tgt"], "[150]")
 def task(v): v["tasks"]["set"][0]["parsed"]["task"] = "deduplicate"
 def symbol(v): v["tasks"]["sort"][3]["parsed"]["inputs"]["seq"][0] += 1
-def renamed(v): v["tasks"]["set"][0]["parsed"]["inputs"] = {"sequence": v["tasks"]["set"][0]["parsed"]["inputs"]["seq"]}
-def swapped(v): v["tasks"]["union"][1]["parsed"]["inputs"] = dict(reversed(v["tasks"]["union"][1]["parsed"]["inputs"].items()))
+def renamed(v): rename(v["tasks"]["set"][0]["parsed"], lambda names: ["sequence"])
+def swapped(v): rename(v["tasks"]["union"][1]["parsed"], lambda names: names[::-1])
 def output(v): v["tasks"]["union"][1]["parsed"]["output"].reverse()
 def missing(v): del v["tasks"]["delete"][2]["parsed"]["inputs"]["query"]
 def no_parse(v): del v["tasks"]["delete"][0]["parsed"]
-def elsewhere(v): v["tasks"]["copy"][0], v["tasks"]["reverse"][0] = v["tasks"]["reverse"][0], v["tasks"]["copy"][0]
+def elsewhere(v): v["tasks"].update(copy=v["tasks"]["reverse"][:1], reverse=v["tasks"]["copy"][:1])
 
 
 @pytest.mark.parametrize("change, where", [
-    (src, [("copy", "line 1")]), (spaces, [("copy", "line 1")]), (tgt, [("search", "line 2")]), (task, [("set", "line 0")]),
-    (symbol, [("sort", "line 3")]), (renamed, [("set", "line 0")]), (swapped, [("union", "line 1")]), (output, [("union", "line 1")]),
-    (missing, [("delete", "line 2")]), (no_parse, [("delete", "line 0")]), (elsewhere, [("copy", "line 0"), ("reverse", "line 0")]),
+    (src, [("copy", "line 1")]), (spaces, [("copy", "line 1")]), (tgt, [("search", "line 2")]),
+    (task, [("set", "line 0")]), (symbol, [("sort", "line 3")]), (renamed, [("set", "line 0")]),
+    (swapped, [("union", "line 1")]), (output, [("union", "line 1")]), (missing, [("delete", "line 2")]),
+    (no_parse, [("delete", "line 0")]), (elsewhere, [("copy", "line 0"), ("reverse", "line 0")]),
 ], ids=lambda x: getattr(x, "__name__", ""))
 def test_poisoned_line_is_named(change, where):
     assert failures(LINES, change) == where
@@ -60,10 +66,14 @@ def test_poisoned_line_is_named(change, where):
 
 def order(v): v["meta"]["order"].reverse()
 def bounds(v): v["meta"]["length_range"] = [10, 221]
-def seeds(v): v["meta"]["seed_rule"] = v["meta"]["seed_rule"].replace("numpy.random.seed(1", "numpy.random.seed(2")
+def seeds(v): v["meta"].update(seed_rule=v["meta"]["seed_rule"].replace("py.random.seed(", "py.random.seed(2"))
 def maker(v): v["meta"]["generator"] += "0"
 def no_meta(v): del v["meta"]
-def unknown_task(v): v["tasks"]["sortt"] = v["tasks"].pop("sort"); v["meta"]["order"] = list(v["tasks"])
+def unknown_task(v):
+    v["tasks"]["sortt"] = v["tasks"].pop("sort")
+    v["meta"]["order"] = list(v["tasks"])
+
+
 def one_less(v): del v["tasks"]["sort"]
 
 
@@ -114,8 +124,11 @@ def move(counts, a, b, n):
 
 
 @pytest.mark.parametrize("change, record", [
-    (a_number, "head"), (no_number, "head"), (samples, "sums"), (calls, "acceptance"), (accept, "sums"), (one_more, "sums"),
-    (some_yes, "found"), (later, "index"), (bin_law, "symbol_bins"), (all_bins, "symbol_bins_all_occurrences"), (bin_sum, "sums"),
+    (a_number, "head"), (no_number, "head"), (samples, "sums"), (calls, "acceptance"), (accept, "sums"),
+    (one_more, "sums"),
+    (some_yes, "found"), (later, "index"), (bin_law, "symbol_bins"),
+    (all_bins, "symbol_bins_all_occurrences"),
+    (bin_sum, "sums"),
 ], ids=lambda x: getattr(x, "__name__", ""))
 def test_poisoned_statistic_is_named(change, record, monkeypatch):
     "With one survey for all, so that it stays quick."
@@ -147,12 +160,13 @@ def test_shares_are_equal(name, most):
     n, k = 1500, len(task.config.tasks)
     counts = Counter(x.meta["task"] for x in task.examples(11, "train", 0, range(n)))
     assert set(counts) == set(task.config.tasks)
-    for op, got in counts.items(): assert abs(got - n / k) < 3 * (n / k * (1 - 1 / k)) ** 0.5, (op, got, n / k)
+    for op, got in counts.items(): assert abs(got - n / k) < 3 * (n / k * (1 - 1 / k)) ** 0.5, (op, got)
 
 
 def test_requested_override():
     "The README's quick start."
-    task = create_task("simpler_tasks", {"preset": "paper_binary_1m", "sequence_count": 256, "eval_sequence_count": 64, "max_length": 128})
+    counts = {"sequence_count": 256, "eval_sequence_count": 64}
+    task = create_task("simpler_tasks", {"preset": "paper_binary_1m", **counts, "max_length": 128})
     data = task.build_datasets(seed=0)
     assert (len(data.train_dataset), len(data.eval_dataset)) == (256, 64)
     for x in data.train_dataset.batch(range(256)):
@@ -166,19 +180,24 @@ def test_preset(name):
     data = task.build_datasets(seed=1)
     far = task.sample(4_999_999)
     assert time.process_time() - start < 2
-    spec, unbound = task.tokenizer_spec(), create_task("simpler_tasks", {"preset": name, "max_length": 10_000})
-    for x, free in zip([far, *data.train_dataset.batch(range(8))], [unbound.sample(4_999_999), *unbound.examples(1, "train", 0, range(8))]):
-        assert x.ids.tolist() == free.ids.tolist()     # the bound of a preset rejects nothing
+    spec = task.tokenizer_spec()
+    unbound = create_task("simpler_tasks", {"preset": name, "max_length": 10_000})
+    found, free = [far, *data.train_dataset.batch(range(8))], unbound.examples(1, "train", 0, range(8))
+    assert [x.ids.tolist() for x in found[1:]] == [x.ids.tolist() for x in free]   # nothing is rejected
+    for x in found:
         assert 0 < x.ids.min() and x.ids.max() < spec.vocab_size and x.mask.sum() == len(x.target) + 1
         head, _, tail = x.official["src"].partition(", 32099, ")
-        assert json.loads(head + "]") == NAMES[x.meta["task"]] and tail and json.loads(x.official["tgt"]) == x.meta["output"]
+        assert json.loads(head + "]") == NAMES[x.meta["task"]] and tail
+        assert json.loads(x.official["tgt"]) == x.meta["output"]
 
 
 def test_presets_of_upstream():
     "Every name that upstream's README and code use."
     tasks = [*ALIASES, *ops]
-    names = {f"paper_{t}_100k" for t in tasks} | {f"paper_{t}_1m" for t in ("copy", "identity", "set", "unary_core", "binary", "set_ops")}
-    assert names | {"smoke", "paper_unary_core_100k"} | {f"official_{t}" for t in ops} <= PRESETS.keys()
+    large = ("copy", "identity", "set", "unary_core", "binary", "set_ops")
+    names = {f"paper_{t}_100k" for t in tasks} | {f"paper_{t}_1m" for t in large}
+    names |= {f"official_{t}" for t in ops}
+    assert names | {"smoke", "paper_unary_core_100k"} <= PRESETS.keys()
     assert create_task("simpler_tasks", tasks=[*ALIASES]).config.tasks == tuple(ALIASES.values())
 
 
@@ -186,7 +205,8 @@ def test_item_is_an_address():
     task = create_task("simpler_tasks", {"preset": "smoke", "sequence_count": 7})
     data = task.build_datasets(seed=5).train_dataset
     alone = [data[i]["input_ids"].tolist() for i in range(7)]
-    assert [row["input_ids"].tolist() for row in data.__getitems__([6, 2, 0])] == [alone[6], alone[2], alone[0]]
+    together = [row["input_ids"].tolist() for row in data.__getitems__([6, 2, 0])]
+    assert together == [alone[6], alone[2], alone[0]]
     code = ("import json; from pptrain.core import create_task; "
             "print(json.dumps(create_task('simpler_tasks', preset='smoke').sample(6, seed=5).ids.tolist()))")
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -200,22 +220,36 @@ def test_vocabulary():
     assert len(small.vocab) < 200 and len(whole.vocab) == 32_009
     for task in (small, whole):
         w = task.writing
-        assert w.paper[w.model[[2405, 834, 4273, 150, 32099, *number(17), *number(-1)]]].tolist() == \
-            [2405, 834, 4273, 150, 32099, *number(17), *number(-1)]
-        assert task.vocab.text(w.model[[*NAMES["first_char"], 32099, *number(12)]]) == "▁first ##_ ##char :: ▁12"
+        pieces = [2405, 834, 4273, 150, 32099, *number(17), *number(-1)]
+        assert w.paper[w.model[pieces]].tolist() == pieces
+        named = task.vocab.text(w.model[[*NAMES["first_char"], 32099, *number(12)]])
+        assert named == "▁first ##_ ##char :: ▁12"
     assert whole.writing.model[31_999] == 31_999 and len(NUMBERS) == 222
 
 
 @pytest.mark.parametrize("config, says", [
-    ({"tasks": ["sett"]}, "did you mean 'set'"), ({"tasks": []}, "tasks is empty"), ({"symbols": 1}, "symbols=1: must be 2..31998"),
-    ({"min_symbols": 3}, "min_symbols=3"), ({"max_symbols": 9}, "max_symbols=9: must be 10..1020"), ({"max_length": 14}, "works is"),
-    ({"preset": "paper_bianry_1m"}, "did you mean 'paper_binary_1m'"), ({"loss": "targets"}, "'target'"), ({"symbol": 3}, "mean 'symbols'"),
+    ({"tasks": ["sett"]}, "did you mean 'set'"), ({"tasks": []}, "tasks is empty"),
+    ({"symbols": 1}, "symbols=1: must be 2..31998"), ({"min_symbols": 3}, "min_symbols=3"),
+    ({"max_symbols": 9}, "max_symbols=9: must be 10..1020"), ({"max_length": 14}, "works is"),
+    ({"preset": "paper_bianry_1m"}, "did you mean 'paper_binary_1m'"), ({"loss": "targets"}, "'target'"),
+    ({"symbol": 3}, "mean 'symbols'"),
     ({"tasks": ["remove_fl_occ"], "min_symbols": 30, "max_symbols": 30}, "widen the range"),
     ({"tasks": ["length"], "min_symbols": 300, "max_symbols": 300}, "go up to 220"),
 ])
 def test_refusals(config, says):
     with pytest.raises(InputError) as told: create_task("simpler_tasks", config)
     assert says in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("settings", [
+    dict(symbols=2, min_symbols=4), dict(symbols=3, max_symbols=24), dict(min_symbols=28, max_symbols=28)])
+def test_far_corners(settings):
+    "Tiny alphabets and a fixed length: every op that has a body of that length still answers."
+    for op in ops.keys() - ({"remove_fl_occ"} if settings.get("max_symbols") == 28 else set()):
+        task = create_task("simpler_tasks", settings, tasks=[op], max_length=1000)
+        for x in task.examples(0, "train", 0, range(10)):
+            size = sum(map(len, x.meta["inputs"].values())) + len(x.meta["inputs"]) - 1
+            assert task.config.min_symbols <= size <= task.config.max_symbols and x.meta["draws"] >= 1
 
 
 def test_loss_on_all():
@@ -225,7 +259,8 @@ def test_loss_on_all():
 
 def test_parity_command(tmp_path):
     "Exit status 0, and 1 for a poisoned copy."
-    call = [sys.executable, "-c", "import sys; from pptrain.cli import main; sys.exit(main())", "parity", "simpler_tasks"]
+    run = "import sys; from pptrain.cli import main; sys.exit(main())"
+    call = [sys.executable, "-c", run, "parity", "simpler_tasks"]
     bad = copy.deepcopy(MBPP)
     first_count(bad)
     (tmp_path / "bad.json").write_text(json.dumps(bad))
