@@ -66,7 +66,7 @@ def test_poisoned_line_is_named(change, where):
 
 def order(v): v["meta"]["order"].reverse()
 def bounds(v): v["meta"]["length_range"] = [10, 221]
-def seeds(v): v["meta"].update(seed_rule=v["meta"]["seed_rule"].replace("py.random.seed(", "py.random.seed(2"))
+def seeds(v): v["meta"].update(seed_rule=v["meta"]["seed_rule"].replace("y.random.seed(", "y.random.seed(2"))
 def maker(v): v["meta"]["generator"] += "0"
 def no_meta(v): del v["meta"]
 def unknown_task(v):
