@@ -15,6 +15,7 @@ BASE = DATA | {"config", "core", "show", "parity"}
 MIDDLE = {"integrations", "transfer", "corpora"}
 STUDY = {"study", "report", "grid"}
 MEASURE = {"eval", "analytics"}
+VIEWS = {"views", "explorer", "scenes", "monitoring", "inspector", "comparison", "widgets"}
 
 # module -> (level, the pptrain modules it may import). `tasks.*` stands for each family; families never meet.
 # `replays.*` holds the evidence for one family, where that is longer than the family; it is loaded by name.
@@ -31,8 +32,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "trainer": (5, DATA | {"config", "core"} | MIDDLE),
     **{name: (6, BASE | MIDDLE | MEASURE | {"trainer", "tasks.*"}) for name in MEASURE},
     **{name: (7, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*"}) for name in STUDY},
-    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "widgets", "cli"})
-       for name in ("widgets", "cli")},
+    "views": (8, BASE),
+    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", *VIEWS}) for name in VIEWS - {"views"}},
+    "cli": (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "widgets"}),
 }
 
 # third-party library -> the lowest level that may load it at import; modules below do so inside functions
