@@ -36,7 +36,7 @@ setup(
     extras_require=extras,
     packages=find_packages(include=["pptrain", "pptrain.*"]),
     # notebooks/ is a link to nbs/replication: real files in wheels and sdists, found in editable installs too
-    package_data={"pptrain": ["py.typed", "notebooks/*.ipynb"]},
+    package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*"]},
     include_package_data=False,
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

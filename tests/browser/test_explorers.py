@@ -8,6 +8,9 @@ import time
 import pytest
 from conftest import TOKEN, write_notebook
 
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'pptrain[browser]' for the browser tests")
+TimeoutError = sync_api.TimeoutError
+
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 WAIT = 90_000   # ms until a kernel has imported what it needs
 
@@ -17,10 +20,13 @@ def open_in_lab(tab, lab, name: str, *cells: str):
     write_notebook(lab.folder / f"{name}.ipynb", *cells)
     tab.goto(f"{lab.base}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
     tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=WAIT)
-    tab.wait_for_selector('.jp-Toolbar-item .jp-Toolbar-kernelStatus, [data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached", timeout=WAIT)
-    tab.get_by_role("menuitem", name="Run", exact=True).click()
-    tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT)
+    tab.get_by_text("| Idle").wait_for(timeout=WAIT)
+    for _ in range(3):      # a click before the kernel listens is lost
+        tab.get_by_role("menuitem", name="Run", exact=True).click()
+        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try: return tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT / 3)
+        except TimeoutError: continue
+    raise AssertionError("the cell did not run")
 
 
 def attribute(tab, name: str) -> str:
