@@ -33,7 +33,7 @@ LINES = {"train_loss": ("training", PALETTE[0], None), "eval_loss": ("held out",
          "learning_rate": (None, PALETTE[2], None), "speed": (None, PALETTE[6], None)}
 PANELS = {"loss (nats per token)": ("train_loss", "eval_loss"), "learning rate": ("learning_rate",), "tokens per second": ("speed",)}
 
-# %% ../nbs/42_monitoring.ipynb #a105fbd6
+# %% ../nbs/42_monitoring.ipynb #076a75b1
 def dials(rows: pd.DataFrame, title: str = "") -> Picture:
     "Panels of loss, learning rate and speed over steps; a panel without rows is left out. `rows`: step, metric, value."
     from plotly.subplots import make_subplots
@@ -45,8 +45,8 @@ def dials(rows: pd.DataFrame, title: str = "") -> Picture:
         for some, (name, color, dash) in ((rows[rows.metric == n], LINES[n]) for n in names):
             if len(some): figure.add_scatter(x=some.step, y=some.value, name=name, mode="lines+markers", showlegend=bool(name), row=1,
                                              col=column, line=dict(color=color, dash=dash, width=2), marker=dict(size=5))
-    plain = {k: v for k, v in frame(title).items() if "axis" not in k}
-    return Picture(figure.update_layout(plain, height=300), (2.3 * sum(wide), 2.1))
+    plain = {k: v for k, v in frame(title).items() if "axis" not in k} | dict(height=300, margin=dict(l=60, r=20, t=45 if title else 15, b=50))
+    return Picture(figure.update_layout(plain), (2.3 * sum(wide), 2.1))
 
 # %% ../nbs/42_monitoring.ipynb #29217215
 WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}", "learning_rate": "learning rate {:.1e}",
@@ -84,13 +84,13 @@ def answer_box(name: str, guess: str, right: bool, position: int) -> str:
             f'style="display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;font-family:monospace;{style}">'
             f'{html.escape(name)} {mark}{said}</b>')
 
-# %% ../nbs/42_monitoring.ipynb #d3d3455d
+# %% ../nbs/42_monitoring.ipynb #231d479e
 def marked(x: Example, guess: np.ndarray, before: int = 24, limit: int = 72) -> str:
-    "A row as HTML boxes: at most `before` tokens of context in front of the first answer, `limit` tokens in all."
+    "A row as HTML boxes, up to its last answer: at most `before` tokens of context in front of the first answer, `limit` tokens in all."
     name = lambda i: x.vocab.names[i] if x.vocab and 0 <= i < len(x.vocab.names) else str(i)
     asked = np.flatnonzero(x.mask[1:]) + 1
     start = max(0, int(asked[0]) - before) if len(asked) else 0
-    stop = min(len(x), start + limit)
+    stop = min(int(asked[-1]) + 1 if len(asked) else len(x), start + limit)
     boxes = [answer_box(name(x.ids[t]), name(guess[t]), bool(x.ids[t] == guess[t]), t) if t and x.mask[t] else
              token_box(name(x.ids[t]), loss=False, title=f"position {t}, context") for t in range(start, stop)]
     gaps = [f"… {n} tokens" if n else "" for n in (start, len(x) - stop)]
