@@ -121,7 +121,8 @@ def text_model(name):
 def test_inspector_changes_no_bit(tmp_path, small, large):
     torch.manual_seed(0)
     synthetic = TokenizerSpec(300, pad_token_id=0)
-    trained, model = HFCausalLMAdapter(HFModelConfig(small)).create_prepretrain_model(synthetic), text_model(large)
+    trained = HFCausalLMAdapter(HFModelConfig(small)).create_prepretrain_model(synthetic)
+    model = text_model(large)
     bundle = TransferBundle.save(trained, tmp_path, task_name="t", task_config={}, tokenizer_spec={})
     before = {n: t.clone() for n, t in model.state_dict(keep_vars=False).items()}
     places = [p.data_ptr() for p in model.parameters()]
@@ -137,7 +138,7 @@ def test_inspector_changes_no_bit(tmp_path, small, large):
     state = bundle.state_dict()
     for policy in [make() for make in CHOICES.values()] + [skip_from(model, 1)]:
         found = totals(pieces(policy, state, model))
-        assert sum(n for kind, n in found.items() if kind != "absent") == whole     # each number has one fate,
+        assert sum(n for kind, n in found.items() if kind != "absent") == whole   # each number has one fate,
         report = policy.apply_bundle(bundle, text_model(large))
         assert report.loaded_element_count == found.get("crosses", 0)               # and it is the real one
 
