@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import nbformat
@@ -85,6 +86,15 @@ def test_monitor_moves_its_widget_and_survives_an_interruption(tmp_path):
     again.fit()
     steps = m.rows().query("metric == 'train_loss'").step.tolist()
     assert steps == list(range(1, 11)) and "step 10 of 10" in m.panes[0].value
+
+
+def test_monitor_says_how_a_stopped_run_goes_on(tmp_path):
+    class CtrlC(TrainerCallback):
+        def on_step_begin(self, args, state, control, **more):
+            if state.global_step == 3: signal.raise_signal(signal.SIGINT)
+    m = monitor(stopped := trainer(tmp_path / "run", [CtrlC()]))
+    with pytest.raises(KeyboardInterrupt): stopped.fit()
+    assert "stopped; fit() with the same settings goes on" in m.static().markup and "step 4 of 10" in m.static().markup
 
 
 def test_run_without_history_opens(tmp_path):
