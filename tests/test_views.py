@@ -94,7 +94,8 @@ def test_monitor_says_how_a_stopped_run_goes_on(tmp_path):
             if state.global_step == 3: signal.raise_signal(signal.SIGINT)
     m = monitor(stopped := trainer(tmp_path / "run", [CtrlC()]))
     with pytest.raises(KeyboardInterrupt): stopped.fit()
-    assert "stopped; fit() with the same settings goes on" in m.static().markup and "step 4 of 10" in m.static().markup
+    said = m.static().markup
+    assert "stopped; fit() with the same settings goes on" in said and "step 4 of 10" in said
 
 
 def test_run_without_history_opens(tmp_path):
