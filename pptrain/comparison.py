@@ -22,7 +22,7 @@ from .vocab import InputError, unknown
 # %% auto #0
 __all__ = ['METRICS', 'VERDICTS', 'CELL', 'OWN', 'Grid', 'read_csv', 'read_grid', 'metrics_of', 'curves_of', 'targets',
            'to_reach', 'read_off', 'equal_loss', 'tied_together', 'readings', 'drawn', 'html_table', 'claim_table',
-           'equal_table', 'Comparison', 'menus', 'ticks', 'Board', 'set_study', 'set_metric', 'compare']
+           'equal_table', 'Comparison', 'menus', 'ticks', 'Board', 'paint', 'set_study', 'set_metric', 'compare']
 
 # %% ../nbs/44_comparison.ipynb #8c593212
 @dataclass
@@ -214,23 +214,34 @@ def ticks(variants: Sequence[str]) -> list:
     boxes = [w.Checkbox(True, description=v, indent=False, layout=w.Layout(width="auto")) for v in variants]
     return [w.HBox([w.HTML(sample.format(color)), box]) for color, box in zip(PALETTE * 9, boxes)]
 
-# %% ../nbs/44_comparison.ipynb #27cafc87
+# %% ../nbs/44_comparison.ipynb #f99ee0c6
 class Board:
     "The live face of a comparison: `box` is the widget."
     def __init__(self, view: Comparison):
         import ipywidgets as w
-        import plotly.graph_objects as go
-        self.view, self.menus = view, menus(view)
-        self.figure, self.table, self.busy = go.FigureWidget(), w.HTML(), False
-        self.variants = w.HBox(layout=w.Layout(flex_flow="row wrap"))
-        claims = w.HTML(claim_table(view.grid.verdicts))
+        self.view, self.menus, self.busy, row = view, menus(view), False, w.Layout(flex_flow="row wrap")
+        self.figure, self.table, self.variants = None, w.HTML(), w.HBox(layout=row)
         *choices, seeds = self.menus.values()
-        top = w.HBox(choices, layout=w.Layout(flex_flow="row wrap"))
-        self.box = w.VBox([w.HTML(html.escape(headline(view.grid.manifest, view.grid.verdicts))), top, self.variants, seeds,
-                           self.figure, self.table, claims])
-        self.menus["study"].observe(self.set_study, "value"); self.menus["metric"].observe(self.set_metric, "value")
+        self.menus["study"].observe(self.set_study, "value")
+        self.menus["metric"].observe(self.set_metric, "value")
         for control in (self.menus["aim"], self.menus["loss"], seeds): control.observe(self.draw, "value")
         self.set_study()
+        says, claims = w.HTML(html.escape(headline(view.grid.manifest, view.grid.verdicts))), w.HTML(claim_table(view.grid.verdicts))
+        self.box = w.VBox([says, w.HBox(choices, layout=row), self.variants, seeds, self.figure, self.table, claims])
+
+# %% ../nbs/44_comparison.ipynb #3264eb39
+def paint(self: Board, new):
+    "Shows `new`: as a figure widget the first time, then in its place."
+    import plotly.graph_objects as go
+    if self.figure is None:
+        self.figure = go.FigureWidget(new)
+        return
+    with self.figure.batch_update():
+        self.figure.data = ()
+        self.figure.add_traces(list(new.data))
+        self.figure.layout = new.layout
+
+Board.paint = paint
 
 # %% ../nbs/44_comparison.ipynb #139c1211
 def set_study(self: Board, _=None):
@@ -257,7 +268,7 @@ def set_metric(self: Board, _=None):
 
 Board.set_study, Board.set_metric = set_study, set_metric
 
-# %% ../nbs/44_comparison.ipynb #637991b6
+# %% ../nbs/44_comparison.ipynb #1b25279f
 def _draw(self: Board, _=None):
     "Figure and table as the controls want them."
     if self.busy: return
@@ -265,13 +276,8 @@ def _draw(self: Board, _=None):
     self.menus["loss"].disabled = aim != OWN
     target = self.menus["loss"].value if aim == OWN else aim
     chosen = [row.children[1].description for row in self.variants.children if row.children[1].value]
-    new = drawn(rows, target, chosen, self.menus["seeds"].value).figure
     self.table.value = equal_table(rows, target, chosen)
-    with self.figure.batch_update():
-        self.figure.data = ()
-        self.figure.add_traces(list(new.data))
-        self.figure.layout = new.layout
-        self.figure.layout.update(height=420, uirevision=rows.study.iloc[0])
+    self.paint(drawn(rows, target, chosen, self.menus["seeds"].value).figure.update_layout(height=420, uirevision=rows.study.iloc[0]))
 
 Board.draw = _draw
 Comparison.widget = lambda self: Board(self).box
