@@ -117,9 +117,7 @@ LEAST_P = 1e-4   # a distribution test fails at or below this p-value
 # %% ../nbs/04_parity.ipynb #e95d86f8
 def _law(self: Tally, section: str, name: str, p: float):
     "Count one distribution test."
-    with self.record(section, name) as expect:
-        bar = f"above {LEAST_P:g}"
-        expect("p", bar if p > LEAST_P else f"{p:.2g}", bar)
+    with self.record(section, name) as expect: expect(f"p = {p:.2g} > {LEAST_P:g}", p > LEAST_P, True)
 
 Tally.law = _law
 

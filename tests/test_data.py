@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import torch
@@ -88,6 +89,35 @@ def test_items_keep_the_contract(family, preset):
         assert ((labels == ids) | (labels == IGNORE)).all() and (labels != IGNORE).any()
         assert 0 <= ids.min() and ids.max() < spec.vocab_size and len(ids) <= task.config.max_length
         assert (labels[row["attention_mask"] == 0] == IGNORE).all(), "a token that nobody sees cannot be predicted"
+
+
+def nominal(task: Task) -> dict[str, float]:
+    "The share of each kind that the settings promise; empty for a task of one kind."
+    kinds = next((getattr(task.config, name) for name in ("tasks", "modes") if hasattr(task.config, name)), ())
+    return {kind: n / len(kinds) for kind, n in Counter(kinds).items()} if len(kinds) > 1 else {}
+
+
+@pytest.mark.slow
+@each_preset
+def test_two_hundred_items(family, preset):
+    "Every one in range, within bounds, with something to learn, its end too; no kind of problem is starved."
+    task = create_task(family, preset=preset)
+    spec, found = task.tokenizer_spec(), task.examples(0, "train", 0, range(200))
+    for x in found:
+        assert 0 <= x.ids.min() <= x.ids.max() < spec.vocab_size and len(x) <= task.config.max_length and x.mask.any()
+        assert x.target is None or (x.ids[-1] == spec.eos_token_id and x.mask[-1]), "the end is learnt"
+    shares, key = nominal(task), task.task_group_metadata_key if hasattr(task, "task_group_metadata_key") else None
+    counts = Counter(x.meta[key] for x in found) if shares else Counter()
+    for kind, share in shares.items():
+        spread = (share * (1 - share) / len(found)) ** .5
+        assert abs(counts[kind] / len(found) - share) < 3 * spread, f"{kind}: {counts[kind]} of {len(found)}"
+
+
+@each_preset
+def test_far_items_come_as_fast(family, preset):
+    "Item 4,999,999 is an address like any other."
+    task = create_task(family, preset=preset, sequence_count=5_000_000)
+    assert len(task.build_datasets(seed=3).train_dataset[4_999_999]["input_ids"]) <= task.config.max_length
 
 
 # every family
