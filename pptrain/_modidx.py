@@ -854,4 +854,4 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/pptrain', 'doc_host': '', 
                                'pptrain.vocab.token_strip': ('vocab.html#token_strip', 'pptrain/vocab.py'),
                                'pptrain.vocab.unknown': ('vocab.html#unknown', 'pptrain/vocab.py'),
                                'pptrain.vocab.write_atomic': ('vocab.html#write_atomic', 'pptrain/vocab.py')},
-            'pptrain.widgets': {}}}
+            'pptrain.widgets': {'pptrain.widgets.__getattr__': ('widgets.html#__getattr__', 'pptrain/widgets.py')}}}
