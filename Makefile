@@ -14,7 +14,7 @@ say     = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast slow export clean-notebooks chapters readme lint lab clean
+.PHONY: help install demo test fast slow browser export clean-notebooks chapters readme lint lab clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -50,6 +50,10 @@ slow: $(STAMP) ## the slow cells of the notebooks; the slow tests
 	  echo "$$nb"; $(TEST) nbdev_test --path "$$nb" --flags slow --timing --n_workers 0 || exit 1; done
 	$(call say,slow tests)
 	@$(TEST) pytest -q -m "slow and not gpu" || { rc=$$?; [ $$rc -eq 5 ] && echo "no slow tests yet" || exit $$rc; }
+
+browser: $(STAMP) ## the explorers in real JupyterLab and Voilà; needs Chromium (Debian: apt install chromium); pictures in runs/shots
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,browser]"
+	@$(TEST) pytest -q -m browser tests/browser
 
 export: $(STAMP) ## notebooks -> pptrain/*.py
 	@$(TEST) nbdev_export

@@ -20,7 +20,7 @@ from .vocab import InputError, unknown, write_atomic
 __all__ = ['app', 'CLICK_ERROR', 'Settings', 'AsJson', 'PARTS', 'Interrupted', 'Group', 'about', 'complaint', 'main',
            'parse_settings', 'say_json', 'describe', 'tasks', 'in_brackets', 'show', 'parity', 'read_yaml', 'merge',
            'check_parts', 'trainer_from', 'compared', 'fit', 'reserved', 'replicate', 'read_seeds', 'run_replication',
-           'report', 'generate']
+           'report', 'explore', 'generate']
 
 # %% ../nbs/50_cli.ipynb #693294cb
 class Interrupted(Exception):
@@ -266,6 +266,15 @@ def report(folder: Path):
     "Rebuild the report of a finished or partial grid."
     from pptrain.report import write_report
     print(f"report: {write_report(folder)}")
+
+# %% ../nbs/50_cli.ipynb #ac66fe7b
+@app.command()
+def explore(family: Annotated[str, typer.Argument(help="A family; without it, a menu of all.")] = "",
+            port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 0,
+            browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the address in the browser.")] = True):
+    "Explore a family in the browser: sliders, frames, brackets; served on this machine only, until Ctrl-C."
+    from pptrain.serving import serve
+    raise typer.Exit(serve(family, port, browser))
 
 # %% ../nbs/50_cli.ipynb #71a046e9
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

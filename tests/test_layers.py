@@ -15,6 +15,7 @@ BASE = DATA | {"config", "core", "show", "parity"}
 MIDDLE = {"integrations", "transfer", "corpora"}
 STUDY = {"study", "report", "grid"}
 MEASURE = {"eval", "analytics"}
+VIEWS = {"views", "explorer", "scenes", "monitoring", "inspector", "comparison", "gallery", "serving", "widgets"}
 
 # module -> (level, the pptrain modules it may import). `tasks.*` stands for each family; families never meet.
 # `replays.*` holds the evidence for one family, where that is longer than the family; it is loaded by name.
@@ -33,8 +34,9 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     "trainer": (5, DATA | {"config", "core"} | MIDDLE),
     **{name: (6, BASE | MIDDLE | MEASURE | {"trainer", "tasks.*"}) for name in MEASURE},
     **{name: (7, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*"}) for name in STUDY},
-    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "widgets", "cli"})
-       for name in ("widgets", "cli")},
+    "views": (8, BASE),
+    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", *VIEWS}) for name in VIEWS - {"views"}},
+    "cli": (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "serving", "widgets"}),
 }
 
 # third-party library -> the lowest level that may load it at import; modules below do so inside functions
@@ -43,7 +45,7 @@ LIBRARIES = {
     "torch": 4, "transformers": 4, "tokenizers": 4, "safetensors": 4, "datasets": 4, "huggingface_hub": 4,
     "accelerate": 4,
     "scipy": 6, "pandas": 7, "papermill": 7, "nbclient": 7, "nbconvert": 7, "nbformat": 7,
-    "plotly": 8, "matplotlib": 8, "IPython": 8, "ipywidgets": 8, "anywidget": 8, "traitlets": 8,
+    "plotly": 8, "PIL": 8, "matplotlib": 8, "IPython": 8, "ipywidgets": 8, "anywidget": 8, "traitlets": 8,
     "typer": 8, "click": 8,
 }
 EXCEPTIONS = {("tasks.nca", "torch")}  # a rollout is a network

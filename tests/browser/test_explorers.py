@@ -1,0 +1,115 @@
+"""The explorers as a reader meets them: in JupyterLab and in Voilà, with a mouse and with a keyboard."""
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+
+import pytest
+from conftest import TOKEN, write_notebook
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'pptrain[browser]' for the browser tests")
+TimeoutError = sync_api.TimeoutError
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+WAIT = 90_000   # ms until a kernel has imported what it needs
+
+
+def open_in_lab(tab, lab, name: str, *cells: str):
+    "A notebook of `cells`, opened in JupyterLab and run to its end."
+    write_notebook(lab.folder / f"{name}.ipynb", *cells)
+    tab.goto(f"{lab.base}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
+    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=WAIT)
+    tab.get_by_text("| Idle").wait_for(timeout=WAIT)
+    for _ in range(3):      # a click before the kernel listens is lost
+        tab.get_by_role("menuitem", name="Run", exact=True).click()
+        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try: return tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT / 3)
+        except TimeoutError: continue
+    raise AssertionError("the cell did not run")
+
+
+def attribute(tab, name: str) -> str:
+    return tab.locator(".pp-explorer").first.get_attribute(f"data-{name}")
+
+
+def newer(tab, version: str):
+    tab.wait_for_function("v => document.querySelector('.pp-explorer').dataset.version !== v", arg=version, timeout=WAIT)
+
+
+def clean(tab):
+    assert not tab.wrongs, tab.wrongs
+
+
+def nudge(tab, description: str, key: str = "ArrowRight"):
+    "One step of the slider with this label."
+    handle = tab.locator(".widget-slider", has=tab.locator(".widget-label", has_text=description)).locator(".noUi-handle").first
+    handle.focus()
+    handle.press(key)
+
+
+# Dyck
+
+def check_dyck(tab):
+    strip = tab.locator(".pp-strip .pp-token")
+    assert attribute(tab, "kind") == "brackets" and strip.count() == 64
+    strip.nth(0).hover()
+    assert attribute(tab, "selected") == "0"
+    assert tab.locator(".pp-token.pp-chosen").count() == 1 and tab.locator(".pp-token.pp-partner").count() == 1
+    assert tab.locator(".pp-light .pp-span").count() == 1 and tab.locator(".pp-light .pp-arc-lit").count() == 1
+    assert "partner" in tab.locator(".pp-says").inner_text()
+    tab.locator(".pp-strip").focus()
+    tab.keyboard.press("Home")
+    tab.keyboard.press("Enter")      # from the first bracket to its partner
+    partner = tab.locator(".pp-token.pp-chosen").get_attribute("data-i")
+    assert partner != "0" and tab.locator(".pp-token.pp-partner").get_attribute("data-i") == "0"
+    version, text, sky = attribute(tab, "version"), tab.locator(".pp-strip").inner_text(), tab.locator(".pp-sky").get_attribute("d")
+    nudge(tab, "seed")
+    newer(tab, version)
+    assert tab.locator(".pp-strip").inner_text() != text and tab.locator(".pp-sky").get_attribute("d") != sky
+    clean(tab)
+
+
+def test_dyck_in_jupyterlab(tab, lab):
+    open_in_lab(tab, lab, "dyck", "from pptrain.widgets import explore\nexplore('dyck')")
+    check_dyck(tab)
+
+
+def test_dyck_from_the_command_line(tab, explore_command):
+    "`pptrain explore dyck`: a page by Voilà that asks nobody on the network, refuses strangers, and stops cleanly."
+    url = explore_command("dyck")
+    tab.goto(url)
+    tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT)
+    check_dyck(tab)
+    assert not tab.strangers, tab.strangers
+    stranger = tab.context.browser.new_context().new_page()
+    stranger.goto(url.split("?")[0])
+    assert stranger.locator(".pp-explorer").count() == 0 and "token" in stranger.content().lower()
+    stranger.context.close()
+    child = explore_command.children[-1]
+    child.send_signal(signal.SIGINT)
+    assert child.wait(40) == 0 and "stopped" in child.stdout.read()
+
+
+def test_an_unchanged_voila_shows_it_too(tab, voila):
+    tab.route("**/*jsdelivr*/**", lambda route: route.fulfill(body=""))    # its icons come from there
+    tab.goto(voila("from pptrain.widgets import explore\nexplore('procedural')"))
+    tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT)
+    assert attribute(tab, "kind") == "row" and tab.locator(".pp-steps tr").count() > 0
+    version = attribute(tab, "version")
+    tab.get_by_role("button", name="next example").click()
+    newer(tab, version)
+    clean(tab)
+
+
+def test_a_slider_answers_at_once(tab, lab):
+    "From the key to the new picture, Dyck of length 256, within 200 ms (median)."
+    open_in_lab(tab, lab, "speed", "from pptrain.widgets import explore\nexplore('dyck', length=256, max_length=256)")
+    times = []
+    for n in range(15):
+        version, start = attribute(tab, "version"), time.perf_counter()
+        nudge(tab, "seed")
+        newer(tab, version)
+        times.append(time.perf_counter() - start)
+    print(f"median {1e3 * statistics.median(times):.0f} ms")
+    clean(tab)
