@@ -10,7 +10,7 @@ from chapters import LIMIT, is_live, stored_bytes
 from conftest import ROOT, cells_of, notebooks, tool
 from readme import render, stored
 
-HAND_WRITTEN = {"__init__.py", "replays/__init__.py", "tasks/__init__.py"}
+HAND_WRITTEN = {"__init__.py", "parts/__init__.py", "replays/__init__.py", "tasks/__init__.py"}
 
 
 def modules(root: Path) -> dict[str, bytes]:
