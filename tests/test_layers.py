@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[int, set[str]]] = {
     **{name: (6, BASE | MIDDLE | MEASURE | {"trainer", "tasks.*"}) for name in MEASURE},
     **{name: (7, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*"}) for name in STUDY},
     "views": (8, BASE),
-    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", *VIEWS}) for name in VIEWS - {"views"}},
+    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "parts.*", *VIEWS}) for name in VIEWS - {"views"}},
     "cli": (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "serving", "widgets"}),
 }
 
@@ -48,7 +48,7 @@ LIBRARIES = {
     "plotly": 8, "PIL": 8, "matplotlib": 8, "IPython": 8, "ipywidgets": 8, "anywidget": 8, "traitlets": 8,
     "typer": 8, "click": 8,
 }
-EXCEPTIONS = {("tasks.nca", "torch")}  # a rollout is a network
+EXCEPTIONS = {("tasks.nca", "torch"), ("parts.automata", "torch")}  # a rollout is a network
 NEVER = {"fastcore", "nbdev", "execnb", "ghapi"}  # authoring tools, pinned to old releases
 NOT_LAYERED = {"", "_modidx", "parts", "tasks", "replays"}
 
@@ -151,7 +151,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural",
+LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural", "tasks.simpler_tasks", "tasks.lime",
          "tasks.summarization"]
 
 

@@ -1,1 +1,1 @@
-"""What families are built from where that is a chapter of its own: documents, word pieces, schemes of masking."""
+"""Machinery that a family is built from, where it is longer than the family's chapter."""
