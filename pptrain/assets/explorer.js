@@ -79,7 +79,7 @@ function gridStage(scene, state, redraw) {
   const speed = node("select", { class: "pp-speed", "aria-label": "speed", onchange: () => { state.fps = Number(speed.value); } },
     ...[2, 5, 10, 20, 60].map((f) => node("option", { value: f, selected: f === state.fps }, `${f} frames/s`)));
   const strip = node("div", { class: "pp-frame-tokens" });
-  const pick = (i) => { state.selected = i; show(); };
+  const pick = (i) => { state.selected = i; show(); redraw(); };
 
   function patchOf(i) {   // patch index of a token of this frame, -1 for its delimiters
     const at = i - state.frame * grid.tokens_per_frame - grid.lead;

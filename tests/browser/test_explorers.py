@@ -48,6 +48,17 @@ def nudge(tab, description: str, key: str = "ArrowRight"):
     handle.press(key)
 
 
+def measure(tab, turns: int = 15) -> float:
+    "Median milliseconds from a slider's key to the picture that follows."
+    times = []
+    for _ in range(turns):
+        version, start = attribute(tab, "version"), time.perf_counter()
+        nudge(tab, "seed")
+        newer(tab, version)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
 # Dyck
 
 def check_dyck(tab):
@@ -105,11 +116,68 @@ def test_an_unchanged_voila_shows_it_too(tab, voila):
 def test_a_slider_answers_at_once(tab, lab):
     "From the key to the new picture, Dyck of length 256, within 200 ms (median)."
     open_in_lab(tab, lab, "speed", "from pptrain.widgets import explore\nexplore('dyck', length=256, max_length=256)")
-    times = []
-    for n in range(15):
-        version, start = attribute(tab, "version"), time.perf_counter()
-        nudge(tab, "seed")
-        newer(tab, version)
-        times.append(time.perf_counter() - start)
-    print(f"median {1e3 * statistics.median(times):.0f} ms")
+    print(f"median {measure(tab):.0f} ms")
+    clean(tab)
+
+
+# NCA
+
+def check_nca(tab):
+    pixels = "() => document.querySelector('.pp-grid').toDataURL()"
+    assert attribute(tab, "kind") == "grid" and attribute(tab, "frame") == "0"
+    assert "no loss on this frame" in tab.locator(".pp-frame").inner_text()
+    first, words = tab.evaluate(pixels), tab.locator(".pp-strip").inner_text()
+    tab.locator(".pp-next").click()
+    assert attribute(tab, "frame") == "1" and tab.evaluate(pixels) != first
+    assert tab.locator(".pp-strip").inner_text() != words and tab.locator(".pp-strip .pp-loss").count() > 0
+    sent = []
+    tab.on("websocket", lambda ws: ws.on("framesent", lambda data: sent.append(data)))
+    tab.locator(".pp-speed").select_option("60")
+    tab.locator(".pp-play").click()
+    tab.wait_for_function("() => Number(document.querySelector('.pp-explorer').dataset.frame) > 8")
+    tab.locator(".pp-play").click()
+    assert not sent, "frames play without the kernel"
+    assert int(attribute(tab, "frame")) > 8 and tab.evaluate(pixels) != first
+    tab.locator(".pp-grid").focus()
+    before = attribute(tab, "frame")
+    tab.keyboard.press("ArrowRight")
+    assert attribute(tab, "frame") != before
+    tab.locator(".pp-token").nth(3).hover()          # a patch is ringed in the cells
+    assert attribute(tab, "selected") != "-1"
+    version, cells, words = attribute(tab, "version"), tab.evaluate(pixels), tab.locator(".pp-strip").inner_text()
+    nudge(tab, "seed")
+    newer(tab, version)
+    assert tab.evaluate(pixels) != cells and tab.locator(".pp-strip").inner_text() != words
+    assert tab.locator(".pp-gauge").count() == 2
+    version = attribute(tab, "version")
+    tab.get_by_role("button", name="next accepted rule").click()
+    newer(tab, version)
+    clean(tab)
+
+
+def test_nca_in_jupyterlab(tab, lab):
+    open_in_lab(tab, lab, "nca", "from pptrain.widgets import explore\nexplore('nca', preset='paper_web_text')")
+    check_nca(tab)
+
+
+def test_nca_from_the_command_line(tab, explore_command):
+    tab.goto(explore_command("nca"))
+    tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT)
+    check_nca(tab)
+
+
+def test_an_automaton_answers_at_once(tab, lab):
+    "12x12 cells, 27 frames, the band of web text: from the key to the new picture within 200 ms (median)."
+    open_in_lab(tab, lab, "speed_nca", "from pptrain.widgets import explore\nexplore('nca', preset='paper_web_text')")
+    print(f"median {measure(tab):.0f} ms")
+    clean(tab)
+
+
+@pytest.mark.parametrize("family", ["simpler_tasks", "lime", "summarization", "procedural"])
+def test_every_family_has_an_explorer(tab, lab, family):
+    open_in_lab(tab, lab, family, f"from pptrain.widgets import explore\nexplore('{family}')")
+    assert tab.locator(".pp-strip").count() == 2 and tab.locator(".pp-loss").count() > 0
+    version = attribute(tab, "version")
+    nudge(tab, "seed")
+    newer(tab, version)
     clean(tab)
