@@ -309,8 +309,9 @@ def matrix(values, rows: Sequence[str], columns: Sequence[str], title: str = "",
 
 # %% ../nbs/03_show.ipynb #dfdb9ea2
 def state_colors(count: int) -> list[tuple[float, str]]:
-    "A colour scale for states 0..count-1: paper for 0, ink for the only other one, else the palette in order."
-    others = ["#1b3a4b"] if count <= 2 else (PALETTE * (count // len(PALETTE) + 1))[: count - 1]
+    "A colour scale for states 0..count-1: paper for 0, ink for the only other one, else the palette, then darker rounds of it."
+    darker = lambda color, turn: "#%02X%02X%02X" % tuple(int(part * .55**turn) for part in bytes.fromhex(color[1:]))
+    others = ["#1b3a4b"] if count <= 2 else [darker(PALETTE[i % 8], i // 8) for i in range(count - 1)]
     return [(i / max(count - 1, 1), shade) for i, shade in enumerate(["#f4f1ea", *others])]
 
 # %% ../nbs/03_show.ipynb #c63c7ac1

@@ -288,9 +288,10 @@ NCA.examples = _examples
 
 # %% ../../nbs/tasks/15_nca.ipynb #e6f96169
 def grids_of(x: Example, c: NCAConfig) -> np.ndarray:
-    "The whole frames of a sequence, (frames, rows, columns)."
-    whole = len(x) // frame_tokens(c)
-    return unpatch(x.ids[:whole * frame_tokens(c)].reshape(whole, -1)[:, 1:-1], c.num_states, c.patch_size, c.grid_size)
+    "The whole frames of a sequence, (frames, rows, columns); a frame that only lacks its END is whole."
+    whole = (len(x) + 1) // frame_tokens(c)
+    ids = np.append(x.ids, -1)[:whole * frame_tokens(c)].reshape(whole, -1)
+    return unpatch(ids[:, 1:-1], c.num_states, c.patch_size, c.grid_size)
 
 # %% ../../nbs/tasks/15_nca.ipynb #174d9498
 def complexity_picture(sizes: Sequence[int], c: NCAConfig, title: str = "") -> Picture:
