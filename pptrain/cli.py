@@ -5,7 +5,7 @@
 # %% ../nbs/50_cli.ipynb #f9d68cbb
 from __future__ import annotations
 
-import dataclasses, json, sys
+import dataclasses, json, re, sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,8 +84,9 @@ Settings = Annotated[list[str], typer.Option("--set", metavar="K=V", help="Overr
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def say_json(value: Any):
-    "Print as JSON; tuples become lists, arrays numbers."
-    print(json.dumps(value, indent=2, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)))
+    "Print as JSON, lists of numbers on one line; tuples become lists, arrays numbers."
+    text = json.dumps(value, indent=2, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+    print(re.sub(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text))
 
 # %% ../nbs/50_cli.ipynb #170446ec
 def describe(entry) -> dict:
@@ -108,9 +109,9 @@ def tasks(name: Annotated[str, typer.Argument(help="One family; without it, all.
         if name: print("".join(f"  {k} = {v['default']!r}  {v['help']}\n" for k, v in family["fields"].items()))
         for p in family["presets"]:
             count = p["config"].get("sequence_count")
-            print(f"  {p['name']:<24} {count if count is not None else '':>9,}  {p['description']}" if isinstance(count, int)
-                  else f"  {p['name']:<24}            {p['description']}")
-            if name and p["reference"]: print(f"  {'':<24}            {p['reference']}")
+            print(f"  {p['name']:<38} {count if count is not None else '':>9,}  {p['description']}" if isinstance(count, int)
+                  else f"  {p['name']:<38}            {p['description']}")
+            if name and p["reference"]: print(f"  {'':<38}            {p['reference']}")
 
 # %% ../nbs/50_cli.ipynb #63ed4197
 def in_brackets(x, limit: int = 256) -> str:

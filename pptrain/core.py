@@ -129,7 +129,10 @@ TokenSequenceTask.fits, TokenSequenceTask.example = _fits, _example
 
 # %% ../nbs/02_core.ipynb #768fe137
 def _sample_any(self: TokenSequenceTask, i: int, split: str = "train", seed: int | None = 0) -> Example:
-    "Item `i` of a split; `i` may lie past the preset's count."
+    "Item `i` of a split; `i` may lie past the preset's count. Raises `InputError` for anything but a whole number from 0 on."
+    for name, value, least in (("i", i, 0), ("seed", seed or 0, -(2**64))):
+        if not isinstance(value, (int, np.integer)) or not least <= value < 2**64:
+            raise InputError(f"{name}={value!r}: must be a whole number{' from 0 on' if name == 'i' else ''}, below 2**64")
     return self.examples(seed, split, 0, [i])[0]
 
 TokenSequenceTask.sample = _sample_any
@@ -336,6 +339,8 @@ def create_task(name: str, config: Mapping[str, Any] | None = None, **overrides:
     values = {**(config or {}), **overrides}
     preset = values.pop("preset", None)
     if preset is not None: values = {**entry.preset(preset).config, **values}
+    for field, least in (("sequence_count", 1), ("eval_sequence_count", 0)):
+        if isinstance(count := values.get(field), int) and count < least: raise InputError(f"{field}={count}: must be at least {least}")
     try: task = entry.factory(values)
     except TypeError as e: raise InputError(f"task {name!r} refuses its settings: {e}") from e
     task.preset = preset

@@ -31,7 +31,7 @@ def item_rngs(seed: int | None, split: str, epoch: int, indices: Iterable[int],
     """For each index, a generator that depends on (seed, split, epoch, index, lane) alone.
 
     One generator is turned from page to page: use each before asking for the next."""
-    bits = np.random.Philox(key=item_key(seed, split, epoch))
+    bits = np.random.Philox(key=np.array(item_key(seed, split, epoch), np.uint64))
     rng, blank = np.random.Generator(bits), bits.state
     for i in indices:
         blank["state"]["counter"][:] = (0, 0, lane, i)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math, os, warnings
 from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import cache
 
 import numpy as np
@@ -17,9 +18,9 @@ from torch.nn.functional import embedding_bag
 from ..vocab import InputError
 
 # %% auto #0
-__all__ = ['CUT_STD', 'LAYERS', 'ONE', 'GOLDEN', 'FACTORIALS', 'PATIENCE', 'DTYPES', 'cut_normals', 'layer_shapes', 'layers',
-           'merge_wrapped', 'power_above', 'on_grid', 'Rules', 'loose', 'neighbourhood', 'hidden', 'propose', 'shift',
-           'splitmix', 'wrap', 'uniforms', 'exp_minus', 'pick', 'glance', 'exact_logits', 'update', 'compiled',
+__all__ = ['CUT_STD', 'LAYERS', 'ONE', 'GOLDEN', 'FACTORIALS', 'PATIENCE', 'CALM', 'DTYPES', 'cut_normals', 'layer_shapes',
+           'layers', 'merge_wrapped', 'power_above', 'on_grid', 'Rules', 'loose', 'neighbourhood', 'hidden', 'propose',
+           'shift', 'splitmix', 'wrap', 'uniforms', 'exp_minus', 'pick', 'glance', 'exact_logits', 'update', 'compiled',
            'glancer', 'draw_start', 'start_grids', 'rollout']
 
 # %% ../../nbs/parts/15_automata.ipynb #ac635189
@@ -198,6 +199,7 @@ def update(rules: Rules, grids: torch.Tensor, step: int, keys: torch.Tensor, tem
 
 # %% ../../nbs/parts/15_automata.ipynb #a435725a
 PATIENCE = 1000          # eager rollouts of one kind before the compiler is asked
+CALM: ContextVar[bool] = ContextVar("calm", default=False)   # True: never compile, a reader is waiting
 _asked: Counter = Counter()
 
 @cache
@@ -221,7 +223,7 @@ def glancer(rules: Rules, grids: torch.Tensor, temperature: float, identity: flo
     kind = (str(grids.device), *grids.shape[1:], rules.states, rules.table.shape[2], temperature, identity)
     _asked[kind] += len(rules)
     wish = os.environ.get("PPTRAIN_COMPILE", "")
-    if wish == "0" or len(rules) < 8 or (wish != "1" and _asked[kind] <= PATIENCE): return glance
+    if wish == "0" or CALM.get() or len(rules) < 8 or (wish != "1" and _asked[kind] <= PATIENCE): return glance
     return compiled(*kind)
 
 # %% ../../nbs/parts/15_automata.ipynb #be7cfb4b

@@ -252,9 +252,10 @@ def raw_bytes(c: NCAConfig) -> int:
 def too_rare(c: NCAConfig) -> str:
     "The sentence for a band that is empty, or nearly."
     top = ceiling(c.num_states, c.patch_size, c.grid_size, c.complexity_probe_frames)
-    return (f"complexity_min={c.complexity_min:g}, complexity_max={c.complexity_max:g}: no rule in "
-            f"{c.max_rule_attempts_per_sequence} attempts; with {c.num_states} states even random tokens reach a gzip ratio of "
-            f"{top:.3f} only, so choose a band well below that or raise max_rule_attempts_per_sequence")
+    says = "can pass" if c.complexity_min >= top else f"in {c.max_rule_attempts_per_sequence} attempts"
+    return (f"complexity_min={c.complexity_min:g}, complexity_max={c.complexity_max:g}: no rule {says}; with {c.num_states} states "
+            f"even random tokens reach a gzip ratio of {top:.3f} only, so choose a band below that, such as "
+            f"complexity_min={.75 * top:.2f}" + (" (or raise max_rule_attempts_per_sequence)" if says != "can pass" else ""))
 
 # %% ../../nbs/tasks/15_nca.ipynb #145d62b2
 class NCA(Task):
@@ -267,7 +268,7 @@ class NCA(Task):
         self.vocab, self.device = patch_vocab(config.num_states, config.patch_size), device
         c = config
         if c.complexity_probe_frames and c.complexity_min >= ceiling(c.num_states, c.patch_size, c.grid_size, c.complexity_probe_frames):
-            raise InputError(too_rare(c).replace(f"in {c.max_rule_attempts_per_sequence} attempts", "can pass"))
+            raise InputError(too_rare(c))
 
 # %% ../../nbs/tasks/15_nca.ipynb #d83030e5
 def _examples(self: NCA, seed: int | None, split: str, epoch: int, indices: Sequence[int]) -> list[Example]:

@@ -303,12 +303,12 @@ OUTSIDE = ("filter", "get_index", "replace_many", "remove_fl_occ", "rearrange_st
 
 # %% ../../nbs/tasks/12_simpler_tasks.ipynb #c0695d9d
 def mixtures() -> list[TaskPreset]:
-    "Presets that mix ops, under the requester's names."
-    core = "The paper's unary tasks but longest_word: " + ", ".join(CORE) + "; the mixture is the requester's"
-    pairs = "The twelve binary tasks of the paper's code, three of them (filter, get_index, replace_many) not among the paper's 18; mixed, which is the requester's."
+    "Presets that mix ops, under the names of pptrain 0.3.0."
+    core = "The paper's unary tasks but longest_word: " + ", ".join(CORE) + "; mixing them is ours"
+    pairs = "The twelve binary tasks of the paper's code, three of them (filter, get_index, replace_many) not among the paper's 18; mixing them is ours."
     return [preset("paper_unary_core_1m", f"{core}.", CORE), preset("paper_unary_core_100k", f"{core}, at the scale of 100k.", CORE, 100_000),
             preset("paper_binary_1m", pairs, BINARY),
-            preset("paper_set_ops_1m", "The four set operations and search; the selection and the mixture are the requester's.", SET_OPS)]
+            preset("paper_set_ops_1m", "The four set operations and search; selection and mixture are ours.", SET_OPS)]
 
 # %% ../../nbs/tasks/12_simpler_tasks.ipynb #ea001f4d
 def presets() -> list[TaskPreset]:

@@ -51,8 +51,8 @@ def check_settings(c: SummarizationConfig):
     step, n = [t for t in c.tasks if t in STEP], c.tasks_per_document
     need(len(set(c.tasks)) == len(c.tasks) > 0, f"tasks={tuple(c.tasks)}: name at least one task, each once")
     need(not step or len(step) == len(c.tasks), f"tasks: STEP tasks such as {step[:1]} do not mix with the others")
-    need(bool(step) or 1 <= n <= len(c.tasks), f"tasks_per_document={n}: must be 1..{len(c.tasks)}, the number of tasks")
-    need(c.tokens == "t5" or not step, f"tokens='words': {', '.join(step)} measure a document in pieces; use tokens='t5'")
+    need(bool(step) or 1 <= n <= len(c.tasks), f"tasks_per_document={n}: must be 1..{len(c.tasks)}, the number of tasks asked for; set it too")
+    need(c.tokens == "t5" or not step, f"tokens='words': STEP tasks ({', '.join(step)}) measure a document in pieces; use tokens='t5'")
     most = 5000 if c.tokens == "t5" else 26**3
     need(1 <= c.word_count <= most, f"word_count={c.word_count}: must be 1..{most} with tokens={c.tokens!r}")
     lines = max((RULES[t].lines[1] for t in c.tasks if t in RULES), default=1)
@@ -313,7 +313,7 @@ KEYWORD_OPS = MIXED[:4]
 
 def nonsense_presets() -> list[TaskPreset]:
     "The published mixture, parts of it, and each task alone."
-    three = " Three per document, as in the paper; the subset itself is the requester's, in no script of the paper."
+    three = " Three per document, as in the paper; the subset is ours (the name is that of pptrain 0.3.0), in no script of the paper."
     found = [preset("paper_ourtasks_100k", "The published mixture: 3 distinct of 16 tasks per document, 5,000 words.", MIXED),
              preset("paper_ourtasks_t5_100k", "The published mixture in the paper's T5 pieces.", MIXED, 2048, tokens="t5"),
              preset("paper_ourtasks_subset_100k", "Seven copying tasks of the 16." + three, KEYWORD_OPS + COPY_OPS),
