@@ -53,7 +53,7 @@ slow: $(STAMP) ## the slow cells of the notebooks; the slow tests
 
 browser: $(STAMP) ## the explorers in real JupyterLab and Voilà; needs Chromium (Debian: apt install chromium); pictures in runs/shots
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,browser]"
-	@$(TEST) pytest -q -m browser tests/browser
+	@$(TEST) pytest -q -m browser
 
 export: $(STAMP) ## notebooks -> pptrain/*.py
 	@$(TEST) nbdev_export

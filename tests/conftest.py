@@ -14,6 +14,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+pytest_plugins = ["served"]   # JupyterLab, Voilà and a browser, for the tests that ask for them
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import write_notebook
+from served import write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -6,7 +6,7 @@ import statistics
 import time
 
 import pytest
-from conftest import TOKEN, write_notebook
+from served import TOKEN, write_notebook
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'pptrain[browser]' for the browser tests")
 TimeoutError = sync_api.TimeoutError
