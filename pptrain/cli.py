@@ -176,17 +176,16 @@ def check_parts(config: Mapping):
 # %% ../nbs/50_cli.ipynb #76a951fa
 def trainer_from(config: Mapping):
     "The `PrePreTrainer` a config mapping describes."
-    from pptrain.core import build_config, create_task, registered_task
+    from pptrain.core import build_config, create_task
     from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
     from pptrain.trainer import PrePreTrainer, RunConfig
     check_parts(config)
     if stray := set(config["task"]) - {"name", "config"}: raise unknown("field of task", stray.pop(), ["name", "config"])
     if "name" not in config["task"]: raise InputError("task.name is missing; `pptrain tasks` lists the families")
     task = create_task(config["task"]["name"], config["task"].get("config"))
-    advice = registered_task(task.name).preset(task.preset).training if task.preset else {}
     if "output_dir" not in config["run"]: raise InputError("run.output_dir is missing; name a directory such as runs/my-run")
     model = HFCausalLMAdapter(build_config(HFModelConfig, config["model"]))
-    return PrePreTrainer(task=task, model_adapter=model, run_config=RunConfig(**{**advice, **config["run"]}))
+    return PrePreTrainer(task=task, model_adapter=model, run_config=RunConfig(**config["run"]))
 
 # %% ../nbs/50_cli.ipynb #b47e3326
 def compared(path: Path) -> str:

@@ -5,7 +5,7 @@
 # %% ../nbs/02_config.ipynb #fb4c5362
 from __future__ import annotations
 
-import inspect, re
+import inspect, json, re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
@@ -15,7 +15,7 @@ from .vocab import InputError, unknown
 
 # %% auto #0
 __all__ = ['FamilyConfig', 'PairConfig', 'build_config', 'field_comments', 'annotated_docs', 'field_docs', 'field_defaults',
-           'TaskPreset', 'RegisteredTask']
+           'TaskPreset', 'RegisteredTask', 'plain', 'differences']
 
 # %% ../nbs/02_config.ipynb #824c70f6
 @dataclass
@@ -111,3 +111,15 @@ def _replay(self: RegisteredTask, vectors: Mapping) -> Any:
     return self.parity(vectors)
 
 RegisteredTask.replay = _replay
+
+# %% ../nbs/02_config.ipynb #b74f98a8
+def plain(value: Any) -> Any:
+    "`value` as JSON would give it back."
+    return json.loads(json.dumps(value, sort_keys=True, default=str))
+
+# %% ../nbs/02_config.ipynb #78ee3fba
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    "Paths at which two nested dicts differ, as `path: old there, new here`."
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return [] if old == new else [f"{where}: {old!r} there, {new!r} here"]
+    return [d for key in {**old, **new} for d in differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]

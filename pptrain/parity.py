@@ -5,18 +5,19 @@
 # %% ../nbs/04_parity.ipynb #5472bb26
 from __future__ import annotations
 
-import json
+import json, zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from .vocab import InputError
 
 # %% auto #0
-__all__ = ['LEAST_P', 'Tally', 'difference', 'merged_bins', 'same_law', 'uniform_law', 'close_mean', 'load_vectors',
+__all__ = ['LEAST_P', 'BROKEN', 'Tally', 'difference', 'merged_bins', 'same_law', 'uniform_law', 'close_mean', 'load_vectors',
            'find_vectors']
 
 # %% ../nbs/04_parity.ipynb #3de0fecd
@@ -122,6 +123,9 @@ def _law(self: Tally, section: str, name: str, p: float):
 Tally.law = _law
 
 # %% ../nbs/04_parity.ipynb #6f9b3d18
+BROKEN = (OSError, ValueError, EOFError, BadZipFile, zlib.error)   # what a damaged file raises
+
+# %% ../nbs/04_parity.ipynb #f8f15c96
 def load_vectors(path: str | Path) -> dict:
     "The content of a `.json` or `.npz` vector file. Raises `InputError` when it is missing or not such a file."
     path = Path(path)
@@ -130,7 +134,7 @@ def load_vectors(path: str | Path) -> dict:
             with np.load(path, allow_pickle=False) as arrays: return dict(arrays)
         vectors = json.loads(path.read_text("utf-8"))
     except FileNotFoundError: raise InputError(f"vector file {str(path)!r} does not exist") from None
-    except (OSError, ValueError) as e: raise InputError(f"vector file {str(path)!r} cannot be read: {e}") from None
+    except BROKEN as e: raise InputError(f"vector file {str(path)!r} cannot be read: {e}") from None
     if not isinstance(vectors, dict): raise InputError(f"vector file {str(path)!r} must hold a JSON object of sections")
     return vectors
 

@@ -17,15 +17,17 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
+from .config import differences, plain
+from .core import registered_task
 from .integrations import CausalLMAdapter, check_model, plain_state, quiet, weights_sha256
 from .transfer import TransferBundle
 from .vocab import InputError, unknown, write_atomic
 
 # %% auto #0
-__all__ = ['OURS', 'POSITIVE', 'DEFAULTS', 'SILENT', 'METRICS', 'field_types', 'checked', 'RunConfig', 'result_fields',
-           'differences', 'plain', 'claim', 'clear', 'is_whole', 'newest_checkpoint', 'Stopper', 'history_rows',
-           'write_history', 'mean_loss', 'Diverged', 'Diary', 'first_rows', 'PrePreTrainingRun', 'saved_run',
-           'StockTrainer', 'PrePreTrainer', 'last_eval', 'train']
+__all__ = ['OURS', 'POSITIVE', 'DEFAULTS', 'SILENT', 'METRICS', 'field_types', 'checked', 'RunConfig', 'result_fields', 'claim',
+           'clear', 'is_whole', 'newest_checkpoint', 'Stopper', 'history_rows', 'write_history', 'mean_loss',
+           'Diverged', 'Diary', 'first_rows', 'PrePreTrainingRun', 'saved_run', 'StockTrainer', 'PrePreTrainer',
+           'last_eval', 'train']
 
 # %% ../nbs/22_trainer.ipynb #c300f4ce
 OURS = {"remove_checkpoints": bool, "overwrite": bool}   # fields of RunConfig that the Trainer does not have
@@ -62,10 +64,16 @@ class RunConfig:
 
     `remove_checkpoints`: delete them when the run is finished. `overwrite`: start over, whatever the directory holds.
     Every assignment is checked and raises `InputError`."""
-    def __init__(self, output_dir: str | os.PathLike, **fields: Any):
-        for name, value in {"output_dir": os.fspath(output_dir), **DEFAULTS, **fields}.items(): setattr(self, name, value)
+    __slots__ = ("__dict__", "given")   # given: names of the fields that the caller set
 
-    def __setattr__(self, name: str, value: Any): super().__setattr__(name, checked(name, value))
+    def __init__(self, output_dir: str | os.PathLike, **fields: Any):
+        self.given = set()
+        for name, value in {"output_dir": os.fspath(output_dir), **DEFAULTS, **fields}.items(): setattr(self, name, value)
+        self.given = {*fields}
+
+    def __setattr__(self, name: str, value: Any):
+        super().__setattr__(name, value if name == "given" else checked(name, value))
+        self.given.add(name)
     def __eq__(self, other: object) -> bool: return isinstance(other, RunConfig) and vars(self) == vars(other)
     def __getattr__(self, name: str) -> Any:
         if name not in TrainingArguments.__dataclass_fields__: raise AttributeError(name)
@@ -86,6 +94,15 @@ def _to_training_arguments(self: RunConfig, has_eval: bool = True) -> TrainingAr
 
 RunConfig.to_training_arguments = _to_training_arguments
 
+# %% ../nbs/22_trainer.ipynb #9a7c19cc
+def _advised(self: RunConfig, advice: Mapping) -> RunConfig:
+    "A copy in which `advice` fills what was not given; a warm-up longer than the steps that were given is left out."
+    asked = {n: getattr(self, n) for n in self.given - {"output_dir", "given"}}
+    if advice.get("warmup_steps", 0) >= asked.get("max_steps", math.inf): advice = {**advice, "warmup_steps": 0}
+    return RunConfig(self.output_dir, **{**advice, **asked})
+
+RunConfig.advised = _advised
+
 # %% ../nbs/22_trainer.ipynb #41386798
 SILENT = ("output_dir", "overwrite", "remove_checkpoints", "logging_", "log_", "save_", "hub_", "push_", "report_to", "run_name",
           "project", "trackio_", "disable_tqdm", "include_", "dataloader_num", "dataloader_p", "resume_", "local_rank")
@@ -93,18 +110,6 @@ SILENT = ("output_dir", "overwrite", "remove_checkpoints", "logging_", "log_", "
 def result_fields(config: RunConfig) -> dict:
     "The settings that can change the weights."
     return {n: v for n, v in sorted(vars(config).items()) if not n.startswith(SILENT)}
-
-# %% ../nbs/22_trainer.ipynb #bf687079
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    "Paths at which two nested dicts differ, as `path: old there, new here`."
-    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        return [] if old == new else [f"{where}: {old!r} there, {new!r} here"]
-    return [d for key in {**old, **new} for d in differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]
-
-# %% ../nbs/22_trainer.ipynb #153163ed
-def plain(value: Any) -> Any:
-    "`value` as JSON would give it back."
-    return json.loads(json.dumps(value, sort_keys=True, default=str))
 
 # %% ../nbs/22_trainer.ipynb #4218a1f7
 def claim(config: RunConfig, spec: dict) -> Path:
@@ -249,6 +254,7 @@ class PrePreTrainer:
     `wrap(dataset)` replaces the task's training rows by a view of them; `train_dataset` replaces them outright."""
     def __init__(self, task: Any, model_adapter: CausalLMAdapter, run_config: RunConfig, callbacks: Sequence[Any] = (),
                  train_dataset: Any = None, wrap: Callable[[Any], Any] | None = None):
+        if preset := getattr(task, "preset", None): run_config = run_config.advised(registered_task(task.name).preset(preset).training)
         self.task, self.model_adapter, self.run_config, self.callbacks = task, model_adapter, run_config, tuple(callbacks)
         self.train_dataset, self.wrap = train_dataset, wrap
         self.data_seed = run_config.seed if run_config.data_seed is None else run_config.data_seed

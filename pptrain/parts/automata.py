@@ -83,7 +83,7 @@ class Rules:
         self.bias = out_bias[:, :, None].contiguous()
         largest = reach * self.out.abs().sum(2).amax(1) + self.bias.abs().amax((1, 2))
         self.slack = largest * loose() + 2.0**-14
-        if float(largest.max()) > 1000: raise InputError(f"logits up to {float(largest.max()):.0f}: weights this large are not supported")
+        if float(largest.max()) > 2.0**14 / 2 ** (len(out_bias[0]) - 1).bit_length(): raise InputError(f"logits up to {float(largest.max()):.0f}: weights this large are not supported")
 
     def __len__(self): return len(self.table)
     @property

@@ -16,9 +16,9 @@ from ..parity import Tally, same_law
 from ..tasks.lime import MARKS, Lime, LimeConfig, Roles, Rule, ops, rewritten
 
 # %% auto #0
-__all__ = ['FIELDS', 'DEPENDENT', 'split_words', 'split_parts', 'read_part', 'named', 'parse', 'binding', 'matches', 'paths',
-           'cases', 'as_rule', 'arguments', 'flaws', 'searched', 'replay_record', 'stream', 'family_of', 'seed_of',
-           'replay_rows', 'lengths', 'contents', 'of_rules', 'bins', 'count', 'replay_stats', 'parity']
+__all__ = ['FIELDS', 'ORDER', 'DEPENDENT', 'split_words', 'split_parts', 'read_part', 'named', 'parse', 'binding', 'matches',
+           'paths', 'cases', 'as_rule', 'arguments', 'flaws', 'searched', 'replay_record', 'stream', 'family_of',
+           'seed_of', 'replay_rows', 'lengths', 'contents', 'of_rules', 'bins', 'count', 'replay_stats', 'parity']
 
 # %% ../../nbs/replays/13_lime.ipynb #a7d06dcb
 def split_words(line: str) -> list:
@@ -156,11 +156,13 @@ def searched(roles: Roles, fields: Mapping) -> dict:
 # %% ../../nbs/replays/13_lime.ipynb #7143c883
 def replay_record(expect, family: Lime, record: Mapping):
     "Check one official record against a family of one mode."
-    (mode,), parsed, extra = family.config.tasks, record["parsed"], record.get("extra", {})
+    (mode,), parsed = family.config.tasks, record["parsed"]
     fields = {**parsed["inputs"], **parsed["output"]}
     roles = Roles(fields["upper"], fields["lower"], fields["math"])
     expect("task", parsed["task"], mode)
-    expect("extra", searched(roles, fields), extra)
+    extra = searched(roles, fields)
+    if "extra" in record: expect("extra", extra, record["extra"])
+    expect("a position or chain that gives the target", extra.get("ok_positions", [0]) != [] and extra.get("n_good_paths", 1) > 0, True)
     ours = family.solve(SymbolicTask(mode, arguments(mode, fields, extra), roles._asdict())).official
     for name in ("src", "tgt"): expect(name, ours[name], record[name])
     again = parse(mode, **ours)
@@ -183,11 +185,13 @@ def family_of(section: str, meta: Mapping) -> Lime:
                            vocab_size=31_998 if t5 else meta.get("vocab_size", 1000), steps=meta.get("nsteps", (1, 5))))
 
 # %% ../../nbs/replays/13_lime.ipynb #193418c9
+ORDER = ("induct", "deduct", "abduct", "induct_v2", "induct_v3", "induct_hard", "induct_v2_double", "induct_rewrite", "rewrite",
+         "rewrite_multistep_hard", "rewrite_multistep_easy")   # of the modes when the vectors were made
+
 def seed_of(section: str, meta: Mapping) -> int | None:
     "The seed of a section by the file's `seed_rule`; None where there is no such rule."
-    said, place = re.search(r"\d+", str(meta.get("seed_rule", ""))), section.removeprefix("t5_")
-    order = meta.get("t5_order", ["induct", "deduct", "abduct"]) if section != place else meta.get("order", ())
-    return int(said.group()) + order.index(place) + 500 * (section != place) if said and place in order else None
+    said, place = re.search(r"seed\((\d+) ?\+ ?i\)", str(meta.get("seed_rule", ""))), section.removeprefix("t5_")
+    return int(said[1]) + ORDER.index(place) + 500 * (section != place) if said and place in ORDER else None
 
 # %% ../../nbs/replays/13_lime.ipynb #3a19aedc
 def replay_rows(tally: Tally, section: str, rows: Sequence, meta: Mapping):

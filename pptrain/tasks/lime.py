@@ -35,11 +35,13 @@ class LimeConfig(PairConfig):
     upper: int = 24                       # candidates for variables in an example; printed are those it uses
     lower: int = 24                       # lower symbols printed with an example
     math: int = 20                        # math symbols printed with an example
+    modes: tuple[str, ...] | None = None  # the name of `tasks` in pptrain 0.3.0; wins where given
     steps: tuple[int, int] = (1, 5)       # rewrites in a multistep problem, at least and at most
     op_token: bool = False                # start with the mode's name (ours: the paper does not tell the mode)
     max_length: int = 512                 # tokens per item, at most; the longest possible example has 448
 
     def __post_init__(self):
+        self.tasks, self.modes = self.modes or self.tasks, None
         need, most = self.upper + self.lower + self.math, 31_998 if self.form == "t5" else 10**6
         if not need <= self.vocab_size <= most:
             raise InputError(f"vocab_size={self.vocab_size}: must be {need} (upper + lower + math) to {most}")

@@ -83,6 +83,9 @@ def check_numbers(c: NCAConfig):
                  complexity_probe_frames=0, max_rule_attempts_per_sequence=1, temperature=0, rule_count=1, eval_rule_count=1)
     for name, low in least.items():
         if (value := getattr(c, name)) is not None and value < low: raise InputError(f"{name}={value}: must be at least {low}")
+    for name in ("temperature", "identity_bias", "complexity_min", "complexity_max"):
+        if not math.isfinite(value := getattr(c, name)): raise InputError(f"{name}={value}: must be a finite number")
+    if abs(c.identity_bias) > 100: raise InputError(f"identity_bias={c.identity_bias}: must lie within -100..100, where it already decides alone")
     if c.hidden_dim > 32: raise InputError(f"hidden_dim={c.hidden_dim}: at most 32, so that sums stay exact")
     if c.grid_size < 3 or c.grid_size % c.patch_size:
         raise InputError(f"grid_size={c.grid_size}: must be at least 3 and a multiple of patch_size={c.patch_size}")

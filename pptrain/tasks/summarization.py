@@ -19,11 +19,19 @@ from ..parts.step import STEP, accepted, step_draws, step_pair, step_reach
 from ..vocab import unknown
 
 # %% auto #0
-__all__ = ['ops', 'SPOKEN', 'SPECIAL', 'REFERENCE', 'STEP_REFERENCE', 'TRAINING', 'SHORT', 'COPY_OPS', 'KEYWORD_OPS',
+__all__ = ['SHORT', 'UPSTREAM', 'ops', 'SPOKEN', 'SPECIAL', 'REFERENCE', 'STEP_REFERENCE', 'TRAINING', 'COPY_OPS', 'KEYWORD_OPS',
            'SummarizationConfig', 'check_settings', 'Problems', 'first', 'last', 'copied', 'reordered', 'by_keyword',
            'quoted', 'bulleted', 'truncated', 'check', 'classify', 'most_frequent', 'threshold', 'compare', 'largest',
            'total', 'generalised', 'paraphrased', 'by_topic', 'joined_clauses', 'broken', 'answers', 'official',
            'known_tokens', 'piece_names', 'Summarization', 'solved', 'preset', 'nonsense_presets', 'presets']
+
+# %% ../../nbs/tasks/14_summarization.ipynb #a0e05302
+SHORT = dict(zip(RULES, """copy_first_sentence copy_last_sentence copy_keyword_sentence copy_keyword_multiple_in_order
+    copy_keyword_multiple_shuffled copy_keyword_multiple_sorted copy_quoted copy_bulleted check_keyword classify_keyword
+    replace_class_keyword majority_keyword topic_segregation threshold_number compare_numbers largest_number sum_of_numbers
+    paraphrase_words join_clauses break_clauses truncate_sentence""".split()))
+UPSTREAM = {short: name for name, short in SHORT.items()} | {
+    "sentence_reordering": "SentenceReordering", "next_sentence": "NextSentenceGeneration", "masked_document": "MaskedDocumentGeneration"}
 
 # %% ../../nbs/tasks/14_summarization.ipynb #92c77252
 @dataclass
@@ -40,6 +48,8 @@ class SummarizationConfig(PairConfig):
     step_pieces: int = 512                 # STEP: T5 pieces that a document must exceed (3/2 as many for the next part)
     max_length: int = 512                  # tokens of source and target together, at most
     stream: Literal["indexed", "official"] = "indexed"  # official: the very samples of the paper's code
+
+    def __post_init__(self): self.tasks = tuple(UPSTREAM.get(t, t) for t in self.tasks)
 
 # %% ../../nbs/tasks/14_summarization.ipynb #7c99ac61
 def check_settings(c: SummarizationConfig):
@@ -304,10 +314,6 @@ def preset(name: str, says: str, tasks: Sequence[str], most: int = 512, referenc
     return TaskPreset(name, says, config | more, reference, TRAINING)
 
 # %% ../../nbs/tasks/14_summarization.ipynb #b11a7d38
-SHORT = dict(zip(RULES, """copy_first_sentence copy_last_sentence copy_keyword_sentence copy_keyword_multiple_in_order
-    copy_keyword_multiple_shuffled copy_keyword_multiple_sorted copy_quoted copy_bulleted check_keyword classify_keyword
-    replace_class_keyword majority_keyword topic_segregation threshold_number compare_numbers largest_number sum_of_numbers
-    paraphrase_words join_clauses break_clauses truncate_sentence""".split()))
 COPY_OPS = ("CopyQuoted", "CopyBulleted", "TruncateSentence")
 KEYWORD_OPS = MIXED[:4]
 
