@@ -103,7 +103,6 @@ FIELDS = [
     ("rewrite", bump("extra", "match_positions")),
     ("rewrite", bump("extra", "ok_positions")),
     ("induct_rewrite", bump("parsed", "inputs", "lhs")),
-    ("induct_rewrite", drop("extra")),
     ("rewrite_multistep_hard", bump("extra", "path")),
     ("rewrite_multistep_hard", bump("extra", "n_paths")),
     ("rewrite_multistep_hard", bump("extra", "n_good_paths")),

@@ -18,9 +18,9 @@ from ..parts.token_lists import EMPTY, NUMBERS, SECOND, WORD, find, joined, spli
 from ..tasks.simpler_tasks import SimplerTasks, SimplerTasksConfig, ops
 
 # %% auto #0
-__all__ = ['GENERATOR', 'SEEDS', 'SPECIAL', 'SAME', 'replay_line', 'replay_meta', 'query_facts', 'pair_facts', 'set_facts',
-           'word_facts', 'facts', 'bins', 'same_means', 'agree', 'word_bins', 'total', 'replay_sums', 'answer_lengths',
-           'replay_ties', 'Survey', 'replay_stats', 'parity']
+__all__ = ['GENERATOR', 'SEEDS', 'ORDER', 'SPECIAL', 'SAME', 'replay_line', 'replay_meta', 'query_facts', 'pair_facts',
+           'set_facts', 'word_facts', 'facts', 'bins', 'same_means', 'agree', 'word_bins', 'total', 'replay_sums',
+           'answer_lengths', 'replay_ties', 'Survey', 'replay_stats', 'parity']
 
 # %% ../../nbs/replays/12_simpler_tasks.ipynb #317b93e0
 def replay_line(expect, family: SimplerTasks, op: str, line: Mapping):
@@ -40,6 +40,10 @@ GENERATOR = "felixzli/synthetic_pretraining simpler_tasks_data_gen/tasks_with_to
 SEEDS = re.compile(r"seed\((\w+) ?\+ ?i\)")   # random.seed(B+i); numpy.random.seed(B+i)
 
 # %% ../../nbs/replays/12_simpler_tasks.ipynb #3e13cfdc
+ORDER = (*"""copy reverse set first_char last_char deduplicate length longest_word duplicate count delete filter get_index search sort
+    replace replace_many union intersect set_1_minus_2 set_2_minus_1""".split(),
+    "remove_fl_occ", "count_common", "rearrange_string", "merge_dictionaries_three")   # in which the vectors were made
+
 def replay_meta(expect, meta: Mapping, tasks: Mapping):
     "Check the head of a file against its content and against the family."
     c = SimplerTasksConfig()
@@ -47,7 +51,7 @@ def replay_meta(expect, meta: Mapping, tasks: Mapping):
     expect("unknown tasks", sorted(set(tasks) - set(ops)), [])
     expect("some tasks", len(tasks) > 0, True)
     if "order" in meta: expect("tasks that the order leaves out", sorted(set(tasks) - set(meta["order"])), [])
-    if "order" in meta: expect("tasks in the order", sorted(set(meta["order"]) - set(ops)), [])
+    expect("order of the tasks", [t for t in ORDER if t in meta.get("order", ())], meta.get("order", []))
     expect("length_range", [c.min_symbols, c.max_symbols], meta.get("length_range", [c.min_symbols, c.max_symbols]))
     rule = str(meta.get("seed_rule", ""))
     if SEEDS.search(rule): expect("seeds of the two generators", len(set(SEEDS.findall(rule))), 1)
