@@ -46,4 +46,17 @@ def test_a_page_of_its_own(tab, tmp_path):
     explore("dyck").to_html(tmp_path / "page.html")
     tab.goto(f"file://{tmp_path}/page.html")
     tab.locator(".js-plotly-plot .main-svg").first.wait_for()
-    assert tab.locator(".js-plotly-plot").count() == 4 and not tab.wrongs and not tab.strangers
+    assert tab.locator(".js-plotly-plot").count() == 3 and not tab.wrongs and not tab.strangers    # skyline, arcs, depths
+
+
+def test_the_page_of_an_automaton_plays(tab, tmp_path):
+    from pptrain.widgets import explore
+    explore("nca").to_html(tmp_path / "page.html")
+    tab.goto(f"file://{tmp_path}/page.html")
+    label = tab.locator(".slider-label").filter(has_text="frame")
+    label.first.wait_for()
+    before = label.first.text_content()
+    tab.locator(".updatemenu-button").first.click()
+    tab.wait_for_function("before => [...document.querySelectorAll('.slider-label')].every(x => x.textContent !== before)", arg=before)
+    wrongs = [w for w in tab.wrongs if w != "undefined"]     # plotly's word for an animation that another one took over
+    assert not wrongs and not tab.strangers
