@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html, json, time, types
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from importlib.resources import files
@@ -21,7 +22,7 @@ from .vocab import InputError
 
 # %% auto #0
 __all__ = ['KNOBS', 'HIDDEN', 'LOOK', 'ADDRESS', 'asset', 'Stage', 'span', 'number', 'plain', 'control', 'reading', 'Explorer',
-           'kinds_of', 'address', 'knobs', 'main_knobs', 'Desk', 'explore']
+           'calm', 'kinds_of', 'address', 'knobs', 'main_knobs', 'Desk', 'explore']
 
 # %% ../nbs/45_explorer.ipynb #d5272fc9
 def asset(name: str) -> str:
@@ -108,13 +109,22 @@ class Explorer(View):
     title = property(lambda self: f"{self.entry.name}: {self.preset or 'own settings'}")
 
 # %% ../nbs/45_explorer.ipynb #0a6fda47
+@contextmanager
+def calm(family: str):
+    "Inside, automata are not compiled: the pause would freeze the sliders. Outside nothing changes, so training still is."
+    if family != "nca": yield; return
+    switch = import_module("pptrain.parts.automata").CALM
+    before = switch.set(True)
+    try: yield
+    finally: switch.reset(before)
+
+# %% ../nbs/45_explorer.ipynb #d97351cb
 def _renew(self: Explorer):
     "Make task, example and scene anew. Raises `InputError` and changes nothing when the settings do not work."
     start = time.perf_counter()
     given = ({"preset": self.preset} if self.preset else {}) | self.settings
     task = create_task(self.entry.name, given)
-    if self.entry.name == "nca": import_module("pptrain.parts.automata").CALM.set(True)   # compiling would freeze the sliders
-    index, example = self.find(task)
+    with calm(self.entry.name): index, example = self.find(task)
     self.task, self.index, self.example, self.version = task, index, example, self.version + 1
     self.scene = scene_of(task, example) | {"version": self.version, "milliseconds": round(1e3 * (time.perf_counter() - start), 1)}
 
@@ -160,7 +170,8 @@ Explorer.code = _code
 # %% ../nbs/45_explorer.ipynb #7236f975
 def _parts(self: Explorer) -> list:
     "Scene, histograms and the line of Python."
-    scene = self.scene | {"histograms": self.many()}
+    counted = [] if self.entry.name == "nca" else crowd(self.task, self.seed, self.split)   # nobody waits: always a hundred
+    scene = self.scene | {"histograms": counted}
     return [*paper(scene), f"<p><code>{html.escape(self.code())}</code></p>"]
 
 # %% ../nbs/45_explorer.ipynb #9edf76f6

@@ -125,9 +125,9 @@ def origin_steps(x: Example) -> list[tuple[str, str]]:
 def steps_of(task: Any, x: Example) -> list[tuple[str, str]]:
     "Steps from the task's own `steps(example)`, else from `STEPS`; empty where nobody tells them."
     if hasattr(task, "steps"): return [(str(a), str(b)) for a, b in task.steps(x)]
-    if task.name == "summarization": return mark_steps(x)
     kind = x.meta.get(getattr(task, "task_group_metadata_key", None) or "task")
-    return STEPS.get((task.name, kind), lambda x: [])(x)
+    tell = STEPS.get((task.name, kind)) or STEPS.get((task.name, "*"))   # * stands for every op
+    return tell(x) if tell else []
 
 # %% ../nbs/41_scenes.ipynb #e0a9d82e
 @watch("simpler_tasks", "search", "get_index", "delete", "filter", "count")
@@ -174,6 +174,7 @@ def rule_steps(x: Example) -> list[tuple[str, str]]:
     return [(f"rule {n}", rule.strip()) for n, rule in enumerate((p for p in parts if "->" in p), 1)]
 
 # %% ../nbs/41_scenes.ipynb #ec690d27
+@watch("summarization", "*")
 def mark_steps(x: Example) -> list[tuple[str, str]]:
     "Per task of a document, the lines that carry its marks."
     from pptrain.parts.marks import RULES

@@ -85,7 +85,8 @@ class View:
 
     def static(self) -> Still:
         "The still face as a rich object."
-        return Still(self.title, still_html(self.parts()), [p for p in self.parts() if isinstance(p, Picture)])
+        parts = self.parts()
+        return Still(self.title, still_html(parts), [p for p in parts if isinstance(p, Picture)])
 
 # %% ../nbs/40_views.ipynb #8a39e7f2
 class Still:

@@ -211,7 +211,7 @@ def compiled(device: str, rows: int, columns: int, states: int, width: int, temp
     for tensor in blank: torch._dynamo.mark_dynamic(tensor, 0)
     try: fast(*blank)
     except Exception as e:
-        warnings.warn(f"torch.compile is not available ({type(e).__name__}); automata are three times as slow", stacklevel=2)
+        warnings.warn(f"torch.compile is not available ({type(e).__name__}); automata run slower", stacklevel=2)
         return glance
     return lambda *tensors_and_settings: fast(*tensors_and_settings[:6])
 
