@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import ast
-import math
 import re
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +11,10 @@ import pytest
 from conftest import ROOT, cells_of, notebooks
 
 CELLS = 150                         # in a notebook
-EXPORT_MEDIAN, EXPORT_P90, EXPORT_MAX = 8, 18, 25   # code lines of exported cells
 REACH = 3                           # code cells within which an export is put to work
 CODE_RUN = 4                        # code cells in a row without prose
 WORDS = 120                         # of a prose cell
-MODULE_LINES = 350                  # of a generated module
+WIDTH = 100                         # of a line of code
 
 FAMILY_HEADINGS = [
     "The story", "One example, by hand", "The picture", "Settings", "Sampling a problem", "Executing it",
@@ -115,7 +112,7 @@ class Chapter:
     def graph(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
         """Two tables over the exported code: the names each definition goes by, and what each name uses.
 
-        A function may be registered under another name, or attached to a class, which uses it from then on.
+        A function may be registered under another name.
         """
         aliases: dict[str, set[str]] = {}
         uses: dict[str, set[str]] = {}
@@ -149,7 +146,7 @@ class Chapter:
 
 ALL = [Chapter(p) for p in notebooks()]
 CHAPTERS = [c for c in ALL if c.module]
-FAMILIES = [c for c in CHAPTERS if c.path.parent.name == "tasks"]
+FAMILIES = [c for c in CHAPTERS if re.fullmatch(r"tasks\.\w+\.family", c.module)]
 
 
 def each(chapters: list[Chapter]):
@@ -227,19 +224,6 @@ def test_frame(chapter):
         f"{chapter.at(last)} must be the hidden cell that calls nbdev.nbdev_export()"
 
 
-@each(CHAPTERS)
-def test_exported_cells_are_small(chapter):
-    none(f"{chapter.at(c)} exports {len(c.lines)} lines, at most {EXPORT_MAX}"
-         for c in chapter.exports if len(c.lines) > EXPORT_MAX)
-    sizes = sorted(len(c.lines) for c in chapter.exports) or [0]
-    median, p90 = statistics.median(sizes), sizes[math.ceil(0.9 * len(sizes)) - 1]
-    largest = [c.id for c in sorted(chapter.exports, key=lambda c: -len(c.lines))[:5]]
-    assert median <= EXPORT_MEDIAN, \
-        f"{chapter.path}: the median export has {median} lines, at most {EXPORT_MEDIAN}; largest: {largest}"
-    assert p90 <= EXPORT_P90, \
-        f"{chapter.path}: 90 % of exported cells may have {EXPORT_P90} lines, here {p90}; largest: {largest}"
-
-
 def at_work(chapter: Chapter, i: int, name: str, seen: set[str]) -> bool:
     """Do the REACH code cells after cell `i` assert something that runs its export `name`?
 
@@ -274,17 +258,23 @@ def test_exports_are_put_to_work(chapter):
     none(idle(chapter))
 
 
-def module_path(chapter: Chapter) -> Path:
-    return ROOT / "pptrain" / (chapter.module.replace(".", "/") + ".py")
+@each(CHAPTERS)
+def test_classes_are_whole(chapter):
+    "A method stands in its class, so that editors, type checkers and tracebacks know it by its name."
+    def found():
+        for cell in chapter.exports:
+            for node in cell.tree.body:
+                for target in getattr(node, "targets", ()):
+                    for part in getattr(target, "elts", [target]):
+                        if isinstance(part, ast.Attribute):
+                            yield f"{chapter.at(cell)} attaches {ast.unparse(part)} from outside"
+    none(found())
 
 
 @each(CHAPTERS)
-def test_generated_module_is_short(chapter):
-    path = module_path(chapter)
-    if not path.exists():
-        pytest.skip("not exported yet; test_repo says so")
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MODULE_LINES, f"{chapter.path} generates {lines} lines, at most {MODULE_LINES}"
+def test_lines_fit_a_page(chapter):
+    none(f"{chapter.at(c)} has a line of {len(line)} columns, at most {WIDTH}: {line.strip()[:50]} …"
+         for c in chapter.code for line in c.source.splitlines() if len(line) > WIDTH)
 
 
 @each(CHAPTERS)

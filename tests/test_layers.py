@@ -1,4 +1,4 @@
-"""Imports point down only, heavy libraries load late, and importing pptrain is cheap."""
+"""Imports point down only, families never meet, heavy libraries load late, and importing pptrain is cheap."""
 from __future__ import annotations
 
 import ast
@@ -10,75 +10,79 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-DATA = {"vocab", "data"}
-BASE = DATA | {"config", "core", "show", "parity"}
-MIDDLE = {"integrations", "transfer", "corpora"}
-STUDY = {"study", "report", "grid"}
-MEASURE = {"eval", "analytics"}
-VIEWS = {"views", "explorer", "scenes", "monitoring", "inspector", "comparison", "gallery", "serving", "widgets"}
+# the house from the ground up: a room may import its own modules and every room on a lower floor
+FLOORS = [
+    {"errors", "files"},
+    {"registers", "vocab", "config"},
+    {"data"},
+    {"show"},
+    {"core"},
+    {"parity"},
+    {"tasks"},
+    {"integrations"},
+    {"corpora"},
+    {"transfer"},
+    {"measure"},
+    {"runs"},
+    {"study"},
+    {"eval", "grid"},
+    {"views"},
+    {"widgets"},
+    {"cli"},
+]
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
-# module -> (level, the pptrain modules it may import). `tasks.*` stands for each family; families never meet.
-# `replays.*` holds the evidence for one family, where that is longer than the family; it is loaded by name.
-# `parts.*` are what a family is built from, where that is a chapter of its own.
-LAYERS: dict[str, tuple[int, set[str]]] = {
-    "vocab": (0, set()),
-    "data": (0, {"vocab"}),
-    "config": (1, {"vocab"}),
-    "core": (1, DATA | {"config"}),
-    "show": (2, DATA),
-    "parity": (2, DATA | {"core"}),
-    "parts.*": (3, BASE | {"parts.*"}),
-    "tasks.*": (3, BASE | {"parts.*"}),
-    "replays.*": (4, BASE | {"parts.*", "tasks.*", "replays.*"}),
-    **{name: (4, DATA | MIDDLE) for name in MIDDLE},
-    "trainer": (5, DATA | {"config", "core"} | MIDDLE),
-    **{name: (6, BASE | MIDDLE | MEASURE | {"trainer", "tasks.*"}) for name in MEASURE},
-    **{name: (7, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*"}) for name in STUDY},
-    "views": (8, BASE),
-    **{name: (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "parts.*", *VIEWS}) for name in VIEWS - {"views"}},
-    "cli": (8, BASE | MIDDLE | MEASURE | STUDY | {"trainer", "tasks.*", "serving", "widgets"}),
-}
-
-# third-party library -> the lowest level that may load it at import; modules below do so inside functions
+# third-party library -> the lowest room that may load it at import; rooms below do so inside functions
 LIBRARIES = {
-    "numpy": 0, "tqdm": 0, "yaml": 0, "pydantic": 4,
-    "torch": 4, "transformers": 4, "tokenizers": 4, "safetensors": 4, "datasets": 4, "huggingface_hub": 4,
-    "accelerate": 4,
-    "scipy": 6, "pandas": 7, "papermill": 7, "nbclient": 7, "nbconvert": 7, "nbformat": 7,
-    "plotly": 8, "PIL": 8, "matplotlib": 8, "IPython": 8, "ipywidgets": 8, "anywidget": 8, "traitlets": 8,
-    "typer": 8, "click": 8,
+    "numpy": "errors", "tqdm": "errors", "yaml": "errors",
+    "pydantic": "integrations", "torch": "integrations", "transformers": "integrations",
+    "tokenizers": "integrations", "safetensors": "integrations", "datasets": "integrations",
+    "huggingface_hub": "integrations", "accelerate": "integrations",
+    "scipy": "study", "pandas": "study", "papermill": "study", "nbclient": "study",
+    "nbconvert": "study", "nbformat": "study",
+    "plotly": "views", "PIL": "views", "matplotlib": "views", "IPython": "views",
+    "ipywidgets": "views", "anywidget": "views", "traitlets": "views",
+    "typer": "cli", "click": "cli",
 }
-EXCEPTIONS = {("tasks.nca", "torch"), ("parts.automata", "torch")}  # a rollout is a network
+A_ROLLOUT_IS_A_NETWORK = ("tasks.nca.", "torch")
 NEVER = {"fastcore", "nbdev", "execnb", "ghapi"}  # authoring tools, pinned to old releases
-NOT_LAYERED = {"", "_modidx", "parts", "tasks", "replays"}
+FRONTS = {"", "_modidx"}                          # written for people, or by nbdev
 
 
 def module_name(path: Path) -> str:
-    "pptrain/tasks/dyck.py -> tasks.dyck; pptrain/__init__.py -> ''."
+    "pptrain/tasks/dyck/look.py -> tasks.dyck.look; pptrain/__init__.py -> ''."
     parts = path.relative_to(ROOT / "pptrain").with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
 
-MODULES = {module_name(p): p for p in sorted((ROOT / "pptrain").rglob("*.py"))}
-LAYERED = sorted(MODULES.keys() - NOT_LAYERED)
+MODULES = {module_name(p): p for p in sorted((ROOT / "pptrain").rglob("*.py"))
+           if "notebooks" not in p.parts}
+LAYERED = sorted(MODULES.keys() - FRONTS)
 
 
-def row(module: str) -> str:
-    "The row of LAYERS that speaks about `module`."
-    package = module.split(".")[0]
-    return f"{package}.*" if package in ("parts", "tasks", "replays") and package != module else module
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def family(module: str) -> str | None:
+    "The family that `module` belongs to, if it belongs to one: those are packages, shared parts are not."
+    parts = module.split(".")
+    is_family = parts[0] == "tasks" and len(parts) > 1
+    return parts[1] if is_family and MODULES[".".join(parts[:2])].name == "__init__.py" else None
 
 
 def imports(module: str) -> Iterator[tuple[int, str, bool]]:
     "(line, absolute dotted name, runs at import) of every import in `module`; `from a import b` gives a.b."
-    package = ["pptrain", *module.split(".")[:-1]]
+    package = ["pptrain", *module.split(".")]
+    if MODULES[module].name != "__init__.py":
+        package.pop()
 
     def visit(node: ast.AST, at_import: bool) -> Iterator[tuple[int, str, bool]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, at_import) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[:len(package) + 1 - node.level] if node.level else []
-            base += node.module.split(".") if node.module else []
+            base = [*base, *(node.module.split(".") if node.module else [])]
             yield from ((node.lineno, ".".join([*base, alias.name]), at_import) for alias in node.names)
         later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
@@ -98,49 +102,66 @@ def inner(name: str) -> str | None:
     return ".".join(parts)
 
 
+def complaint(module: str, target: str) -> str | None:
+    "Why `module` may not import the pptrain module `target`; None where it may."
+    if target == module:
+        return "itself"
+    if target == "_modidx":
+        return "nbdev's index"
+    if target == "":
+        return None if room(module) == "cli" else "the front door; import the room that defines it"
+    if room(target) not in FLOOR:
+        return f"{room(target)}, which has no floor"
+    if room(target) == "tasks":
+        if room(module) != "tasks" and target != "tasks":
+            return "a family; only tasks name families"
+        if family(module) and family(target) and family(module) != family(target):
+            return "another family"
+    if room(target) != room(module) and FLOOR[room(target)] >= FLOOR[room(module)]:
+        return f"a room on floor {FLOOR[room(target)]} from floor {FLOOR[room(module)]}"
+    return None
+
+
+def library_complaint(module: str, library: str, at_import: bool) -> str | None:
+    "Why `module` may not import the third-party `library` there; None where it may."
+    if library in NEVER:
+        return "an authoring tool; those stay out of the package"
+    if not at_import or library in sys.stdlib_module_names:
+        return None
+    prefix, allowed = A_ROLLOUT_IS_A_NETWORK
+    if module.startswith(prefix) and library == allowed:
+        return None
+    if library not in LIBRARIES:
+        return "a library that tests/test_layers.py and settings.ini do not know"
+    if FLOOR[room(module)] < FLOOR[LIBRARIES[library]]:
+        return f"a library that rooms below {LIBRARIES[library]} load inside functions"
+    return None
+
+
 def violations(module: str) -> Iterator[str]:
     "One sentence per import of `module` that the tables do not allow."
-    level, may = LAYERS[row(module)]
     for line, name, at_import in imports(module):
-        place = f"pptrain/{MODULES[module].relative_to(ROOT / 'pptrain')}:{line} imports {name}"
-        target, library = inner(name), name.split(".")[0]
-        if target is not None:
-            if target == module or (target in {"_modidx"}):
-                yield f"{place}: itself or nbdev's index"
-            elif target in {"", "parts", "tasks", "replays"}:
-                if level < 8: yield f"{place}: import the module that defines it, not the package"
-            elif target.startswith("tasks.") and module.startswith("tasks."):
-                yield f"{place}: families never import each other"
-            elif row(target) not in may:
-                yield f"{place}: level {level} may not import {target} (level {LAYERS[row(target)][0]})"
-        elif library in NEVER:
-            yield f"{place}: authoring tools stay out of the package"
-        elif at_import and library not in sys.stdlib_module_names and (module, library) not in EXCEPTIONS:
-            if library not in LIBRARIES:
-                yield f"{place}: put {library} into LIBRARIES of tests/test_layers.py and into settings.ini"
-            elif level < LIBRARIES[library]:
-                yield f"{place}: level {level} may in functions only, level {LIBRARIES[library]} anywhere"
+        target = inner(name)
+        if target is None:
+            why = library_complaint(module, name.split(".")[0], at_import)
+        else:
+            why = complaint(module, target)
+        if why:
+            place = MODULES[module].relative_to(ROOT)
+            yield f"{place}:{line} imports {name}: {why}"
 
 
-def test_every_module_has_a_level():
-    homeless = [m for m in LAYERED if row(m) not in LAYERS]
-    assert not homeless, f"put these modules into LAYERS of tests/test_layers.py: {homeless}"
+def test_every_room_has_a_floor():
+    homeless = sorted({room(m) for m in LAYERED} - FLOOR.keys())
+    assert not homeless, f"put these rooms into FLOORS of tests/test_layers.py: {homeless}"
 
 
 @pytest.mark.parametrize("module", LAYERED)
 def test_imports_point_down(module):
-    if row(module) not in LAYERS:
-        pytest.skip("no level yet")
+    if room(module) not in FLOOR:
+        pytest.skip("no floor yet")
     found = list(violations(module))
     assert not found, "\n" + "\n".join(found)
-
-
-def test_package_door_is_light():
-    "pptrain/__init__.py and tasks/__init__.py load nothing but the standard library."
-    for module in ("", "parts", "tasks", "replays"):
-        names = [name for _, name, at_import in imports(module) if at_import]
-        heavy = [n for n in names if n.split(".")[0] not in sys.stdlib_module_names]
-        assert not heavy, f"pptrain/{module}/__init__.py imports {heavy} at once; make it lazy"
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -151,11 +172,11 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural", "tasks.simpler_tasks", "tasks.lime",
-         "tasks.summarization"]
+LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural",
+         "tasks.simpler_tasks", "tasks.lime", "tasks.summarization"]
 
 
-@pytest.mark.parametrize("module", [m for m in LIGHT if m in MODULES], ids=lambda m: m or "pptrain")
+@pytest.mark.parametrize("module", LIGHT, ids=lambda m: m or "pptrain")
 def test_light_import(module):
     loaded = loaded_by(f"import pptrain{'.' * bool(module)}{module}")
     heavy = loaded & ({"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets"} | NEVER)
