@@ -1,7 +1,6 @@
 """Data are a function of (family config, seed, split, epoch, i): checked for every registered family and preset."""
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -18,11 +17,9 @@ from torch.utils.data import DataLoader
 
 from pptrain.core import RegisteredTask, Task, create_task, registered_tasks
 from pptrain.data import IGNORE, SPLITS
-from pptrain.parity import Tally, load_vectors
 
 FAMILIES = {t.name: t for t in registered_tasks() if (t.config_class or type).__module__.startswith("pptrain.tasks.")}
 PRESETS = [(t.name, p.name) for t in FAMILIES.values() for p in t.presets]
-PROCEDURAL = ROOT / "tests" / "vectors" / "procedural" / "dev.json"
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 each_preset = pytest.mark.parametrize("family, preset", PRESETS, ids=["-".join(pair) for pair in PRESETS])
@@ -195,79 +192,3 @@ def test_loss_is_that_of_the_next_token(family):
     scores = out.logits.double().log_softmax(-1)
     losses = [-scores[n, t - 1, x.ids[t]].item() for n, x in enumerate(examples) for t in range(1, len(x)) if x.mask[t]]
     assert out.loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-
-
-# a vector file with one wrong fact
-
-def checked(vectors: dict) -> Tally:
-    "The replay of procedural vectors, in a small selection."
-    from pptrain.tasks.procedural import parity
-    return parity(vectors)
-
-
-@pytest.fixture(scope="module")
-def vectors() -> dict:
-    full = load_vectors(PROCEDURAL)
-    sections = ("set_L16_V100", "delete_L7_V100", "stack_L16_V12")
-    return {"samples": {name: full["samples"][name] for name in sections}}
-
-
-@pytest.fixture(scope="module")
-def statistics() -> dict:
-    "A small entry of `stats`, counted over the paper's own stream."
-    from pptrain.tasks.procedural import Procedural, ProceduralConfig, histograms
-    family = Procedural(ProceduralConfig(tasks=("set",), length=8, stream="official"))
-    counted = histograms("set", family.examples(42, "train", 0, range(300)))
-    counted = {name: {str(k): counted[name][k] for k in sorted(counted[name])} for name in ("output_len_hist", "first_token_freq")}
-    return {"task": "set", "L": 8, "vocab_size": 100, "seed0": 42, "n": 300} | counted
-
-
-def test_clean_vectors_pass(vectors, statistics):
-    tally = checked(vectors | {"stats": [statistics]})
-    assert tally.ok, tally.table()
-    assert not checked({}).ok, "nothing checked is no success"
-
-
-def flip(text: str, at: int) -> str:
-    return text[:at] + "10"[int(text[at])] + text[at + 1:]
-
-
-POISONS = {  # name: what goes wrong in record 1, and the word that the failure must say
-    "id": (lambda r: r["ids"].__setitem__(3, r["ids"][3] + 1), "ids[3]"),
-    "target": (lambda r: r["targets"].__setitem__(0, 77), "targets[0]"),
-    "mask": (lambda r: r.update(mask=flip(r["mask"], 2)), "mask[2]"),
-    "attention": (lambda r: r.update(attn=flip(r["attn"], 0)), "attn[0]"),
-    "output": (lambda r: r["parsed"]["output"].__setitem__(0, 98), "output[0]"),
-    "input": (lambda r: r["parsed"]["inputs"][0].__setitem__(0, r["parsed"]["inputs"][0][0] % 9 + 1), ""),
-    "missing output": (lambda r: r["parsed"].pop("output"), "cannot be replayed"),
-    "task": (lambda r: r["parsed"].update(task="sort"), "task"),
-}
-
-
-@pytest.mark.parametrize("section", ["set_L16_V100", "delete_L7_V100", "stack_L16_V12"])
-@pytest.mark.parametrize("poison", POISONS)
-def test_a_poisoned_record_is_caught_and_named(vectors, section, poison):
-    spoil, says = POISONS[poison]
-    poisoned = copy.deepcopy(vectors)
-    spoil(poisoned["samples"][section]["records"][1])
-    tally = checked(poisoned)
-    assert tally.checked - tally.passed == len(tally.failures) == 1
-    where, name, why = tally.failures[0]
-    assert where == section and name.startswith("record 1 ") and says in why
-    assert f"{section} {name}" in tally.table()
-
-
-@pytest.mark.parametrize("field, value", [("separator", 99), ("pad", 0), ("vocab_size", 64)])
-def test_a_poisoned_header_is_caught_and_named(vectors, field, value):
-    poisoned = copy.deepcopy(vectors)
-    poisoned["samples"]["set_L16_V100"][field] = value
-    failures = checked(poisoned).failures
-    assert failures[0][:2] == ("set_L16_V100", "header") and all(where == "set_L16_V100" for where, *_ in failures)
-
-
-def test_a_poisoned_count_is_caught_and_named(statistics):
-    poisoned = copy.deepcopy(statistics)
-    poisoned["first_token_freq"]["7"] += 1
-    tally = checked({"stats": [poisoned]})
-    assert [(where, name) for where, name, _ in tally.failures] == [("stats set_L8_V100", "first_token_freq")]
-    assert not checked({"stats": [statistics | {"task": "sorted"}]}).ok
