@@ -98,7 +98,7 @@ def _sentence_preset(language: str, tokens: str) -> TaskPreset:
     return _dyck_preset(f"ri_{language}_{tokens}", says, RI,
                         language=language, tokens=tokens, bracket_types=8000)
 
-# %% ../../../nbs/tasks/dyck/00_settings.ipynb #e7404f74
+# %% ../../../nbs/tasks/dyck/00_settings.ipynb #939cf0ea
 _OURS = "a grid of ours, in no paper we could reach"
 _K64 = {"bracket_types": 64, "length": 2048}
 _FORMS = ("nesting", "flat", "no_structure")

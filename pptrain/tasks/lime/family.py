@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core import (
     ExecutedSymbolicTask, Example, OpFamily, SymbolicTask, pair_example, register_family)
+from ...core.look import Knob
 from ...errors import InputError
 from .ops import ops
 from .problems import PROBLEMS, VARIABLES, RewriteRule, Roles, draw_roles
@@ -61,7 +62,7 @@ def lime_vocab(config: LimeConfig) -> Vocab:
     names = ["<pad>", "<eos>", *symbols, *LIME_MARKS[config.form], "⇒", *modes]
     return Vocab(names, eos="<eos>", extras=("⇒",))
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #bf510384
+# %% ../../../nbs/tasks/lime/10_family.ipynb #7ff64763
 def word_codes(vocab: Vocab) -> dict[int | str, int]:
     "Ids of the paper's words: symbols are ints, marks text; T5 says `<sep>` for `<space>`."
     codes: dict[int | str, int] = {}
@@ -86,7 +87,7 @@ def check_lime(config: LimeConfig) -> None:
             raise InputError(f"upper={config.upper}: {name} may need {need} variables; "
                              f"must be at least {need}")
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #b48f8016
+# %% ../../../nbs/tasks/lime/10_family.ipynb #73aaa792
 def python_random(rng: Any) -> Random:
     "A `Random` seeded by the numpy generator `rng`; a `Random` is passed through."
     if isinstance(rng, Random):
@@ -146,7 +147,7 @@ class Lime(OpFamily):
         announced = [self.code[f"<{executed.name}>"]] if self.config.op_token else []
         source = announced + self.encode([roles, *given])
         target = self.encode(asked)
-        facts = {"op": executed.name, "variables": len(roles.upper),
+        facts = {"variables": len(roles.upper),
                  "source_length": len(source), "target_length": len(target)}
         return pair_example(source, target, self.code["⇒"], self.code["<eos>"],
                             self.config.loss, facts, self.vocab, self.write)
@@ -159,7 +160,7 @@ class Lime(OpFamily):
         "Facts of which `summary` gives the mean."
         return ("variables", "source_length", "target_length")
 
-    def knobs(self) -> dict[str, tuple[float, float, float]]:
+    def knobs(self) -> dict[str, Knob]:
         "Lowest, highest and step of the sliders."
         from pptrain.tasks.lime.look import LIME_KNOBS
         return dict(LIME_KNOBS)
@@ -184,5 +185,5 @@ def lime_lines(family: Lime, example: Example) -> dict[str, str]:
         lines[name] = str(official)
     return lines
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #0ff2b247
+# %% ../../../nbs/tasks/lime/10_family.ipynb #8b398b23
 register_family(Lime, LIME_PRESETS, parity="pptrain.tasks.lime.replay")

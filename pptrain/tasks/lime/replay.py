@@ -153,7 +153,7 @@ def pattern_flaws(roles: Roles, pattern: Sequence[int]) -> Iterator[str]:
     if not any(list(set(order)) == roles.upper for order in permutations(roles.upper)):
         yield "variables not in a set's order"
 
-# %% ../../../nbs/tasks/lime/30_replay.ipynb #7cbf4d05
+# %% ../../../nbs/tasks/lime/30_replay.ipynb #2577c164
 def stored_cases(fields: Mapping) -> list:
     "`(variable, symbols)` of the cases that a record stores."
     return [*fields.get("subst", ()), *fields.get("subst_2", ())]
@@ -316,7 +316,7 @@ def rule_counts(fields: Mapping) -> dict[str, list[int]]:
     return counted
 
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #3e0fd68c
-def symbol_bins(symbols: Sequence[int], t5: bool) -> list[int]:
+def lime_bins(symbols: Sequence[int], t5: bool) -> list[int]:
     "Counts of symbols per bin, as the statistics bin them."
     if t5:
         counts = Counter((symbol - 2) * 64 // 31_998 for symbol in symbols)
@@ -343,8 +343,8 @@ def lime_counts(section: str, examples: Iterable[Example]) -> dict[str, Counter 
         listed += [*fields["upper"], *fields["lower"], *fields["math"]]
         in_patterns += fields.get("pattern", [])
     t5 = mode != section
-    bins = {"list_symbol_bins": symbol_bins(listed, t5),
-            "pattern_symbol_bins": symbol_bins(in_patterns, t5)}
+    bins = {"list_symbol_bins": lime_bins(listed, t5),
+            "pattern_symbol_bins": lime_bins(in_patterns, t5)}
     return {**histograms, **bins}
 
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #23119587
@@ -394,5 +394,5 @@ def replay_lime(vectors: Mapping) -> Tally:
                 replay_lime_stats(tally, section, group, meta)
     return tally
 
-# %% ../../../nbs/tasks/lime/30_replay.ipynb #f6cad1d7
+# %% ../../../nbs/tasks/lime/30_replay.ipynb #b8bb2f43
 parity = replay_lime   # what the register looks for

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core import ExecutedSymbolicTask, Example, OpFamily, register_family
+from ...core.look import Knob
 from ...data import item_rngs
 from .ops import ops, stack_moves
 from .settings import (
@@ -132,13 +133,17 @@ class Procedural(OpFamily):
             ids = [self.vocab[f"<{op}>"], *ids]
             mask = [False, *mask]
             attend = [True, *attend]
-        facts = {"op": op, "inputs": inputs, "output": list(output)}
+        facts = {"inputs": inputs, "output": list(output)}
         return Example(np.array(ids), np.array(mask), facts, self.vocab, np.array(attend))
 
-    def knobs(self) -> dict[str, tuple[float, float, float]]:
+    def knobs(self) -> dict[str, Knob]:
         "Lowest, highest and step of the sliders."
         from pptrain.tasks.procedural.look import PROCEDURAL_KNOBS
         return dict(PROCEDURAL_KNOBS)
+
+    def hidden(self) -> set[str]:
+        "The stream gets no control."
+        return super().hidden() | {"stream"}
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         "What the executor did, symbol by symbol."
