@@ -62,7 +62,7 @@ def lime_vocab(config: LimeConfig) -> Vocab:
     names = ["<pad>", "<eos>", *symbols, *LIME_MARKS[config.form], "⇒", *modes]
     return Vocab(names, eos="<eos>", extras=("⇒",))
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #7ff64763
+# %% ../../../nbs/tasks/lime/10_family.ipynb #dbd69bbc
 def word_codes(vocab: Vocab) -> dict[int | str, int]:
     "Ids of the paper's words: symbols are ints, marks text; T5 says `<sep>` for `<space>`."
     codes: dict[int | str, int] = {}
@@ -87,7 +87,7 @@ def check_lime(config: LimeConfig) -> None:
             raise InputError(f"upper={config.upper}: {name} may need {need} variables; "
                              f"must be at least {need}")
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #73aaa792
+# %% ../../../nbs/tasks/lime/10_family.ipynb #37debfaf
 def python_random(rng: Any) -> Random:
     "A `Random` seeded by the numpy generator `rng`; a `Random` is passed through."
     if isinstance(rng, Random):
@@ -185,5 +185,5 @@ def lime_lines(family: Lime, example: Example) -> dict[str, str]:
         lines[name] = str(official)
     return lines
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #8b398b23
+# %% ../../../nbs/tasks/lime/10_family.ipynb #c3491cc7
 register_family(Lime, LIME_PRESETS, parity="pptrain.tasks.lime.replay")

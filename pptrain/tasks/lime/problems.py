@@ -122,6 +122,6 @@ def draw_chain(rng: Random, roles: Roles, steps: Sequence[int]) -> _Drawn:
         path.append(at)
     return roles, {"rules": rules, "start": start, "path": path}
 
-# %% ../../../nbs/tasks/lime/01_problems.ipynb #5b35e424
+# %% ../../../nbs/tasks/lime/01_problems.ipynb #f22665d4
 PROBLEMS = {"pattern": draw_reason, "rule": draw_rewrite, "rules": draw_chain}
 VARIABLES = {"pattern": 5, "rule": 20, "rules": 7}   # that a problem may need
