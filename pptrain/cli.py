@@ -273,7 +273,7 @@ def explore(family: Annotated[str, typer.Argument(help="A family; without it, a 
             port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 0,
             browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the address in the browser.")] = True):
     "Explore a family in the browser: sliders, frames, brackets; served on this machine only, until Ctrl-C."
-    from pptrain.serving import serve
+    from pptrain.views.serving import serve
     raise typer.Exit(serve(family, port, browser))
 
 # %% ../nbs/50_cli.ipynb #71a046e9

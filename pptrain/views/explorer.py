@@ -319,6 +319,8 @@ class ExplorerPanel(ipywidgets.HBox):
         self.next.description = self.ex.task.next_label
         children = [*address.values(), self.next, ipywidgets.HTML("<b>settings</b>"), *first]
         if rest:
+            for widget in rest:
+                widget.layout.width = "300px"
             folded = ipywidgets.VBox(rest)
             children.append(ipywidgets.Accordion([folded], titles=("more settings",)))
         self.panel.children = children
