@@ -32,12 +32,14 @@ def t5_table() -> dict[str, tuple[int, int]]:
 LONGEST = 16   # letters that a piece may have
 
 def _last_cut(text: str, end: int, best: list[tuple[int, int]]) -> tuple[int, int]:
-    "The best score of `text[:end]`, and where its last piece starts; `best` says so for all earlier ends."
+    "The best score of `text[:end]`, and where its last piece starts; `best` has earlier ends."
     table = t5_table()
     ways = []
     for start in range(max(0, end - LONGEST), end):
         piece = text[start:end]
-        if piece in table: ways.append((best[start][0] + table[piece][1], start))
+        if piece in table:
+            score = best[start][0] + table[piece][1]
+            ways.append((score, start))
     if not ways: raise InputError(f"no piece of the table ends {text[:end]!r}")
     return max(ways, key=itemgetter(0))   # of equals, the first
 
@@ -68,12 +70,12 @@ def t5_sentinel(k: int) -> int:
 def t5_id(piece: str) -> int:
     "The T5 id of a piece. Raises `InputError` for one that is not in our part of the vocabulary."
     if piece in NAMED_IDS: return NAMED_IDS[piece]
-    if piece not in t5_table(): raise InputError(f"{piece!r} is not among the T5 pieces that are known here")
-    return t5_table()[piece][0]
+    if piece in t5_table(): return t5_table()[piece][0]
+    raise InputError(f"{piece!r} is not among the T5 pieces that are known here")
 
 # %% ../../nbs/tasks/00_t5.ipynb #t5a00009
 def t5_number(n: int) -> list[int]:
-    "The T5 ids of a whole number from -1 to 999, without a bare ▁ before it. Raises `InputError` outside."
+    "T5 ids of a whole number, -1 to 999, without a bare ▁ before it. Raises `InputError` outside."
     if not -1 <= n <= 999: raise InputError(f"{n}: numbers from -1 to 999 can be spelt in pieces")
     if n == -1: return [t5_id("-1")]
     return [t5_id(piece) for piece in t5_cut(f"▁{n}") if piece != "▁"]

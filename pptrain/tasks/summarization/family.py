@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #fd48eba5
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -42,7 +42,8 @@ def symbolic_task(problem: NonsenseProblem, **facts: Any) -> SymbolicTask:
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #fm000004
 def draw_mixed_problem(c: SummarizationConfig, words: Sequence[str], draws: NonsenseDraws,
-                       tasks: Sequence[str] | None = None, before: Lines | None = None) -> SymbolicTask:
+                       tasks: Sequence[str] | None = None,
+                       before: Lines | None = None) -> SymbolicTask:
     "Some of the 21 tasks (or the given ones) on one document, `before` or a fresh one."
     if before is None:
         before = nonsense_document(draws, words, c.sentence_range, c.word_range)
@@ -89,7 +90,6 @@ def copy_keyword_shuffled(marked: Lines, order: list[int]) -> Lines:
     "The marked lines in a random order."
     return [marked[k] for k in order]
 
-# %% ../../../nbs/tasks/summarization/10_family.ipynb #92aa660f
 @ops.named("CopyKeywordMultipleSentencesSorted")
 def copy_keyword_sorted(marked: Lines, words: list[str]) -> Lines:
     "The marked lines, the one with the smallest keyword first."
@@ -197,11 +197,13 @@ def break_clauses(marked: Lines, at: list[int]) -> Lines:
     "Two sentences with the same beginning: a J b K c . gives a J b . and a K c ."
     line = marked[0]
     first, second = at
-    return [[*line[:second], "."], [*line[:first], *line[second:-1], "."]]
+    without_second = [*line[:second], "."]
+    without_first = [*line[:first], *line[second:-1], "."]
+    return [without_second, without_first]
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #068f7a12
 def task_outputs(doc: Lines, tasks: Sequence[str], drawn: Sequence[dict]) -> list[Lines]:
-    "The output of each task on a marked document; `drawn` is read only for a random order or synonym."
+    "The output of each task on a marked document; `drawn` tells a random order or synonym."
     marks = find_marks(doc)
     outputs = []
     for task, facts in zip(tasks, drawn):
@@ -231,7 +233,8 @@ def solve_problem(problem: NonsenseProblem, step_pieces: int = 512) -> tuple[Lin
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #fm000013
 def official_record(x: Example) -> dict[str, list[str]]:
     "The example as the paper's code writes it: `json.dumps` of this is the line in its file."
-    return {"article_lines": line_texts(x.meta["article"]), "summary_lines": line_texts(x.meta["summary"])}
+    article, summary = x.meta["article"], x.meta["summary"]
+    return {"article_lines": line_texts(article), "summary_lines": line_texts(summary)}
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #dcb94479
 SENTENCE_WORDS = (
@@ -273,12 +276,12 @@ def known_pieces(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
 class Summarization(SymbolicTaskFamily):
     """Nonsense documents and what a summary does with them (Krishna et al. 2021; Zou et al. 2020).
 
-    One document, marked by CopyBulleted and CopyKeywordOneSentence, and its summary:
+    A document marked by CopyBulleted and CopyKeywordOneSentence, and its summary:
 
         • jtb kog . zwd ★ tta . ccg juc .  <sep>  jtb kog . zwd ★ tta .  <eos>
 
-    21 elementary tasks, the published mixture of 16, or the three STEP tasks. `meta` has the `article` and the
-    `summary` as lists of tokens per line, the `tasks` in their order, and `op`, the tasks joined by +.
+    `meta` has `article` and `summary` as lists of tokens per line, `tasks` in their order, and
+    `op`, the tasks joined by +.
     """
     name = "summarization"
     ops = ops
@@ -315,11 +318,14 @@ class Summarization(SymbolicTaskFamily):
 
     def serialize_task(self, executed: ExecutedSymbolicTask, spec) -> Example:
         article, summary = executed.payload
-        source, target = self.spelling.ids(article), self.spelling.ids(summary)
-        return pair_example(source, target, self.vocab["<sep>"], self.vocab["<eos>"], self.config.loss,
-                            {"article": article, "summary": summary}, self.vocab, official_record)
+        return pair_example(
+            self.spelling.ids(article), self.spelling.ids(summary),
+            self.vocab["<sep>"], self.vocab["<eos>"], self.config.loss,
+            {"article": article, "summary": summary}, self.vocab, official_record,
+        )
 
-    def rngs(self, seed: int | None, split: str, epoch: int, indices: Sequence[int]) -> Iterator[Any]:
+    def rngs(self, seed: int | None, split: str, epoch: int,
+             indices: Iterable[int]) -> Iterator[Any]:
         "The paper's own draws for training items when asked for, else one generator per item."
         if self.config.stream == "official" and split == "train":
             return (RandomStateDraws((seed or 0) + epoch + i) for i in indices)

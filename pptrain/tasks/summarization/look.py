@@ -23,7 +23,7 @@ def summarization_knobs() -> dict[str, tuple[float, float, float]]:
 
 # %% ../../../nbs/tasks/summarization/20_look.ipynb #ec690d27
 def summarization_steps(x: Example) -> list[tuple[str, str]]:
-    "Per task of a document, in order, (task, a line that carries its marks); 'no marks' where there is none."
+    "Per task of a document, in order: (task, a line that carries its marks, or 'no marks')."
     steps = []
     for task in x.meta.get("tasks", ()):
         if task not in MARK_RULES: continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 from .nonsense import Lines, NonsenseDraws
@@ -20,7 +21,8 @@ __all__ = ['MARK_RULES', 'LEFT_OUT', 'MIXED', 'MarkRule', 'write_marks', 'draw_m
 class MarkRule:
     """How a task marks a document.
 
-    `draw(doc, draws, tokens, count)` gives what is done to it, `late(draws, drawn)` what its output needs besides.
+    `draw(doc, draws, tokens, count)` gives what is done to it, `late(draws, drawn)` what its output
+    needs besides.
     """
     id: str                            # d1..d21, part of every marker
     words: tuple[str, ...] = ()        # its markers, without the id
@@ -70,7 +72,10 @@ def draw_distinct(doc: Lines, draws: NonsenseDraws, tokens: Sequence[str], count
     "The same with `count` different tokens; at least `spare` words stay behind each."
     lines = pick_lines(doc, draws, count)
     chosen = draws.some(tokens, count)
-    return {"edits": [random_edit(doc, draws, *pair, spare) for pair in zip(lines, chosen)]}
+    edits = []
+    for line, token in zip(lines, chosen):
+        edits.append(random_edit(doc, draws, line, token, spare))
+    return {"edits": edits}
 
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #e557b645
 def draw_joiners(doc, draws, tokens, count) -> Drawn:
@@ -79,15 +84,20 @@ def draw_joiners(doc, draws, tokens, count) -> Drawn:
 
 def draw_majority(doc, draws, tokens, count) -> Drawn:
     "Three lines or five, as often; per line first the token, then the place."
-    lines = pick_lines(doc, draws, 2 * draws.below(1, 3) + 1)
-    return {"edits": [random_edit(doc, draws, line, draws.one(tokens)) for line in lines]}
+    odd = 2 * draws.below(1, 3) + 1
+    edits = []
+    for line in pick_lines(doc, draws, odd):
+        token = draws.one(tokens)
+        edits.append(random_edit(doc, draws, line, token))
+    return {"edits": edits}
 
 def draw_two_on_one(doc, draws, tokens, count) -> Drawn:
     "Two different tokens at two places of one line."
     (line,) = pick_lines(doc, draws, 1)
     pair = draws.some(tokens, 2)
     places = draws.some(free_places(doc[line]), 2)
-    return {"edits": [word_edit(doc, line, *spot) for spot in sorted(zip(places, pair))]}
+    spots = sorted(zip(places, pair))
+    return {"edits": [word_edit(doc, line, place, token) for place, token in spots]}
 
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #98b3a1ff
 def draw_perhaps(doc, draws, tokens, count) -> Drawn:
@@ -97,11 +107,13 @@ def draw_perhaps(doc, draws, tokens, count) -> Drawn:
     return {"edits": [random_edit(doc, draws, line, tokens[0])]}
 
 def draw_quote(doc, draws, tokens, count) -> Drawn:
-    "Where a quote begins and ends on one line: before two tokens of the unmarked line, the second excluded."
+    "Before which tokens of one line a quote begins and ends, in the numbers of the unmarked line."
     (line,) = pick_lines(doc, draws, 1)
+    length = len(doc[line])
     first = int("_" in doc[line][0])
-    begin = draws.below(first, len(doc[line]))
-    return {"line": line, "begin": begin, "end": draws.below(begin + 1, len(doc[line]) + 1)}
+    begin = draws.below(first, length)
+    end = draws.below(begin + 1, length + 1)
+    return {"line": line, "begin": begin, "end": end}
 
 def draw_bullet(doc, draws, tokens, count) -> Drawn:
     "Which line gets the bullet."
@@ -121,11 +133,11 @@ def draw_synonym(draws, drawn) -> Drawn:
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #fef1a3a9
 KEYWORDS = tuple(f"keyword_{k}" for k in range(10))
 CLASSES = ("class_0", "class_1", "class_2")
-CLASS_WORDS = tuple(f"{name}_kw_{k}" for name in CLASSES for k in range(3))
+CLASS_WORDS = tuple(f"{name}_kw_{k}" for name, k in product(CLASSES, range(3)))
 NUMBER_WORDS = tuple(str(n) for n in range(100))
 JOINERS = tuple(f"join_{k}" for k in range(5))
 SOURCES = tuple(f"src_{k}" for k in range(20))
-TARGETS = tuple(f"target_{i}_{k}" for i in range(20) for k in range(3))
+TARGETS = tuple(f"target_{i}_{k}" for i, k in product(range(20), range(3)))
 
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #a4236948
 MARK_RULES = {
@@ -153,8 +165,10 @@ MARK_RULES = {
 }
 
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #03a38c4a
-LEFT_OUT = ("CopyFirstSentence", "CopyLastSentence", "CheckKeyword", "CompareNumbers", "SumOfNumbers")
-MIXED = tuple(name for name in MARK_RULES if name not in LEFT_OUT)   # the published mixture, in its order
+LEFT_OUT = (
+    "CopyFirstSentence", "CopyLastSentence", "CheckKeyword", "CompareNumbers", "SumOfNumbers",
+)
+MIXED = tuple(name for name in MARK_RULES if name not in LEFT_OUT)   # the published mixture
 
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #7fb9f66d
 def write_marks(doc: Lines, task: str, drawn: Drawn) -> None:
@@ -177,7 +191,7 @@ def _draw_task(rule: MarkRule, doc: Lines, draws: NonsenseDraws) -> Drawn:
 def draw_marks(draws: NonsenseDraws, doc: Lines, tasks: Sequence[str]) -> list[Drawn]:
     """What each task draws, in the official order.
 
-    All marks come first, each written into `doc` before the next task draws; then what the outputs need.
+    All marks come first, each written into `doc` before the next task draws; then come the outputs.
     """
     drawn = []
     for task in tasks:

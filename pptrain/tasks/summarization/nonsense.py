@@ -23,9 +23,9 @@ def _nonsense_word(number: int, letters: int) -> str:
     return "".join(chr(ord("a") + digit) for digit in digits)
 
 def nonsense_words(count: int = 5000) -> list[str]:
-    """The first `count` words, in order: aaa, baa, caa ...; as many letters each as the last one needs.
+    """The first `count` words, in order: aaa, baa, caa ...
 
-    Raises `InputError` below 1.
+    Each has as many letters as the last one needs. Raises `InputError` below 1.
     """
     if count < 1: raise InputError(f"count={count}: a vocabulary needs at least 1 word")
     letters = 1
@@ -36,7 +36,7 @@ def nonsense_words(count: int = 5000) -> list[str]:
 Item = TypeVar("Item")
 
 class NonsenseDraws(Protocol):
-    "What a sampler may ask for. Documents, markers and masks are drawn with these calls and no others."
+    "What a sampler may ask for: documents, markers and masks are drawn with these calls alone."
 
     def below(self, low: int, high: int) -> int:
         "An integer, uniform on low..high-1."
@@ -83,7 +83,8 @@ class GeneratorDraws:
 
     def some(self, items: Sequence[Item], count: int) -> list[Item]:
         "`count` distinct ones of `items`. Raises `InputError` where there are fewer."
-        if count > len(items): raise InputError(f"cannot pick {count} distinct ones of {len(items)}")
+        if count > len(items):
+            raise InputError(f"cannot pick {count} distinct ones of {len(items)}")
         if count == 1: return [self.one(items)]
         left = list(items)
         return [left.pop(int(u * len(left))) for u in self.uniforms(count)]
@@ -93,7 +94,7 @@ class GeneratorDraws:
 
 # %% ../../../nbs/tasks/summarization/01_nonsense.ipynb #30790b12
 class RandomStateDraws:
-    "`NonsenseDraws` over numpy's legacy `RandomState`, call for call as the paper's code makes them."
+    "`NonsenseDraws` over numpy's legacy `RandomState`, call for call as in the paper's code."
 
     def __init__(self, seed: int):
         self.legacy = np.random.RandomState(seed % 2**32)
@@ -125,11 +126,12 @@ def as_draws(rng: NonsenseDraws | np.random.Generator) -> NonsenseDraws:
 # %% ../../../nbs/tasks/summarization/01_nonsense.ipynb #e97278d4
 Lines = list[list[str]]   # a document: one list of tokens per sentence, the period included
 
-def nonsense_document(draws: NonsenseDraws, words: Sequence[str], sentences: tuple[int, int] = (7, 13),
+def nonsense_document(draws: NonsenseDraws, words: Sequence[str],
+                      sentences: tuple[int, int] = (7, 13),
                       length: tuple[int, int] = (5, 15)) -> Lines:
-    """A document of `sentences` lines with `length` words and a period each; both ranges include their ends.
+    """A document of `sentences` lines with `length` words and a period each.
 
-    Draws: the number of lines; per line its length, then its words.
+    Both ranges include their ends. Draws: the number of lines; per line its length, then its words.
     """
     lines = []
     for _ in range(draws.below(sentences[0], sentences[1] + 1)):

@@ -20,9 +20,9 @@ __all__ = ['SENTINEL', 'token_pieces', 'reader_input']
 SENTINEL = "<extra_id_0>"
 
 def token_pieces(token: str) -> tuple[str, ...]:
-    """The T5 pieces of one token of a text, lower-cased as the official reader does; an empty token has none.
+    """The T5 pieces of one token of a text, lower-cased as the official reader does.
 
-    Raises `InputError` for letters that nonsense does not have.
+    An empty token has none. Raises `InputError` for letters that nonsense does not have.
     """
     if not token: return ()
     if "<" not in token: return t5_cut("▁" + token.lower())

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ...core import Example
 from ...parity import Tally
 from .family import Summarization, task_outputs
-from .marks import MARK_RULES, MIXED, word_edit, write_marks
+from .marks import MARK_RULES, MIXED, write_marks
 from .nonsense import Lines, RandomStateDraws, line_texts
 from .nonsense import nonsense_document, nonsense_words
 from .pieces import reader_input
@@ -29,7 +29,7 @@ __all__ = ['replay_summarization']
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #afcb4a2b
 @lru_cache(maxsize=64)
 def official_family(tasks: tuple[str, ...], tokens: str = "words") -> Summarization:
-    "The family that draws a sample as the official code does: one task alone, or three of the mixture."
+    "The family that draws as the official code does: one task alone, or three of the mixture."
     if tasks[0] in STEP_TASKS: tokens = "t5"
     count = min(3, len(tasks))
     return Summarization(SummarizationConfig(tasks=tasks, tasks_per_document=count, tokens=tokens))
@@ -75,7 +75,7 @@ class TracedDraws(RandomStateDraws):
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #ba8223cd
 def traced_calls(task: str, seed: int) -> dict[str, Any]:
-    "The calls for a task alone: how many made the document, which marked it, which the output needed."
+    "The calls of a task alone: their number for the document, then those for marks and for output."
     draws = TracedDraws(seed)
     family = official_family((task,))
     before = nonsense_document(draws, family.words)
@@ -100,8 +100,8 @@ def marked_again(before: Sequence[str], tasks: Sequence[str],
     doc = split_lines(before)
     replaced = []
     for task, facts in zip(tasks, params):
-        edits = [word_edit(doc, e["line"], e["word"], e["token"]) for e in facts.get("edits", ())]
-        replaced.append([edit["replaced"] for edit in edits])
+        edits = facts.get("edits", ())
+        replaced.append([doc[edit["line"]][edit["word"]] for edit in edits])
         write_marks(doc, task, facts)
     return line_texts(doc), replaced
 
@@ -160,7 +160,8 @@ def share_a_line(lines: Mapping[str, set[int]], *tasks: str) -> bool:
     return bool(set.intersection(*(lines.get(task, set()) for task in tasks)))
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #rp000004
-def bullet_meets_quote(label: str, tasks: Sequence[str], lines: Mapping[str, set[int]]) -> bool:
+def bullet_meets_quote(label: str, tasks: Sequence[str],
+                       lines: Mapping[str, set[int]]) -> bool:
     "Whether bullet and quote are on one line, drawn in the order that the label names."
     early, late = "CopyBulleted", "CopyQuoted"
     if not label.endswith("bullet_first"): early, late = late, early
@@ -175,15 +176,21 @@ def shows_edge(record: Mapping) -> bool:
     "Whether a record shows what its label says. Raises `KeyError` for an unknown label."
     label, tasks, params = record["edge"], record["tasks"], record["inputs"]["params"]
     lines = dict(zip(tasks, map(marked_lines, params)))
-    if label == "period_overwritten": return any("." in stored_words(facts) for facts in params)
-    if label == "bullet_and_truncate_same_line": return share_a_line(lines, "CopyBulleted", "TruncateSentence")
+    if label == "period_overwritten":
+        return any("." in stored_words(facts) for facts in params)
+    if label == "bullet_and_truncate_same_line":
+        return share_a_line(lines, "CopyBulleted", "TruncateSentence")
     if label == "quoted_span_contains_marker":
         return "_" in record["output"][tasks.index("CopyQuoted")][0]
-    if label == "output_is_single_period": return ["."] in record["output"]
-    if label == "three_tasks_one_line": return share_a_line(lines, *tasks)
-    if label.startswith("bullet_and_quote_same_line_"): return bullet_meets_quote(label, tasks, lines)
+    if label == "output_is_single_period":
+        return ["."] in record["output"]
+    if label == "three_tasks_one_line":
+        return share_a_line(lines, *tasks)
+    if label.startswith("bullet_and_quote_same_line_"):
+        return bullet_meets_quote(label, tasks, lines)
     if label.startswith("endquote_last_and_"):
-        return quote_ends_line(split_lines(record["inputs"]["after"]), lines[label.rsplit("_", 1)[1]])
+        doc = split_lines(record["inputs"]["after"])
+        return quote_ends_line(doc, lines[label.removeprefix("endquote_last_and_")])
     raise KeyError(label)
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #17ae9aa2
@@ -196,7 +203,7 @@ def stored_sizes(task: str, before: Lines) -> dict[str, Any]:
     return sizes | {"pieces_in": 512, "pieces_out": 256}
 
 def check_step(expect: Callable, record: Mapping) -> None:
-    "Check a STEP sample: source and target from its facts; document, attempts and draws from its seed."
+    "Check a STEP sample: texts from its facts; document, attempts and draws from its seed."
     name, facts = record["task"], record["inputs"]
     before = split_lines(facts["before"])
     source, target = step_pair(name, before, facts["params"])
@@ -240,15 +247,18 @@ def stored_markers(task: str) -> list[str]:
     rule = MARK_RULES[task]
     if task != "ParaphraseWords": return list(rule.tokens)
     words = []
-    for k, word in enumerate(rule.words): words += [word, *rule.replies[3 * k: 3 * k + 3]]
+    for k, word in enumerate(rule.words):
+        synonyms = rule.replies[3 * k: 3 * k + 3]
+        words += [word, *synonyms]
     return [f"__{rule.id}__{word}__" for word in words]
 
 def head_facts() -> dict[str, Any]:
     "What the head of a vector file says, by name."
     words = nonsense_words(5000)
     digest = hashlib.sha256(" ".join(words).encode()).hexdigest()
+    ends = {"first": words[:30], "last": words[-5:]}
     return {
-        "vocab": {"size": 5000, "first": words[:30], "last": words[-5:], "sha256_joined_by_space": digest},
+        "vocab": {"size": 5000, **ends, "sha256_joined_by_space": digest},
         "family": "summarization",
         "mean_numsents": 10,
         "mean_sentlen": 10,
@@ -261,11 +271,12 @@ def head_facts() -> dict[str, Any]:
 NOTES = {   # a note may be left out, not be wrong: this it must say
     "source": "acmi-lab/pretraining-with-nonsense HEAD ec2698f",
     "rng": "np.random.seed(seed) per sample",
-    "reader_note": "T5 ids except @start@=32099 (slot of <extra_id_0>) and <extra_id_0> itself -> UNK 2",
+    "reader_note": "T5 ids except @start@=32099 (slot of <extra_id_0>) "
+                   "and <extra_id_0> itself -> UNK 2",
 }
 
 def check_head(tally: Tally, meta: Mapping) -> None:
-    "Check the head of a vector file: words, markers, the two lists of tasks, the shape of a document."
+    "Check the head of a vector file: words, markers, lists of tasks, the shape of a document."
     for name, fact in head_facts().items():
         if name in meta:
             with tally.record("meta", name) as expect: expect(name, fact, meta[name])
@@ -295,7 +306,8 @@ def record_name(n: int, record: Any) -> str:
 def check_section(tally: Tally, section: str, records: Any) -> None:
     "Check all records of a section; a section that is unknown or empty is a failure."
     if section not in CHECKS:
-        with tally.record(section, "section") as expect: expect("name", section, f"one of {', '.join(CHECKS)}")
+        known = f"one of {', '.join(CHECKS)}"
+        with tally.record(section, "section") as expect: expect("name", section, known)
         return
     if not records or not isinstance(records, list):
         with tally.record(section, "section") as expect: expect("records", "none", "some")
@@ -303,7 +315,8 @@ def check_section(tally: Tally, section: str, records: Any) -> None:
     for n, record in enumerate(records):
         with tally.record(section, record_name(n, record)) as expect:
             CHECKS[section](expect, record)
-            if section == "composite_edge": expect(f"edge {record['edge']}", shows_edge(record), True)
+            if section == "composite_edge":
+                expect(f"edge {record['edge']}", shows_edge(record), True)
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #61b13df2
 def replay_summarization(vectors: Mapping) -> Tally:

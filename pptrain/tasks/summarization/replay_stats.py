@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #3fc3082b
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, combinations, pairwise
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 from ...data import item_rngs
 from ...parity import Tally, same_law
 from .family import Summarization, solve_problem
-from .marks import MIXED
 from .nonsense import Lines, NonsenseDraws, RandomStateDraws
 from .nonsense import as_draws, line_texts, nonsense_words
 from .pieces import SENTINEL, token_pieces
@@ -57,8 +56,12 @@ def describe(values: Sequence[float]) -> dict[str, float]:
     "Count, mean, spread, extremes and percentiles, as the vectors round them."
     x = np.asarray(values, float)
     p5, p50, p95 = np.percentile(x, [5, 50, 95])
-    facts = dict(mean=x.mean(), std=x.std(), min=x.min(), p5=p5, p50=p50, p95=p95, max=x.max())
-    return {"n": len(x)} | {name: round(float(value), 4) for name, value in facts.items()}
+    facts = {
+        "mean": x.mean(), "std": x.std(), "min": x.min(),
+        "p5": p5, "p50": p50, "p95": p95, "max": x.max(),
+    }
+    rounded = {name: round(float(value), 4) for name, value in facts.items()}
+    return {"n": len(x), **rounded}
 
 class Shares(NamedTuple):
     "How many of `total` independent samples have each property."
@@ -74,30 +77,32 @@ def as_stored(fact: Any) -> Any:
     return list(fact) if isinstance(fact, tuple) else fact
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #0922cbab
-def share_p_value(ours: Shares, theirs: Shares, key: Any) -> float:
-    "How likely both have a property as often."
-    having = [{1: shares.counts[key], 0: shares.total - shares.counts[key]} for shares in (ours, theirs)]
-    return same_law(*having)
+def yes_and_no(shares: Shares, key: Any) -> dict[int, int]:
+    "How many samples have a property (1), and how many have not (0)."
+    having = shares.counts[key]
+    return {1: having, 0: shares.total - having}
 
 def histogram_p_value(ours: Counter, theirs: Counter) -> float:
-    "How likely two histograms come from one distribution."
-    keys = sorted(ours.keys() | theirs.keys(), key=lambda key: (isinstance(key, str), key))
-    numbers = {key: n for n, key in enumerate(keys)}
-    by_number = [{numbers[key]: n for key, n in counts.items()} for counts in (ours, theirs)]
-    return same_law(*by_number)
+    "How likely two histograms come from one distribution; names are numbered behind the numbers."
+    names_last = lambda key: (isinstance(key, str), key)
+    keys = sorted(ours.keys() | theirs.keys(), key=names_last)
+    numbered = [dict(enumerate(map(counts.__getitem__, keys))) for counts in (ours, theirs)]
+    return same_law(*numbered)
 
 def p_values(ours: Any, theirs: Any) -> dict[str, float]:
-    "By property ('' for the whole), how likely both come from one distribution; empty for bare numbers."
+    "By property ('' for the whole), how likely both have one distribution; empty for bare numbers."
     if isinstance(theirs, Shares):
-        properties = sorted(theirs.counts | ours.counts, key=str)
-        return {f" {name}": share_p_value(ours, theirs, name) for name in properties}
+        found = {}
+        for name in sorted(theirs.counts | ours.counts, key=str):
+            found[f" {name}"] = same_law(yes_and_no(ours, name), yes_and_no(theirs, name))
+        return found
     if isinstance(theirs, Counter): return {"": histogram_p_value(ours, theirs)}
     if isinstance(theirs, list): return {"": histogram_p_value(Counter(ours), Counter(theirs))}
     return {}
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #a9422b00
 def check_entry(tally: Tally, where: str, stored: Mapping, exact: Mapping, free: Mapping) -> None:
-    "Check every stored fact: `exact` ones must equal it, `free` ones must be distributed like the exact ones."
+    "Check every stored fact: `exact` ones must equal it, `free` ones be distributed like these."
     for name, wanted in stored.items():
         fact = exact.get(name)
         if isinstance(fact, dict) and not isinstance(fact, Counter):
@@ -117,16 +122,28 @@ def words_in(lines: Lines) -> int:
     "Tokens of all lines."
     return sum(map(len, lines))
 
-def sample_sizes(samples: Sequence[SolvedSample]) -> dict[str, list[int]]:
-    "Lists of sizes of documents and summaries."
-    lines = chain.from_iterable(s.before for s in samples)
+def columns(rows: Iterable[Mapping[str, int]]) -> dict[str, list[int]]:
+    "A list per name over all rows."
+    table: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        for name, value in row.items(): table[name].append(value)
+    return table
+
+def document_sizes(s: SolvedSample) -> dict[str, int]:
+    "Sizes of a document and its summary."
     return {
-        "sentences_per_doc": [len(s.before) for s in samples],
-        "words_per_sentence_excl_period_before": [len(line) - 1 for line in lines],
-        "article_whitespace_tokens_after": [words_in(s.article) for s in samples],
-        "summary_lines": [sum(map(len, s.outputs)) for s in samples],
-        "summary_whitespace_tokens": [sum(map(words_in, s.outputs)) for s in samples],
+        "sentences_per_doc": len(s.before),
+        "article_whitespace_tokens_after": words_in(s.article),
+        "summary_lines": sum(map(len, s.outputs)),
+        "summary_whitespace_tokens": sum(map(words_in, s.outputs)),
     }
+
+def sample_sizes(samples: Sequence[SolvedSample]) -> dict[str, list[int]]:
+    "Lists of sizes of documents, their sentences, and summaries."
+    sizes = columns(map(document_sizes, samples))
+    lines = chain.from_iterable(s.before for s in samples)
+    sizes["words_per_sentence_excl_period_before"] = [len(line) - 1 for line in lines]
+    return sizes
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #8ec834d2
 class PieceCount(dict):
@@ -140,11 +157,11 @@ class PieceCount(dict):
         "Pieces of all lines."
         return sum(map(self.__getitem__, chain.from_iterable(lines)))
 
-def piece_sizes(samples: Sequence[SolvedSample], count: PieceCount) -> dict[str, list[int]]:
+def piece_sizes(s: SolvedSample, count: PieceCount) -> dict[str, int]:
     "Pieces of article and summary."
     return {
-        "article_t5_pieces(first3000,lower)": [count(s.article) for s in samples],
-        "summary_t5_pieces(first3000,lower)": [sum(map(count, s.outputs)) for s in samples],
+        "article_t5_pieces(first3000,lower)": count(s.article),
+        "summary_t5_pieces(first3000,lower)": sum(map(count, s.outputs)),
     }
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #b10f2e3f
@@ -192,12 +209,15 @@ def section_label(output: Lines) -> str:
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #sa000008
 def drawn_labels(task: str, facts: Mapping, output: Lines, line: list[str]) -> list[str]:
-    "The properties of one use of a task; `line` is the marked line with the quote (others ignore it)."
+    "The properties of one use of a task; `line` is the marked line of a quote (others ignore it)."
     labels = edit_labels(facts)
-    if task in ("ClassifyKeyword", "MajorityKeyword", "ThresholdNumber"): labels += line_texts(output)
+    if task in ("ClassifyKeyword", "MajorityKeyword", "ThresholdNumber"):
+        labels += line_texts(output)
     if task == "CopyKeywordMultipleSentencesShuffled":
-        labels.append(str(facts["order"] == sorted(facts["order"])))
-    if task in ("CopyQuoted", "TruncateSentence") and output == [["."]]: labels.append("output_only_dot")
+        in_order = facts["order"] == sorted(facts["order"])
+        labels.append(str(in_order))
+    if task in ("CopyQuoted", "TruncateSentence") and output == [["."]]:
+        labels.append("output_only_dot")
     if task == "CopyQuoted": labels += quote_labels(facts, line)
     if task == "LargestNumber":
         labels.append("max_ge_50" if int(output[0][-2]) >= 50 else "max_lt_50")
@@ -207,15 +227,18 @@ def drawn_labels(task: str, facts: Mapping, output: Lines, line: list[str]) -> l
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #d6770090
 def facts_by_task(samples: Sequence[SolvedSample]) -> dict[str, dict]:
     "Per task: lines and words of its outputs, and its properties."
-    lines: dict[str, list[int]] = {task: [] for task in MIXED}
-    words: dict[str, list[int]] = {task: [] for task in MIXED}
-    labels: dict[str, Counter] = {task: Counter() for task in MIXED}
+    lines: dict[str, list[int]] = defaultdict(list)
+    words: dict[str, list[int]] = defaultdict(list)
+    labels: dict[str, Counter] = defaultdict(Counter)
     for s in samples:
         for task, facts, output in zip(s.tasks, s.drawn, s.outputs):
             lines[task].append(len(output))
             words[task].append(words_in(output))
-            labels[task].update(drawn_labels(task, facts, output, s.article[facts.get("line", 0)]))
-    shares = {task: Shares(labels[task], len(lines[task])) for task in MIXED if labels[task]}
+            line = s.article[facts.get("line", 0)]
+            labels[task].update(drawn_labels(task, facts, output, line))
+    shares = {}
+    for task, counts in labels.items():
+        if counts: shares[task] = Shares(counts, len(lines[task]))
     return {"per_task_output_lines": lines, "per_task_output_words": words, "param_counts": shares}
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #88354718
@@ -239,7 +262,8 @@ def task_facts(samples: Sequence[SolvedSample]) -> dict[str, Any]:
 def count_pairs(samples: Sequence[SolvedSample]) -> Counter:
     "How often two tasks are on one document, by their names in alphabetical order."
     pairs: Counter = Counter()
-    for s in samples: pairs.update("+".join(pair) for pair in combinations(sorted(s.tasks), 2))
+    for s in samples:
+        pairs.update(map("+".join, combinations(sorted(s.tasks), 2)))
     return pairs
 
 def count_words(samples: Sequence[SolvedSample]) -> Counter:
@@ -260,7 +284,7 @@ def mixture_facts(samples: Sequence[SolvedSample], seed: int, count: PieceCount)
         "sentence_count_hist": Counter(sizes["sentences_per_doc"]),
         "words_per_sentence_hist": Counter(sizes["words_per_sentence_excl_period_before"]),
         **sizes,
-        **piece_sizes(samples[:3000], count),
+        **columns(piece_sizes(s, count) for s in samples[:3000]),
         **facts_by_task(samples),
         **task_facts(samples),
         **{name: met[name] for name in (SHARED_LINE, NO_PERIOD, LOST_PERIOD)},
@@ -317,34 +341,47 @@ def read_pieces(lines: Lines, count: PieceCount) -> int:
     tokens = chain.from_iterable(lines)
     return sum(len(token_pieces(token)) if len(token) > 3 else count[token] for token in tokens)
 
-def step_facts(task: str, samples: Sequence[SolvedSample], count: PieceCount,
+def step_sizes(s: SolvedSample) -> dict[str, int]:
+    "Sizes of a STEP sample; sentinels are counted where there are any."
+    sizes = {
+        "sentences_used": len(s.before),
+        "whitespace_tokens_article": words_in(s.article),
+        "whitespace_tokens_summary": words_in(s.outputs[0]),
+    }
+    if s.tasks[0] == "MaskedDocumentGeneration":
+        text = " ".join(line_texts(s.article))
+        sizes["mask_sentinels_per_doc"] = text.count(SENTINEL)
+    return sizes
+
+def read_sizes(s: SolvedSample, count: PieceCount) -> dict[str, int]:
+    "Pieces that the official reader makes of a STEP sample."
+    return {
+        "reader_pieces_article(first600)": read_pieces(s.article, count),
+        "reader_pieces_summary(first600)": read_pieces(s.outputs[0], count),
+    }
+
+def step_facts(samples: Sequence[SolvedSample], count: PieceCount,
                read: int | None = 600) -> dict[str, Any]:
     "Everything that is stored about a STEP task; pieces of the first `read` samples."
     attempts = sum(s.attempts for s in samples)
-    facts = {
+    return {
         "yield": len(samples) / attempts,
         "hits": len(samples),
         "misses": attempts - len(samples),
-        "sentences_used": [len(s.before) for s in samples],
-        "reader_pieces_article(first600)": [read_pieces(s.article, count) for s in samples[:read]],
-        "reader_pieces_summary(first600)": [read_pieces(s.outputs[0], count) for s in samples[:read]],
-        "whitespace_tokens_article": [words_in(s.article) for s in samples],
-        "whitespace_tokens_summary": [words_in(s.outputs[0]) for s in samples],
+        **columns(map(step_sizes, samples)),
+        **columns(read_sizes(s, count) for s in samples[:read]),
     }
-    if task == "MaskedDocumentGeneration":
-        texts = [" ".join(line_texts(s.article)) for s in samples]
-        facts["mask_sentinels_per_doc"] = [text.count(SENTINEL) for text in texts]
-    return facts
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #ef8f5e72
 def check_step_stats(tally: Tally, task: str, stored: Mapping) -> None:
     "Check the entry of one STEP task."
     family = Summarization(SummarizationConfig(tasks=(task,), tokens="t5"))
     count = PieceCount()
-    exact = step_facts(task, official_samples(family, STEP_SEED, stored["hits"]), count)
-    free = step_facts(task, own_samples(family, FRESH), count, None)
+    exact = step_facts(official_samples(family, STEP_SEED, stored["hits"]), count)
+    free = step_facts(own_samples(family, FRESH), count, None)
     check_entry(tally, f"stats {task}", stored, exact, free)
-    ours, theirs = ({1: facts["hits"], 0: facts["misses"]} for facts in (free, exact))
+    ours = {1: free["hits"], 0: free["misses"]}
+    theirs = {1: exact["hits"], 0: exact["misses"]}
     tally.law(f"stats {task} law", "yield", same_law(ours, theirs))
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #b0b689d2
@@ -358,8 +395,10 @@ def statistics_jobs(statistics: Mapping) -> Iterable[tuple[str, Callable, tuple]
     "(name, check, its arguments) for every stored entry."
     if "composite" in statistics: yield "composite", check_mixture, (statistics["composite"],)
     if "vocab" in statistics: yield "vocab", check_vocab, (statistics["vocab"],)
-    for task, stored in statistics.get("single", {}).items(): yield task, check_single_stats, (task, stored)
-    for task, stored in statistics.get("step", {}).items(): yield task, check_step_stats, (task, stored)
+    for task, stored in statistics.get("single", {}).items():
+        yield task, check_single_stats, (task, stored)
+    for task, stored in statistics.get("step", {}).items():
+        yield task, check_step_stats, (task, stored)
 
 # %% ../../../nbs/tasks/summarization/31_replay_stats.ipynb #929fff3c
 SECTIONS = ("composite", "single", "step", "vocab")
@@ -369,5 +408,6 @@ def check_statistics(tally: Tally, statistics: Mapping) -> None:
     jobs = list(statistics_jobs(statistics))
     for name, check, arguments in tqdm(jobs, "statistics", disable=len(jobs) < 3, leave=False):
         with tally.record("stats", name): check(tally, *arguments)
+    known = f"one of {', '.join(SECTIONS)}"
     for name in statistics.keys() - set(SECTIONS):
-        with tally.record("stats", name) as expect: expect("section", name, f"one of {', '.join(SECTIONS)}")
+        with tally.record("stats", name) as expect: expect("section", name, known)

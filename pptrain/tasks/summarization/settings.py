@@ -51,14 +51,14 @@ OFFICIAL_NAMES = {short: official for official, short in SHORT_NAMES.items()}
 class SummarizationConfig(PairConfig):
     "Settings of the summarization family; the defaults are the paper's mixture."
     tasks: tuple[str, ...] = MIXED         # tasks in use, by official name
-    tasks_per_document: int = 3            # distinct tasks of one document, in random order; STEP: 1
+    tasks_per_document: int = 3            # distinct tasks of one document, in random order
     tokens: Literal["words", "t5"] = "words"   # a token per word, or T5's pieces
     word_count: int = 5000                 # nonsense words
     sentences: int = 10                    # per document, on average
     sentence_spread: int = 3               # at most so many more or fewer
     words: int = 10                        # per sentence, on average
     word_spread: int = 5                   # at most so many more or fewer
-    step_pieces: int = 512                 # STEP: pieces a document must exceed (next part: 3/2 as many)
+    step_pieces: int = 512                 # STEP: pieces of a document, at least (next part: 3/2)
     max_length: int = 512                  # tokens of source and target together, at most
     stream: Literal["indexed", "official"] = "indexed"   # official: the samples of the paper's code
 
@@ -77,7 +77,7 @@ class SummarizationConfig(PairConfig):
 
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #7c99ac61
 def check_tasks(c: SummarizationConfig) -> None:
-    "Raise `InputError` where the tasks are unknown, do not go together, or cannot be drawn as asked."
+    "Raise `InputError` where tasks are unknown, do not go together, or cannot be drawn as asked."
     known = [*MARK_RULES, *STEP_TASKS]
     for name in c.tasks:
         if name not in known: raise unknown("summarization task", name, known)
@@ -85,8 +85,9 @@ def check_tasks(c: SummarizationConfig) -> None:
         raise InputError(f"tasks={tuple(c.tasks)}: name at least one task, each once")
     step = [task for task in c.tasks if task in STEP_TASKS]
     if not step:
-        if not 1 <= c.tasks_per_document <= len(c.tasks):
-            raise InputError(f"tasks_per_document={c.tasks_per_document}: must be 1..{len(c.tasks)}, "
+        most = len(c.tasks)
+        if not 1 <= c.tasks_per_document <= most:
+            raise InputError(f"tasks_per_document={c.tasks_per_document}: must be 1..{most}, "
                              "the number of tasks asked for; set it too")
         return
     if len(step) < len(c.tasks):
@@ -99,7 +100,7 @@ def check_tasks(c: SummarizationConfig) -> None:
 
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #se000009
 def check_shape(c: SummarizationConfig) -> None:
-    "Raise `InputError` where documents of this shape cannot be made, or are too small for their tasks."
+    "Raise `InputError` where documents cannot have this shape, or are too small for their tasks."
     most = 5000 if c.tokens == "t5" else 26**3
     if not 1 <= c.word_count <= most:
         raise InputError(f"word_count={c.word_count}: must be 1..{most} with tokens={c.tokens!r}")
@@ -147,8 +148,8 @@ def published_preset(name: str, description: str, tasks: Sequence[str], max_leng
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #b11a7d38
 COPY_TASKS = ("CopyQuoted", "CopyBulleted", "TruncateSentence")
 KEYWORD_TASKS = MIXED[:4]
-SUBSET = ("Three per document, as in the paper; the subset is ours (the name is that of pptrain 0.3.0), "
-          "in no script of the paper.")
+SUBSET = ("Three per document, as in the paper; the subset is ours "
+          "(the name is that of pptrain 0.3.0), in no script of the paper.")
 MIXTURE_PRESETS = [
     published_preset("ourtasks", "The published mixture: 3 distinct of 16 tasks per document, "
                      "5,000 words.", MIXED),
@@ -175,12 +176,12 @@ def step_preset(name: str, description: str, tasks: Sequence[str]) -> TaskPreset
     return published_preset(name, description, tasks, 1536, STEP_REFERENCE, tokens="t5")
 
 STEP_PRESETS = [
-    step_preset("step_tasks", "The three STEP tasks in equal parts; the paper trains on each alone, "
-                "no script mixes them.", STEP_TASKS),
-    step_preset("sentence_reordering", "Sentences in random order; put them right. " + NONSENSE_STEP,
-                ["SentenceReordering"]),
-    step_preset("next_sentence", "512 pieces given, the next 256 asked. " + NONSENSE_STEP,
-                ["NextSentenceGeneration"]),
+    step_preset("step_tasks", "The three STEP tasks in equal parts; the paper trains on each "
+                "alone, no script mixes them.", STEP_TASKS),
+    step_preset("sentence_reordering", "Sentences in random order; put them right. "
+                + NONSENSE_STEP, ["SentenceReordering"]),
+    step_preset("next_sentence", "512 pieces given, the next 256 asked. "
+                + NONSENSE_STEP, ["NextSentenceGeneration"]),
     step_preset("masked_document", "A masked span of 100..255 pieces; the whole document asked. "
                 + NONSENSE_STEP, ["MaskedDocumentGeneration"]),
 ]

@@ -25,24 +25,26 @@ def document_pieces(lines: Lines) -> list[str]:
     return list(chain.from_iterable(map(token_pieces, tokens)))
 
 def opening(lines: Lines, reach: int) -> Lines | None:
-    "The first sentences that exceed `reach` pieces; None if they do so by more than `SLACK`, or never."
+    "The first sentences that exceed `reach` pieces; None if by more than `SLACK`, or never."
     total = 0
     for count, line in enumerate(lines, 1):
         total += len(document_pieces([line]))
-        if total > reach: return lines[:count] if total <= reach + SLACK else None
+        if total > reach + SLACK: return None
+        if total > reach: return lines[:count]
     return None
 
 # %% ../../../nbs/tasks/summarization/04_step.ipynb #2b4f1e16
-def accepted_document(draw: Callable[[], Lines], reach: int, most: int = 1000) -> tuple[Lines, int]:
-    """The beginning of the first document of `draw()` that passes `opening`, and the attempts it took.
+def accepted_document(draw: Callable[[], Lines], reach: int,
+                      most: int = 1000) -> tuple[Lines, int]:
+    """The beginning of a document of `draw()` that is long enough, and the attempts it took.
 
     Raises `InputError` after `most` attempts.
     """
     for attempt in range(1, most + 1):
         lines = opening(draw(), reach)
         if lines is not None: return lines, attempt
-    raise InputError(f"step_pieces={reach}: no document of {reach + 1}..{reach + SLACK} pieces in {most} "
-                     "attempts; take more sentences or fewer pieces")
+    raise InputError(f"step_pieces={reach}: no document of {reach + 1}..{reach + SLACK} pieces "
+                     f"in {most} attempts; take more sentences or fewer pieces")
 
 # %% ../../../nbs/tasks/summarization/04_step.ipynb #940cab3b
 Pair = tuple[Lines, Lines]   # source and target; a single text is one line
@@ -64,7 +66,7 @@ def next_part_pair(lines: Lines, reach: int) -> Pair:
 
 # %% ../../../nbs/tasks/summarization/04_step.ipynb #e7a1bdc5
 def mask_action(u: float) -> str:
-    "What becomes of a piece, by a uniform number: M (mask) 80 %, R (random word) 10 %, K (keep) 10 %."
+    "What becomes of a piece, by a uniform number: Mask 80 %, Random word 10 %, Keep 10 %."
     if u < 0.8: return "M"
     return "R" if u < 0.9 else "K"
 
