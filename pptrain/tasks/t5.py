@@ -12,7 +12,7 @@ from operator import itemgetter
 from ..errors import InputError
 
 # %% auto #0
-__all__ = ['LONGEST', 'NAMED_IDS', 't5_table', 't5_cut', 't5_sentinel', 't5_id', 't5_number']
+__all__ = ['t5_table', 't5_cut', 't5_sentinel', 't5_id', 't5_number']
 
 # %% ../../nbs/tasks/00_t5.ipynb #2ab93633
 @lru_cache(maxsize=1)
@@ -29,13 +29,13 @@ def t5_table() -> dict[str, tuple[int, int]]:
     return table
 
 # %% ../../nbs/tasks/00_t5.ipynb #0470a27e
-LONGEST = 16   # letters that a piece may have
+_LONGEST = 16   # letters that a piece may have
 
 def _last_cut(text: str, end: int, best: list[tuple[int, int]]) -> tuple[int, int]:
     "The best score of `text[:end]`, and where its last piece starts; `best` has earlier ends."
     table = t5_table()
     ways = []
-    for start in range(max(0, end - LONGEST), end):
+    for start in range(max(0, end - _LONGEST), end):
         piece = text[start:end]
         if piece in table:
             score = best[start][0] + table[piece][1]
@@ -60,8 +60,8 @@ def t5_cut(text: str) -> tuple[str, ...]:
     return tuple(pieces[::-1])
 
 # %% ../../nbs/tasks/00_t5.ipynb #t5a00005
-NAMED_IDS = {"▁count": 3476, "▁duplicate": 19197, "▁remove": 2036, "▁union": 7021,
-             "minus": 14078, "string": 16099, "-1": 2292}
+_NAMED_IDS = {"▁count": 3476, "▁duplicate": 19197, "▁remove": 2036, "▁union": 7021,
+              "minus": 14078, "string": 16099, "-1": 2292}
 
 def t5_sentinel(k: int) -> int:
     "The T5 id of `<extra_id_k>`, k from 0 to 99."
@@ -69,7 +69,7 @@ def t5_sentinel(k: int) -> int:
 
 def t5_id(piece: str) -> int:
     "The T5 id of a piece. Raises `InputError` for one that is not in our part of the vocabulary."
-    if piece in NAMED_IDS: return NAMED_IDS[piece]
+    if piece in _NAMED_IDS: return _NAMED_IDS[piece]
     if piece in t5_table(): return t5_table()[piece][0]
     raise InputError(f"{piece!r} is not among the T5 pieces that are known here")
 

@@ -1,4 +1,4 @@
-"""Documents of nonsense and their summaries (Krishna et al. 2021), and the three STEP tasks (Zou et al. 2020)."""
+"Documents of nonsense (Krishna et al. 2021), their summaries, and STEP (Zou et al. 2020)."
 from .family import NonsenseProblem as NonsenseProblem
 from .family import Summarization as Summarization
 from .family import solve_problem as solve_problem

@@ -26,7 +26,7 @@ from ..t5 import t5_table
 from ...vocab import Vocab
 
 # %% auto #0
-__all__ = ['NonsenseProblem', 'symbolic_task', 'draw_mixed_problem', 'draw_step_problem', 'solve_problem', 'Summarization']
+__all__ = ['NonsenseProblem', 'solve_problem', 'Summarization']
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #89b5132a
 class NonsenseProblem(NamedTuple):
@@ -35,7 +35,7 @@ class NonsenseProblem(NamedTuple):
     tasks: Sequence[str]     # what is asked of it
     drawn: Sequence[dict]    # per task, where its markers go and what its output needs
 
-def symbolic_task(problem: NonsenseProblem, **facts: Any) -> SymbolicTask:
+def _symbolic_task(problem: NonsenseProblem, **facts: Any) -> SymbolicTask:
     "A problem under the name of its first task; its op is all of them, joined by +."
     tasks = list(problem.tasks)
     return SymbolicTask(tasks[0], problem, {"op": "+".join(tasks), "tasks": tasks, **facts})
@@ -51,7 +51,7 @@ def draw_mixed_problem(c: SummarizationConfig, words: Sequence[str], draws: Nons
         tasks = c.tasks if len(c.tasks) == 1 else draws.some(c.tasks, c.tasks_per_document)
     marked = [list(line) for line in before]
     drawn = draw_marks(draws, marked, tasks)
-    return symbolic_task(NonsenseProblem(before, tasks, drawn))
+    return _symbolic_task(NonsenseProblem(before, tasks, drawn))
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #016a5a75
 def draw_step_problem(c: SummarizationConfig, words: Sequence[str], draws: NonsenseDraws,
@@ -63,7 +63,7 @@ def draw_step_problem(c: SummarizationConfig, words: Sequence[str], draws: Nonse
     draw = lambda: nonsense_document(draws, words, (100, 100), c.word_range)
     before, attempts = accepted_document(draw, reach)
     drawn = draw_step(task, draws, before, words, c.step_pieces)
-    return symbolic_task(NonsenseProblem(before, [task], [drawn]), attempts=attempts)
+    return _symbolic_task(NonsenseProblem(before, [task], [drawn]), attempts=attempts)
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #d58d2790
 ops = Ops()
@@ -286,6 +286,7 @@ class Summarization(SymbolicTaskFamily):
     name = "summarization"
     ops = ops
     config_class = SummarizationConfig
+    vocab: Vocab
 
     def __init__(self, config: SummarizationConfig):
         super().__init__(config)
@@ -325,11 +326,11 @@ class Summarization(SymbolicTaskFamily):
         )
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Iterable[int]) -> Iterator[Any]:
+             indices: Iterable[int], lane: int = 0) -> Iterator[Any]:
         "The paper's own draws for training items when asked for, else one generator per item."
         if self.config.stream == "official" and split == "train":
             return (RandomStateDraws((seed or 0) + epoch + i) for i in indices)
-        return item_rngs(seed, split, epoch, indices)
+        return item_rngs(seed, split, epoch, indices, lane)
 
     def op_names(self) -> tuple[str, ...]:
         return tuple(self.config.tasks)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ...core import Example
 from ...parity import Tally
@@ -28,7 +28,8 @@ __all__ = ['replay_summarization']
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #afcb4a2b
 @lru_cache(maxsize=64)
-def official_family(tasks: tuple[str, ...], tokens: str = "words") -> Summarization:
+def official_family(tasks: tuple[str, ...],
+                    tokens: Literal["words", "t5"] = "words") -> Summarization:
     "The family that draws as the official code does: one task alone, or three of the mixture."
     if tasks[0] in STEP_TASKS: tokens = "t5"
     count = min(3, len(tasks))
@@ -43,7 +44,7 @@ def short_hash(line: str) -> str:
     return hashlib.sha256(line.encode()).hexdigest()[:16]
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #4d530d36
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 class TracedDraws(RandomStateDraws):
     "The paper's draws, every call written down in the form of the vectors."
@@ -63,10 +64,10 @@ class TracedDraws(RandomStateDraws):
     def many(self, high: int, count: int) -> list[int]:
         return self.note("choice", [f"pop:{high}", [count]], super().many(high, count))
 
-    def one(self, items: Sequence[Item]) -> Item:
+    def one(self, items: Sequence[_Item]) -> _Item:
         return self.note("choice", [f"pop:{len(items)}"], super().one(items))
 
-    def some(self, items: Sequence[Item], count: int) -> list[Item]:
+    def some(self, items: Sequence[_Item], count: int) -> list[_Item]:
         arguments = [f"pop:{len(items)}", [count], "replace=False"]
         return self.note("choice", arguments, super().some(items, count))
 
