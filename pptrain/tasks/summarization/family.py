@@ -5,13 +5,14 @@
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #fd48eba5
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 from ...core import ExecutedSymbolicTask, Ops, SymbolicTask, SymbolicTaskFamily
 from ...core import register_family
-from ...data import Example, item_rngs, pair_example
+from ...data import Example, pair_example
 from .marks import CLASSES, MARK_RULES, draw_marks, find_marks
 from .marks import write_marks
 from .nonsense import Lines, NonsenseDraws, RandomStateDraws
@@ -272,6 +273,15 @@ def known_pieces(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
     pieces = set(chain.from_iterable(map(token_pieces, tokens)))
     return sorted(pieces, key=table.__getitem__)
 
+# %% ../../../nbs/tasks/summarization/10_family.ipynb #fm000033
+def by_first_task(lengths: dict[str, list[int]]) -> dict[str, list[int]]:
+    "Lengths of examples by op (`a+b+c`), joined by the first of their tasks."
+    joined: dict[str, list[int]] = defaultdict(list)
+    for op, values in lengths.items():
+        first, *_ = op.split("+")
+        joined[first] += values
+    return dict(joined)
+
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #6dc45d7c
 class Summarization(SymbolicTaskFamily):
     """Nonsense documents and what a summary does with them (Krishna et al. 2021; Zou et al. 2020).
@@ -320,20 +330,26 @@ class Summarization(SymbolicTaskFamily):
     def serialize_task(self, executed: ExecutedSymbolicTask, spec) -> Example:
         article, summary = executed.payload
         return pair_example(
-            self.spelling.ids(article), self.spelling.ids(summary),
-            self.vocab["<sep>"], self.vocab["<eos>"], self.config.loss,
-            {"article": article, "summary": summary}, self.vocab, official_record,
-        )
+            self.spelling.ids(article), self.spelling.ids(summary), self.vocab["<sep>"],
+            self.vocab["<eos>"], self.config.loss, {"article": article, "summary": summary},
+            self.vocab, official_record)
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Iterable[int], lane: int = 0) -> Iterator[Any]:
+             indices: Iterable[int]) -> Iterator[Any]:
         "The paper's own draws for training items when asked for, else one generator per item."
         if self.config.stream == "official" and split == "train":
             return (RandomStateDraws((seed or 0) + epoch + i) for i in indices)
-        return item_rngs(seed, split, epoch, indices, lane)
+        return super().rngs(seed, split, epoch, indices)
+
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "Lengths of `draws` examples without the bound, by the first task of their document."
+        return by_first_task(super().drawn_lengths(draws))
 
     def op_names(self) -> tuple[str, ...]:
         return tuple(self.config.tasks)
+
+    def hidden(self) -> set[str]:
+        return super().hidden() | {"stream"}
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.summarization.look import summarization_knobs

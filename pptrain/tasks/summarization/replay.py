@@ -28,7 +28,7 @@ __all__ = ['replay_summarization']
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #afcb4a2b
 @lru_cache(maxsize=64)
-def official_family(tasks: tuple[str, ...],
+def nonsense_family(tasks: tuple[str, ...],
                     tokens: Literal["words", "t5"] = "words") -> Summarization:
     "The family that draws as the official code does: one task alone, or three of the mixture."
     if tasks[0] in STEP_TASKS: tokens = "t5"
@@ -78,7 +78,7 @@ class TracedDraws(RandomStateDraws):
 def traced_calls(task: str, seed: int) -> dict[str, Any]:
     "The calls of a task alone: their number for the document, then those for marks and for output."
     draws = TracedDraws(seed)
-    family = official_family((task,))
+    family = nonsense_family((task,))
     before = nonsense_document(draws, family.words)
     document_calls = len(draws.calls)
     family.draw(draws, before=before)
@@ -140,7 +140,7 @@ def check_single(expect: Callable, record: Mapping) -> None:
     tasks = [record["task"]]
     params = [record["inputs"]["params"]]
     check_facts(expect, record, tasks, params, [record["output"]])
-    check_seed(expect, record, official_family(tuple(tasks)), tasks, params)
+    check_seed(expect, record, nonsense_family(tuple(tasks)), tasks, params)
     if "trace" in record:
         expect("trace", traced_calls(record["task"], record["seed"]), record["trace"])
 
@@ -148,7 +148,7 @@ def check_composite(expect: Callable, record: Mapping) -> None:
     "Check a sample of the mixture: by its facts and from its seed."
     params = record["inputs"]["params"]
     check_facts(expect, record, record["tasks"], params, record["output"])
-    check_seed(expect, record, official_family(MIXED), record["tasks"], params)
+    check_seed(expect, record, nonsense_family(MIXED), record["tasks"], params)
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #8e0ab89c
 def marked_lines(facts: Mapping) -> set[int]:
@@ -203,14 +203,14 @@ def stored_sizes(task: str, before: Lines) -> dict[str, Any]:
     if task == "MaskedDocumentGeneration": return sizes
     return sizes | {"pieces_in": 512, "pieces_out": 256}
 
-def check_step(expect: Callable, record: Mapping) -> None:
+def check_step_record(expect: Callable, record: Mapping) -> None:
     "Check a STEP sample: texts from its facts; document, attempts and draws from its seed."
     name, facts = record["task"], record["inputs"]
     before = split_lines(facts["before"])
     source, target = step_pair(name, before, facts["params"])
     expect("inputs.after", line_texts(source), facts["after"])
     expect("output", line_texts(target), record["output"])
-    family = official_family((name,))
+    family = nonsense_family((name,))
     task = family.draw(RandomStateDraws(record["seed"]))
     expect("inputs.before from the seed", line_texts(task.payload.before), facts["before"])
     expect("attempts", task.metadata["attempts"], record["attempts"])
@@ -221,7 +221,7 @@ def check_step(expect: Callable, record: Mapping) -> None:
 def check_reader(expect: Callable, record: Mapping) -> None:
     "Check the T5 ids that the official reader makes of a composite or STEP sample."
     of_mixture = record["ref"] == "composite"
-    family = official_family(MIXED, "t5") if of_mixture else official_family((record["ref"],))
+    family = nonsense_family(MIXED, "t5") if of_mixture else nonsense_family((record["ref"],))
     ids = reader_input(family.solve(family.draw(RandomStateDraws(record["seed"]))))
     for name in ("source_ids", "target_ids"): expect(name, ids[name], record[name])
 
@@ -229,12 +229,12 @@ def check_reader(expect: Callable, record: Mapping) -> None:
 def file_lines(seed: int, count: int) -> list[str]:
     "The lines of an official run that makes `count` documents."
     draws = RandomStateDraws(seed)
-    family = official_family(MIXED)
+    family = nonsense_family(MIXED)
     documents = [nonsense_document(draws, family.words) for _ in range(count)]
     tasks = (family.draw(draws, before=before) for before in documents)
     return [file_line(family.solve(task)) for task in tasks]
 
-def check_file(expect: Callable, record: Mapping) -> None:
+def check_whole_file(expect: Callable, record: Mapping) -> None:
     "Check the digest and the ends of a file."
     lines = file_lines(record["seed"], record["n"])
     text = "".join(line + "\n" for line in lines)
@@ -276,7 +276,7 @@ NOTES = {   # a note may be left out, not be wrong: this it must say
                    "and <extra_id_0> itself -> UNK 2",
 }
 
-def check_head(tally: Tally, meta: Mapping) -> None:
+def check_vector_head(tally: Tally, meta: Mapping) -> None:
     "Check the head of a vector file: words, markers, lists of tasks, the shape of a document."
     for name, fact in head_facts().items():
         if name in meta:
@@ -291,9 +291,9 @@ CHECKS: dict[str, Callable] = {
     "single": check_single,
     "composite": check_composite,
     "composite_edge": check_composite,
-    "step": check_step,
+    "step": check_step_record,
     "reader": check_reader,
-    "pipeline": check_file,
+    "pipeline": check_whole_file,
 }
 
 def record_name(n: int, record: Any) -> str:
@@ -326,7 +326,7 @@ def replay_summarization(vectors: Mapping) -> Tally:
     statistics = {}
     for section, part in vectors.items():
         if not isinstance(part, Mapping): check_section(tally, section, part)
-        elif section == "meta": check_head(tally, part)
+        elif section == "meta": check_vector_head(tally, part)
         else: statistics[section] = part
     check_statistics(tally, statistics)
     return tally

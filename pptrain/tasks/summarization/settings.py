@@ -76,7 +76,7 @@ class SummarizationConfig(PairConfig):
         return self.words - self.word_spread, self.words + self.word_spread
 
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #7c99ac61
-def check_tasks(c: SummarizationConfig) -> None:
+def check_task_choice(c: SummarizationConfig) -> None:
     "Raise `InputError` where tasks are unknown, do not go together, or cannot be drawn as asked."
     known = [*MARK_RULES, *STEP_TASKS]
     for name in c.tasks:
@@ -121,7 +121,7 @@ def check_shape(c: SummarizationConfig) -> None:
 
 def check_summarization(c: SummarizationConfig) -> None:
     "Raise `InputError` where settings are impossible, alone or together."
-    check_tasks(c)
+    check_task_choice(c)
     check_shape(c)
 
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #0b6de19c
