@@ -1,4 +1,4 @@
-"""Pictures, strips and tables of arrays and plain values, alive and on paper. No family is known."""
+"""Pictures, strips and tables of arrays and plain values, alive and on paper; no family here."""
 from .figures import arcs as arcs, bar_picture as bar_picture, curves as curves
 from .figures import effects as effects, film_strip as film_strip
 from .figures import frame as frame, grid as grid, histogram as histogram, matrix as matrix
