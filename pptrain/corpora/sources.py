@@ -75,7 +75,7 @@ def collect(documents: Iterable[Document], max_bytes: int | None = None) -> list
             break
     return kept
 
-# %% ../../nbs/corpora/01_sources.ipynb #7ce3d48f
+# %% ../../nbs/corpora/01_sources.ipynb #c4aeba85
 @dataclass(frozen=True)
 class TextRequest:
     "What somebody wants of a source."

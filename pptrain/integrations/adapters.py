@@ -54,7 +54,6 @@ class CallableAdapterConfig:
         "The fields by name."
         return asdict(self)
 
-# %% ../../nbs/integrations/02_adapters.ipynb #f8411fb8
 class CallableCausalLMAdapter:
     "An adapter made of functions; `create_prepretrain_model` receives the whole `TokenizerSpec`."
 
@@ -107,7 +106,7 @@ def text_fields(own: int, vocab_size: int) -> dict[str, int | None]:
     specials = {} if vocab_size == own else dict.fromkeys(SPECIALS)
     return {"vocab_size": vocab_size, **specials}
 
-# %% ../../nbs/integrations/02_adapters.ipynb #3a6408d5
+# %% ../../nbs/integrations/02_adapters.ipynb #9b7c6d3d
 def synthetic_model(config: HFModelConfig, spec: TokenizerSpec) -> nn.Module:
     "Fresh weights over the ids of `spec`. Raises `InputError` for settings that cannot work."
     sized = model_config(config, **synthetic_fields(spec))
@@ -126,7 +125,7 @@ def fresh_model(config: HFModelConfig, vocab_size: int | None) -> nn.Module:
     sized.vocab_size = wanted
     return build(sized, config.trust_remote_code)
 
-# %% ../../nbs/integrations/02_adapters.ipynb #b3c93fa5
+# %% ../../nbs/integrations/02_adapters.ipynb #9a583eba
 def pretrained_model(config: HFModelConfig, vocab_size: int | None) -> nn.Module:
     "Weights from the Hub, a directory or the cache; embeddings get `vocab_size` rows if given."
     from transformers import AutoModelForCausalLM
