@@ -5,8 +5,10 @@
 # %% ../nbs/42_monitoring.ipynb #054eb845
 from __future__ import annotations
 
-import html, json, time
-from collections.abc import Callable, Mapping, Sequence
+import html
+import json
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,297 +26,370 @@ from .views import View, embed
 from .vocab import InputError, token_box
 
 # %% auto #0
-__all__ = ['LINES', 'PANELS', 'WORDS', 'MARKS', 'dials', 'told', 'guesses', 'answer_box', 'marked', 'report_card', 'run_folder',
-           'read_history', 'ending', 'status_bar', 'RunView', 'shown', 'Stopwatch', 'Monitor', 'refresh', 'speak',
-           'look', 'settle', 'Watcher', 'on_log', 'on_evaluate', 'on_train_end', 'monitor']
+__all__ = ['RunView', 'Monitor', 'Watcher', 'monitor']
 
 # %% ../nbs/42_monitoring.ipynb #0a9231d6
-LINES = {"train_loss": ("training", PALETTE[0], None), "eval_loss": ("held out", PALETTE[4], "dash"),
-         "learning_rate": (None, PALETTE[2], None), "speed": (None, PALETTE[6], None)}
-PANELS = {"loss (nats per token)": ("train_loss", "eval_loss"), "learning rate": ("learning_rate",), "tokens per second": ("speed",)}
+LOSS = "loss (nats per token)"
+PANELS = {LOSS: ("train_loss", "eval_loss"), "learning rate": ("learning_rate",),
+          "tokens per second": ("speed",)}
+LEGEND = {"train_loss": "training", "eval_loss": "held out"}
+LINES = {"train_loss": dict(color=PALETTE[0], width=2),
+         "eval_loss": dict(color=PALETTE[4], width=2, dash="dash"),
+         "learning_rate": dict(color=PALETTE[2], width=2),
+         "speed": dict(color=PALETTE[6], width=2)}
 
 # %% ../nbs/42_monitoring.ipynb #f82ce1e8
-def dials(rows: pd.DataFrame, title: str = "") -> Picture:
-    "Panels of loss, learning rate and speed over steps; a panel without rows is left out. `rows`: step, metric, value."
+def progress_figure(rows: pd.DataFrame, title: str = "") -> Picture:
+    """Panels of loss, learning rate and speed over steps; a panel without rows is left out.
+
+    `rows` has the columns step, metric and value."""
     from plotly.subplots import make_subplots
-    known = {label: names for label, names in PANELS.items() if rows.metric.isin(names).any()} or {"loss (nats per token)": ()}
-    wide = [2, 1, 1][:len(known)]
-    figure = make_subplots(1, len(known), column_widths=wide, horizontal_spacing=.11)
-    for column, (label, names) in enumerate(known.items(), 1):
-        figure.update_xaxes(title_text="step", col=column).update_yaxes(title_text=label, col=column)
-        for some, (name, color, dash) in ((rows[rows.metric == n], LINES[n]) for n in names):
-            if len(some): figure.add_scatter(x=some.step, y=some.value, name=name, mode="lines+markers", showlegend=bool(name), row=1,
-                                             col=column, line=dict(color=color, dash=dash, width=2), marker=dict(size=5))
-    plain = {k: v for k, v in frame(title).items() if "axis" not in k}
-    figure.update_layout(plain, height=300, margin_t=45 if title else 15)
-    return Picture(figure, (2.3 * sum(wide), 2.1))
+    measured = set(rows.metric)
+    panels = {label: metrics for label, metrics in PANELS.items() if measured.intersection(metrics)}
+    if not panels: panels = {LOSS: ()}
+    widths = [2, 1, 1][:len(panels)]
+    figure = make_subplots(1, len(panels), column_widths=widths, horizontal_spacing=.11)
+    for column, (label, metrics) in enumerate(panels.items(), start=1):
+        figure.update_xaxes(title_text="step", col=column)
+        figure.update_yaxes(title_text=label, col=column)
+        for metric in [m for m in metrics if m in measured]:
+            line = rows[rows.metric == metric]
+            figure.add_scatter(x=line.step, y=line.value, mode="lines+markers", line=LINES[metric],
+                               marker=dict(size=5), name=LEGEND.get(metric),
+                               showlegend=metric in LEGEND, row=1, col=column)
+    house_layout = {k: v for k, v in frame(title).items() if "axis" not in k}
+    figure.update_layout(house_layout, height=300, margin_t=45 if title else 15)
+    return Picture(figure, (2.3 * sum(widths), 2.1))
 
 # %% ../nbs/42_monitoring.ipynb #29217215
-WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}", "learning_rate": "learning rate {:.1e}",
-         "speed": "{:,.0f} tokens per second"}
+WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}",
+         "learning_rate": "learning rate {:.1e}", "speed": "{:,.0f} tokens per second"}
 
-# %% ../nbs/42_monitoring.ipynb #4ce50c53
-def told(rows: pd.DataFrame, steps: int | None = None) -> str:
-    "The newest value of each metric as one line; `steps` is the planned number. An empty table: \"no step yet\"."
+def status_line(rows: pd.DataFrame, steps: int | None = None) -> str:
+    "The newest value of each metric as one line; `steps` is the planned number, if it is known."
     if not len(rows): return "no step yet"
-    newest, last = rows.groupby("metric").value.last(), rows.loc[rows.step.idxmax()]
-    tokens = [] if pd.isna(last.tokens) else [f"{int(last.tokens):,} tokens"]
-    said = [words.format(newest[m]) for m, words in WORDS.items() if m in newest]
-    return " · ".join([f"step {last.step}" + (f" of {steps}" if steps else ""), *tokens, *said])
+    last = rows.loc[rows.step.idxmax()]
+    words = [f"step {last.step} of {steps}" if steps else f"step {last.step}"]
+    if not pd.isna(last.tokens): words.append(f"{int(last.tokens):,} tokens")
+    newest = rows.groupby("metric").value.last()
+    words += [text.format(newest[metric]) for metric, text in WORDS.items() if metric in newest]
+    return " · ".join(words)
 
 # %% ../nbs/42_monitoring.ipynb #69d0bd22
-def guesses(model: torch.nn.Module, examples: Sequence[Example]) -> list[np.ndarray]:
-    "Per example, int64 (n,): the model's first guess at each token after reading the true ones before; -1 at the first."
-    rows = Collate(0)([x.features() for x in examples])
-    place = next(model.parameters()).device
+def first_guesses(model: torch.nn.Module, examples: Sequence[Example]) -> list[np.ndarray]:
+    """Per example, int64 (n,): the model's first guess at each token, given those before it.
+
+    The first token has nothing before it; its guess is -1."""
+    batch = Collate(0)([x.features() for x in examples])
+    device = next(model.parameters()).device
     with evaluating(model):
-        out = model(input_ids=rows["input_ids"].to(place), attention_mask=rows["attention_mask"].to(place))
+        out = model(input_ids=batch["input_ids"].to(device),
+                    attention_mask=batch["attention_mask"].to(device))
     best = out["logits"].argmax(-1).cpu().numpy()
-    return [np.concatenate([[-1], row[:len(x) - 1]]) for row, x in zip(best, examples)]
+    best = np.insert(best, 0, -1, axis=1)       # a guess at position t is made at t - 1
+    return [row[:len(x)] for row, x in zip(best, examples)]
 
 # %% ../nbs/42_monitoring.ipynb #c0a8eb41
-MARKS = {True: ("✓", f"border-bottom:3px solid {PALETTE[2]};background:{PALETTE[2]}22"),
-         False: ("✗", f"border-bottom:3px dashed {PALETTE[4]};background:{PALETTE[4]}22")}
+RIGHT = f"border-bottom:3px solid {PALETTE[2]};background:{PALETTE[2]}22"
+WRONG = f"border-bottom:3px dashed {PALETTE[4]};background:{PALETTE[4]}22"
+BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;font-family:monospace;"
 
-# %% ../nbs/42_monitoring.ipynb #f342417c
 def answer_box(name: str, guess: str, right: bool, position: int) -> str:
     "One target token as HTML, with ✓, or with ✗ and the guess."
-    mark, style = MARKS[right]
-    said = "" if right else f'<small style="opacity:.8"> {html.escape(guess)}</small>'
-    return (f'<b title="position {position}: {html.escape(name, quote=True)}, guess {html.escape(guess, quote=True)}" '
-            f'style="display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;font-family:monospace;{style}">'
-            f'{html.escape(name)} {mark}{said}</b>')
+    name, guess = html.escape(name, quote=True), html.escape(guess, quote=True)
+    text = f"{name} ✓" if right else f'{name} ✗<small style="opacity:.8"> {guess}</small>'
+    style = BOX + (RIGHT if right else WRONG)
+    return f'<b title="position {position}: {name}, guess {guess}" style="{style}">{text}</b>'
 
 # %% ../nbs/42_monitoring.ipynb #2886e9bd
-def marked(x: Example, guess: np.ndarray, before: int = 24, limit: int = 72) -> str:
-    "A row as HTML boxes up to its last answer: at most `before` tokens ahead of the first one, `limit` in all."
-    name = lambda i: x.vocab.names[i] if x.vocab and 0 <= i < len(x.vocab.names) else str(i)
-    asked = np.flatnonzero(x.mask[1:]) + 1
-    start = max(0, int(asked[0]) - before) if len(asked) else 0
-    stop = min(int(asked[-1]) + 1 if len(asked) else len(x), start + limit)
-    boxes = [answer_box(name(x.ids[t]), name(guess[t]), bool(x.ids[t] == guess[t]), t) if t and x.mask[t] else
-             token_box(name(x.ids[t]), loss=False, title=f"position {t}, context") for t in range(start, stop)]
-    gaps = [f"… {n} more" if n else "" for n in (start, len(x) - stop)]
-    return f'<div style="line-height:2.1">{gaps[0]} {" ".join(boxes)} {gaps[1]}</div>'
+def token_name(example: Example, token: int) -> str:
+    "A token by name, or as its bare id."
+    named = example.vocab and 0 <= token < len(example.vocab.names)
+    return example.vocab.names[token] if named else str(token)
+
+def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: int = 72) -> str:
+    """A row as HTML boxes up to its last answer, the answers marked.
+
+    At most `before` tokens ahead of the first answer are shown, and `limit` in all."""
+    answers = np.flatnonzero(example.mask[1:]) + 1
+    start, stop = 0, len(example)
+    if len(answers):
+        start = max(0, int(answers[0]) - before)
+        stop = int(answers[-1]) + 1
+    stop = min(stop, start + limit)
+    boxes = []
+    for t in range(start, stop):
+        name = token_name(example, example.ids[t])
+        if t and example.mask[t]:
+            right = bool(example.ids[t] == guess[t])
+            boxes.append(answer_box(name, token_name(example, guess[t]), right, t))
+        else: boxes.append(token_box(name, loss=False, title=f"position {t}, context"))
+    left, right = (f"… {n} more" if n else "" for n in (start, len(example) - stop))
+    return f'<div style="line-height:2.1">{left} {" ".join(boxes)} {right}</div>'
 
 # %% ../nbs/42_monitoring.ipynb #93978b39
-def report_card(examples: Sequence[Example], found: Sequence[np.ndarray], step: int) -> str:
+LEGEND_OF_ANSWERS = "✓ right, ✗ wrong (the guess beside it), grey: given."
+
+def answer_card(examples: Sequence[Example], guesses: Sequence[np.ndarray], step: int) -> str:
     "All rows with their marks under one sentence: how many answers are right."
-    hits = [(x.ids == g)[1:][x.mask[1:]] for x, g in zip(examples, found)]
-    right, asked = sum(int(h.sum()) for h in hits), sum(map(len, hits))
+    right = asked = 0
+    strips = []
+    for x, guess in zip(examples, guesses):
+        answers = x.mask & (np.arange(len(x)) > 0)      # nothing comes before the first token
+        right += int((x.ids == guess)[answers].sum())
+        asked += int(answers.sum())
+        strips.append(answer_strip(x, guess))
     return (f"<div><b>Held-out rows at step {step}</b>: {right} of {asked} target tokens right. "
-            f"✓ right, ✗ wrong (the guess beside it), grey: given.</div>"
-            + "".join(marked(x, g) for x, g in zip(examples, found)))
+            f"{LEGEND_OF_ANSWERS}</div>{''.join(strips)}")
 
 # %% ../nbs/42_monitoring.ipynb #af19a7e4
-def run_folder(path: str | Path) -> Path:
+def find_run(path: str | Path) -> Path:
     "`path` as the directory of a run. Raises `InputError` when it is none."
     folder = Path(path).expanduser()
     if any((folder / name).is_file() for name in ("run.json", "history.csv")): return folder
-    raise InputError(f"{str(path)!r} holds no run (neither run.json nor history.csv); give the output_dir of a run")
+    raise InputError(f"{str(path)!r} holds no run (neither run.json nor history.csv); "
+                     "give the output_dir of a run")
 
 # %% ../nbs/42_monitoring.ipynb #3696a4e3
 def read_history(folder: Path) -> pd.DataFrame:
-    "The diary of a run so far: step, tokens, metric, value. Raises `InputError` when the file is damaged."
-    if not (folder / "history.csv").exists(): return pd.DataFrame(columns=["step", "tokens", "metric", "value"])
-    try: return pd.read_csv(folder / "history.csv").astype({"step": int, "value": float})[["step", "tokens", "metric", "value"]]
-    except (ValueError, KeyError) as e: raise InputError(f"{str(folder / 'history.csv')!r} is damaged: {e}") from None
+    "The history so far: step, tokens, metric, value. Raises `InputError` when it is damaged."
+    path, columns = folder / "history.csv", ["step", "tokens", "metric", "value"]
+    if not path.exists(): return pd.DataFrame(columns=columns)
+    try: return pd.read_csv(path).astype({"step": int, "value": float})[columns]
+    except (ValueError, KeyError) as e: raise InputError(f"{str(path)!r} is damaged: {e}") from None
 
 # %% ../nbs/42_monitoring.ipynb #06c35324
-def ending(folder: Path) -> tuple[str, int | None]:
-    "`(state, planned steps)`: \"finished\" or how to go on; None where only the Trainer knows the number of steps."
-    read = lambda name: json.loads((folder / name).read_text()) if (folder / name).exists() else {}
-    if done := read("summary.json").get("metrics"): return "finished", done.get("steps")
+GOES_ON = "fit() with the same settings goes on"
+
+def run_state(folder: Path) -> tuple[str, int | None]:
+    """`(state, planned steps)`: "finished", or how to go on.
+
+    The number is None where only the Trainer knows it, as in a run that counts epochs."""
+    def read(name):
+        path = folder / name
+        return json.loads(path.read_text()) if path.exists() else {}
+    metrics = read("summary.json").get("metrics")
+    if metrics: return "finished", metrics.get("steps")
     planned = read("run.json").get("settings", {}).get("max_steps", -1)
-    return "not finished; fit() with the same settings goes on", planned if planned > 0 else None
+    return f"not finished; {GOES_ON}", planned if planned > 0 else None
 
 # %% ../nbs/42_monitoring.ipynb #21e75a7f
 def status_bar(state: str, line: str, step: int, steps: int | None) -> str:
     "State and numbers above a progress bar."
-    gauge = f'<progress value="{step}" max="{steps}" aria-label="steps" style="width:100%"></progress>' if steps else ""
+    size = f'value="{step}" max="{steps}"'
+    gauge = f'<progress {size} aria-label="steps" style="width:100%"></progress>' if steps else ""
     return f'<div role="status"><b>{html.escape(state)}</b> {html.escape(line)}{gauge}</div>'
+
+def pane_html(part: str | Picture) -> str:
+    "A part as HTML that fits into a widget."
+    if isinstance(part, str): return part
+    return embed(part.png(), "loss, learning rate and speed over steps")
 
 # %% ../nbs/42_monitoring.ipynb #7327c370
 class RunView(View):
-    "A run in a directory, as its diary tells it."
+    "A run in a directory, as its history tells it. Raises `InputError` for another folder."
     def __init__(self, folder: str | Path):
-        self.folder = run_folder(folder)
+        self.folder = find_run(folder)
         self.title = f"run {self.folder.resolve().name}"
 
+    def rows(self) -> pd.DataFrame:
+        "All rows so far: step, tokens, metric, value."
+        return read_history(self.folder)
+
+    def progress(self) -> tuple[str, int | None]:
+        "The state in words, and the planned number of steps if it is known."
+        return run_state(self.folder)
+
     def parts(self) -> list:
-        "Status and dials."
-        rows, (state, steps) = read_history(self.folder), ending(self.folder)
+        "Status and curves."
+        rows = self.rows()
+        state, steps = self.progress()
         step = int(rows.step.max()) if len(rows) else 0
-        return [status_bar(f"{self.title}: {state}.", told(rows, steps), step, steps), dials(rows)]
+        status = status_bar(f"{self.title}: {state}.", status_line(rows, steps), step, steps)
+        return [status, progress_figure(rows)]
 
-# %% ../nbs/42_monitoring.ipynb #5eab7cda
-def shown(part: str | Picture) -> str:
-    "A part as HTML that fits into a widget."
-    return part if isinstance(part, str) else embed(part.png(), "loss, learning rate and speed over steps")
-
-# %% ../nbs/42_monitoring.ipynb #d95eefe9
-def _widget(self: RunView):
-    "The still face, and a button that reads the folder again."
-    import ipywidgets
-    panes = [ipywidgets.HTML(shown(p)) for p in self.parts()]
-    button = ipywidgets.Button(description="Read again", icon="refresh", tooltip="read history.csv again")
-    def again(_):
-        for pane, part in zip(panes, self.parts()): pane.value = shown(part)
-    button.on_click(again)
-    return ipywidgets.VBox([*panes, button])
-
-RunView.widget = _widget
+    def widget(self):
+        "The still face, and a button that reads the folder again."
+        import ipywidgets
+        panes = [ipywidgets.HTML(pane_html(part)) for part in self.parts()]
+        button = ipywidgets.Button(description="Read again", icon="refresh",
+                                   tooltip="read history.csv again")
+        def again(_):
+            for pane, part in zip(panes, self.parts()): pane.value = pane_html(part)
+        button.on_click(again)
+        return ipywidgets.VBox([*panes, button])
 
 # %% ../nbs/42_monitoring.ipynb #8c1639e5
 class Stopwatch:
     "Tokens per second between two looks, pauses left out. `now` is a clock in seconds."
     def __init__(self, now: Callable[[], float] = time.perf_counter):
-        self.now, self.mark, self.busy, self.tokens = now, now(), 0.0, 0
+        self.now = now
+        self.mark = now()       # when something was last reported
+        self.busy = 0.0         # seconds of work since the last look
+        self.tokens = 0         # how many there were at the last look
 
-    def skip(self): "The time since the last call was a pause."; self.mark = self.now()
-    def lap(self): "The time since the last call was work."; self.busy, self.mark = self.busy + self.now() - self.mark, self.now()
+    def skip(self):
+        "The time since the last call was a pause."
+        self.mark = self.now()
+
+    def lap(self):
+        "The time since the last call was work."
+        now = self.now()
+        self.busy += now - self.mark
+        self.mark = now
 
     def speed(self, tokens: int) -> float | None:
-        "Tokens per second since the last look, given the total; None when there is nothing to divide."
-        gained, self.tokens, spent, self.busy = tokens - self.tokens, tokens, self.busy, 0.0
-        return gained / spent if gained > 0 and spent > 0 else None
+        "Tokens per second since the last look, given the total; None if nothing was done."
+        gained, seconds = tokens - self.tokens, self.busy
+        self.tokens, self.busy = tokens, 0.0
+        return gained / seconds if gained > 0 and seconds > 0 else None
+
+# %% ../nbs/42_monitoring.ipynb #5c063ed5
+def held_out_examples(trainer: PrePreTrainer, count: int) -> list[Example]:
+    "The first `count` held-out rows of a trainer's data; training rows where none are held out."
+    data = trainer.datasets()
+    rows = data.train_dataset if data.eval_dataset is None else data.eval_dataset
+    count = min(count, len(rows))
+    return [example_at(rows, i, trainer.task.vocab) for i in range(count)]
 
 # %% ../nbs/42_monitoring.ipynb #4ea4133b
 class Monitor(RunView):
-    "A trainer's run, while it runs. `monitor(trainer)` makes it and hands the trainer its `Watcher`."
+    """A trainer's run, while it runs. `monitor(trainer)` makes it; a `Watcher` keeps it up to date.
+
+    `samples` held-out rows are marked at every evaluation; 0 marks none."""
     def __init__(self, trainer: PrePreTrainer, samples: int = 3):
-        self.trainer, self.samples, self.folder = trainer, samples, Path(trainer.run_config.output_dir)
+        self.trainer, self.samples = trainer, samples
+        self.folder = Path(trainer.run_config.output_dir)
         self.title = f"run {self.folder.resolve().name}"
-        self.state, self.steps, self.log, self.speeds, self.card = "waiting for fit()", None, [], [], ""
-        self.panes, self.outputs, self.drawn, self.cost, self.lines = [], [], 0.0, 0.0, 0
+        self.begin("waiting for fit()", None, [])
+        self.answers = ""                          # the marked rows, as HTML
+        self.panes: list = []                      # of the widget
+        self.handles: list = []                    # of the cells that show this view
+        self.drawn_at = self.drawing_time = 0.0    # seconds
+
+    def begin(self, state: str, steps: int | None, log: list, done: int = 0):
+        "A run of `steps` starts, or goes on after `done` of them; the Trainer writes into `log`."
+        self.state, self.steps, self.log, self.speeds = state, steps, log, []
+        self.tenths = 10 * done // steps if steps else 0       # of the run that were printed
 
     def rows(self) -> pd.DataFrame:
         "All rows so far, with the metric `speed` (tokens per second) among them."
-        if not self.log: return read_history(self.folder)
-        return pd.DataFrame(history_rows(self.log) + self.speeds)
+        return pd.DataFrame(history_rows(self.log) + self.speeds) if self.log else super().rows()
+
+    def progress(self) -> tuple[str, int | None]:
+        "The state in words, and the planned number of steps; before the first step those on disk."
+        on_disk = not self.log and len(self.rows())
+        return super().progress() if on_disk else (self.state, self.steps)
 
     def parts(self) -> list:
-        "Status, dials and marked rows."
-        rows, state, steps = self.rows(), self.state, self.steps
-        if not self.log and len(rows): state, steps = ending(self.folder)
-        step = int(rows.step.max()) if len(rows) else 0
-        return [status_bar(f"{self.title}: {state}.", told(rows, steps), step, steps), dials(rows), self.card]
+        "Status, curves and marked rows."
+        return [*super().parts(), self.answers]
 
-# %% ../nbs/42_monitoring.ipynb #4baf7571
-def _monitor_widget(self: Monitor):
-    "Three panes, made once; every display shows the same ones."
-    import ipywidgets
-    if not self.panes: self.panes = [ipywidgets.HTML(shown(p)) for p in self.parts()]
-    return ipywidgets.VBox(self.panes)
+    def widget(self):
+        "Three panes, made once; every display shows the same ones."
+        import ipywidgets
+        if not self.panes:
+            self.panes = [ipywidgets.HTML(pane_html(part)) for part in self.parts()]
+        return ipywidgets.VBox(self.panes)
 
-Monitor.widget = _monitor_widget
+    def refresh(self, now: bool = False):
+        "Redraws the widget, if somebody opened one, unless that was done a moment ago."
+        start = time.perf_counter()
+        rested = start - self.drawn_at >= max(1, 10 * self.drawing_time)
+        if not self.panes or not (now or rested): return
+        for pane, part in zip(self.panes, self.parts()): pane.value = pane_html(part)
+        self.drawn_at = time.perf_counter()
+        self.drawing_time = self.drawn_at - start
 
-# %% ../nbs/42_monitoring.ipynb #df494e7f
-def refresh(self: Monitor, now: bool = False):
-    "Redraws the widget, if somebody opened one, unless that was done a moment ago."
-    start = time.perf_counter()
-    if not self.panes or not now and start - self.drawn < max(1, 10 * self.cost): return
-    for pane, part in zip(self.panes, self.parts()): pane.value = shown(part)
-    self.drawn = time.perf_counter()
-    self.cost = self.drawn - start
+    def print_status(self, args: Any, step: int, now: bool = False):
+        "Prints the status line at each tenth of the run, if neither widget nor progress bar does."
+        if self.panes or not args.disable_tqdm: return
+        tenths = 10 * step // max(1, self.steps or 1)
+        if now or tenths > self.tenths: print(status_line(self.rows(), self.steps), flush=True)
+        self.tenths = max(tenths, self.tenths)
 
-Monitor.refresh = refresh
+    def mark_answers(self, model: torch.nn.Module, args: Any, step: int):
+        "Marks the held-out rows anew; not where the model is spread over processes."
+        if args.world_size > 1 or not self.samples: return
+        examples = held_out_examples(self.trainer, self.samples)
+        self.answers = answer_card(examples, first_guesses(model, examples), step)
 
-# %% ../nbs/42_monitoring.ipynb #c7dab24a
-def speak(self: Monitor, args: Any, step: int, now: bool = False):
-    "Prints the status line when a tenth of the run has passed, where there is neither widget nor progress bar."
-    if self.panes or not args.disable_tqdm: return
-    tenth = step * 10 // max(1, self.steps or 1)
-    if tenth > self.lines or now: print(told(self.rows(), self.steps), flush=True)
-    self.lines = max(tenth, self.lines)
+    def finish(self, state: str):
+        "Writes the last word into the widget and into every cell that shows this monitor."
+        self.state = state
+        self.refresh(now=True)
+        for handle in self.handles: handle.update(self._repr_mimebundle_(), raw=True)
 
-# %% ../nbs/42_monitoring.ipynb #5c063ed5
-def look(self: Monitor, model: Any, args: Any, step: int):
-    "Marks the held-out rows anew; not where the model is spread over processes."
-    if args.world_size > 1 or not self.samples: return
-    data = self.trainer.datasets()
-    rows = data.train_dataset if data.eval_dataset is None else data.eval_dataset
-    examples = [example_at(rows, i, self.trainer.task.vocab) for i in range(min(self.samples, len(rows)))]
-    self.card = report_card(examples, guesses(model, examples), step)
-
-Monitor.speak, Monitor.look = speak, look
-
-# %% ../nbs/42_monitoring.ipynb #f9403ae4
-def _ipython_display(self: Monitor):
-    "Displays the view and remembers where."
-    from IPython.display import display
-    self.outputs.append(display(self._repr_mimebundle_(), raw=True, display_id=True))
-
-Monitor._ipython_display_ = _ipython_display
-
-# %% ../nbs/42_monitoring.ipynb #39310add
-def settle(self: Monitor, state: str):
-    "Writes the last word into the widget and into every cell that shows this monitor."
-    self.state = state
-    self.refresh(now=True)
-    for handle in filter(None, self.outputs): handle.update(self._repr_mimebundle_(), raw=True)
-
-Monitor.settle = settle
+    def _ipython_display_(self):
+        from IPython.display import display
+        handle = display(self._repr_mimebundle_(), raw=True, display_id=True)
+        if handle is not None: self.handles.append(handle)
 
 # %% ../nbs/42_monitoring.ipynb #d095d9fd
 class Watcher(TrainerCallback):
     "Tells a monitor what the Trainer does, and changes nothing."
-    def __init__(self, monitor: Monitor): self.monitor, self.watch = monitor, Stopwatch()
-    def on_step_end(self, args, state, control, **more): self.watch.lap()
-    def on_save(self, args, state, control, **more): self.watch.skip()
+    def __init__(self, monitor: Monitor):
+        self.monitor, self.watch = monitor, Stopwatch()
 
     def on_train_begin(self, args, state, control, model=None, **more):
-        m, self.watch.tokens = self.monitor, state.num_input_tokens_seen
-        m.state, m.steps, m.log, m.speeds = "training", state.max_steps, state.log_history, []
-        m.lines = state.global_step * 10 // state.max_steps
-        if state.is_world_process_zero: m.look(model, args, state.global_step); m.refresh(now=True)
+        self.watch.tokens = state.num_input_tokens_seen
+        self.monitor.begin("training", state.max_steps, state.log_history, state.global_step)
+        if state.is_world_process_zero:
+            self.monitor.mark_answers(model, args, state.global_step)
+            self.monitor.refresh(now=True)
         self.watch.skip()
 
-# %% ../nbs/42_monitoring.ipynb #fe82a6ba
-def on_log(self: Watcher, args, state, control, logs: Mapping, **more):
-    "A training loss arrived: note the speed, redraw, speak."
-    if "loss" in logs:
-        self.watch.lap()
-        m, seen = self.monitor, state.num_input_tokens_seen
-        m.log, speed = state.log_history, self.watch.speed(seen)
-        if speed: m.speeds.append(dict(step=state.global_step, tokens=seen, metric="speed", value=speed))
-        if state.is_world_process_zero: m.refresh(); m.speak(args, state.global_step)
-    self.watch.skip()
+    def on_step_end(self, args, state, control, **more): self.watch.lap()
 
-Watcher.on_log = on_log
+    def on_save(self, args, state, control, **more): self.watch.skip()
 
-# %% ../nbs/42_monitoring.ipynb #6fe6039a
-def on_evaluate(self: Watcher, args, state, control, model=None, **more):
-    "Held-out loss arrived: mark the rows, redraw."
-    m = self.monitor
-    m.log = state.log_history
-    if state.is_world_process_zero:
-        m.look(model, args, state.global_step)
-        m.refresh(now=True)
-        if m.state != "training": m.settle(m.state)
-    self.watch.skip()
+    def on_log(self, args, state, control, logs=None, **more):
+        "Of all that is logged, a training loss says how fast it went."
+        if "loss" in (logs or {}):
+            self.watch.lap()
+            self.monitor.log = state.log_history
+            self.note_speed(state)
+            if state.is_world_process_zero:
+                self.monitor.refresh()
+                self.monitor.print_status(args, state.global_step)
+        self.watch.skip()
 
-Watcher.on_evaluate = on_evaluate
+    def note_speed(self, state):
+        "One row for the metric `speed`."
+        tokens = state.num_input_tokens_seen
+        speed = self.watch.speed(tokens)
+        row = dict(step=state.global_step, tokens=tokens, metric="speed", value=speed)
+        if speed: self.monitor.speeds.append(row)
 
-# %% ../nbs/42_monitoring.ipynb #d9191550
-def on_train_end(self: Watcher, args, state, control, model=None, **more):
-    "The last look."
-    m = self.monitor
-    m.log = state.log_history
-    if not state.is_world_process_zero: return
-    m.look(model, args, state.global_step)
-    m.settle("trained" if state.global_step >= state.max_steps else "stopped; fit() with the same settings goes on")
-    m.speak(args, state.global_step, now=True)
+    def on_evaluate(self, args, state, control, model=None, **more):
+        self.monitor.log = state.log_history
+        if state.is_world_process_zero:
+            self.monitor.mark_answers(model, args, state.global_step)
+            self.monitor.refresh(now=True)
+            if self.monitor.state != "training": self.monitor.finish(self.monitor.state)
+        self.watch.skip()
 
-Watcher.on_train_end = on_train_end
+    def on_train_end(self, args, state, control, model=None, **more):
+        self.monitor.log = state.log_history
+        if not state.is_world_process_zero: return
+        self.monitor.mark_answers(model, args, state.global_step)
+        done = state.global_step >= state.max_steps
+        self.monitor.finish("trained" if done else f"stopped; {GOES_ON}")
+        self.monitor.print_status(args, state.global_step, now=True)
 
 # %% ../nbs/42_monitoring.ipynb #62b14bc0
 def monitor(run: PrePreTrainer | PrePreTrainingRun | str | Path, samples: int = 3) -> RunView:
-    """A view of a run. Give a `PrePreTrainer` before its `fit()` and the view moves while the run does, with `samples` held-out rows;
-    give a finished run, or the directory of any run, to read its diary. Raises `InputError` for anything else."""
+    """A view of a run.
+
+    Give a `PrePreTrainer` before its `fit()` and the view moves while the run does, with `samples`
+    held-out rows marked. Give a finished run, or the directory of any run, to read its history.
+    Raises `InputError` for anything else."""
     if isinstance(run, PrePreTrainingRun): run = run.run_dir
     if isinstance(run, (str, Path)): return RunView(run)
     if not isinstance(run, PrePreTrainer):
-        raise InputError(f"monitor takes a PrePreTrainer, a finished run or the directory of one, not {type(run).__name__}")
-    run.callbacks = (*(c for c in run.callbacks if not isinstance(c, Watcher)), Watcher(view := Monitor(run, samples)))
+        raise InputError("monitor takes a PrePreTrainer, a finished run or the directory of one, "
+                         f"not {type(run).__name__}")
+    view = Monitor(run, samples)
+    others = [c for c in run.callbacks if not isinstance(c, Watcher)]
+    run.callbacks = (*others, Watcher(view))
     return view
