@@ -5,141 +5,223 @@
 # %% ../nbs/33_report.ipynb #2547782d
 from __future__ import annotations
 
-import html, json
+import html
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
-from .show import Picture, curves, effects
-from .study import COLUMNS, VARIANTS, Claim, gains, judge
+from .figures import LABELS, UNITS, claim_effects, has_curve, mean_gains, metric_rows
+from .figures import metrics_of, study_picture
+from .show import Picture
+from .study import COLUMNS, Claim, judge
 from .vocab import InputError, write_atomic
 
 # %% auto #0
-__all__ = ['LABELS', 'UNITS', 'CAUTION', 'STYLE', 'read_manifest', 'gather', 'judge_all', 'figures', 'shown', 'sections',
-           'markdown_table', 'headline', 'as_markdown', 'as_html', 'write_report']
+__all__ = ['GridResults', 'report_figures', 'Report', 'write_report']
 
 # %% ../nbs/33_report.ipynb #edfd3e3c
-def read_manifest(folder: str | Path) -> dict:
-    "The manifest of a grid. Raises `InputError` when the folder holds none."
+def read_grid_manifest(folder: str | Path) -> dict:
+    "The manifest of a grid. Raises `InputError` when the folder holds none, or a damaged one."
     path = Path(folder) / "manifest.json"
-    try: manifest = json.loads(path.read_text())
-    except FileNotFoundError: raise InputError(f"{str(folder)!r} holds no manifest.json; give the folder of a grid, "
-                                               "as `pptrain replicate --output-dir` made it") from None
-    except (OSError, ValueError) as e: raise InputError(f"{str(path)!r} cannot be read: {e}") from None
-    if not isinstance(manifest.get("runs"), list): raise InputError(f"{str(path)!r} lists no runs")
+    try: manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{str(folder)!r} holds no manifest.json; give the folder of a grid, as "
+                         "`pptrain replicate --output-dir` made it") from None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{str(path)!r} cannot be read: {e}") from None
+    runs = manifest.get("runs") if isinstance(manifest, dict) else None
+    if not isinstance(runs, list): raise InputError(f"{str(path)!r} lists no runs")
     return manifest
 
 # %% ../nbs/33_report.ipynb #dffdd49b
-def gather(folder: str | Path, manifest: Mapping) -> tuple[pd.DataFrame, dict[str, list[Claim]]]:
-    "All finished rows (columns `COLUMNS`; a seed that was run again counts once, as last), and the claims of each study."
-    frames, claims = {}, {}
+def gather_rows(folder: Path, manifest: Mapping) -> pd.DataFrame:
+    "All rows of finished runs (columns `COLUMNS`), one set for each study and seed."
+    latest = {}
     for run in manifest["runs"]:
-        out = Path(folder) / "runs" / run["id"]
-        if (out / "claims.json").exists():
-            claims[run["study"]] = [Claim(**c) for c in json.loads((out / "claims.json").read_text())]
-        if run["status"] == "done" and (out / "rows.csv").exists():
-            frames |= {key: rows for key, rows in pd.read_csv(out / "rows.csv").groupby(["study", "seed"], sort=False)}
-    return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), claims
+        path = folder / "runs" / run["id"] / "rows.csv"
+        if run["status"] != "done" or not path.exists(): continue
+        latest |= dict(list(pd.read_csv(path).groupby(["study", "seed"], sort=False)))
+    return pd.concat(latest.values(), ignore_index=True) if latest else pd.DataFrame(columns=COLUMNS)
+
+def gather_json(folder: Path, manifest: Mapping, name: str) -> dict[str, object]:
+    "Study → what the file `name` of its run says; studies whose runs left none are missing."
+    contents = {}
+    for run in manifest["runs"]:
+        path = folder / "runs" / run["id"] / name
+        if path.exists(): contents[run["study"]] = json.loads(path.read_text(encoding="utf-8"))
+    return contents
 
 # %% ../nbs/33_report.ipynb #d58c4c68
-def judge_all(table: pd.DataFrame, claims: Mapping[str, Sequence[Claim]]) -> pd.DataFrame:
+NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n", "verdict"]
+
+def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Claim]]) -> pd.DataFrame:
     "`judge` for each study, with the study's name in front."
-    found = [judge(table[table.study == study], asked).assign(study=study) for study, asked in claims.items() if asked]
-    if not found: return pd.DataFrame(columns=["study", "claim", "paper", "effect", "interval", "p", "n", "verdict"])
-    verdicts = pd.concat(found, ignore_index=True)
+    verdicts = []
+    for study, asked in claims.items():
+        if asked: verdicts.append(judge(table[table.study == study], asked).assign(study=study))
+    if not verdicts: return pd.DataFrame(columns=NO_CLAIMS)
+    verdicts = pd.concat(verdicts, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
 
-# %% ../nbs/33_report.ipynb #735a164b
-LABELS = {"tokens": "text tokens", "value": "held-out loss (nats per token)"}
-UNITS = {"loss_gain": "loss lower by (nats per token)", "token_saving": "share of text tokens saved",
-         "mrs": "text tokens saved per synthetic token"}
+# %% ../nbs/33_report.ipynb #53e3608b
+def read_table(path: Path) -> pd.DataFrame:
+    "A table that a report wrote; empty where there is none. Raises `InputError` when it is damaged."
+    try: return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    except ValueError as e: raise InputError(f"{str(path)!r} is damaged: {e}") from None
+
+# %% ../nbs/33_report.ipynb #606fdcaf
+@dataclass
+class GridResults:
+    "What a grid folder holds so far."
+    folder: Path
+    manifest: dict
+    table: pd.DataFrame             # all finished rows, columns `COLUMNS`
+    verdicts: pd.DataFrame          # one row per claim
+    settings: dict[str, dict]       # study → its settings, where the runs are there
+
+    @classmethod
+    def read(cls, folder: str | Path) -> GridResults:
+        "Reads the folder of a grid. Raises `InputError` when it is none, or when a file is damaged."
+        folder = Path(folder).expanduser()
+        manifest = read_grid_manifest(folder)
+        table = gather_rows(folder, manifest)
+        if not len(table) and any(run["status"] == "done" for run in manifest["runs"]):
+            table, verdicts = read_table(folder / "results.csv"), read_table(folder / "claims.csv")
+        else:
+            claims = {study: [Claim(**c) for c in listed]
+                      for study, listed in gather_json(folder, manifest, "claims.json").items()}
+            verdicts = judge_studies(table, claims)
+        return cls(folder, manifest, table, verdicts, gather_json(folder, manifest, "study.json"))
+
+    @property
+    def headline(self) -> str:
+        "One sentence: profile, runs, and the count of each verdict."
+        runs = self.manifest["runs"]
+        done = sum(run["status"] == "done" for run in runs)
+        counts = self.verdicts.verdict.value_counts() if len(self.verdicts) else {}
+        verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
+        profile = self.manifest.get("profile", "?")
+        return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
 # %% ../nbs/33_report.ipynb #a1526639
-def figures(table: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Picture]:
+def report_figures(results: GridResults) -> dict[str, Picture]:
     "Name → picture: the curves of each study, and the effects of its claims."
-    found, order = {}, {v: i for i, v in enumerate(VARIANTS)}
-    for study, rows in table[table.metric == "eval_loss"].groupby("study", sort=False):
-        rows = rows.sort_values(["variant", "tokens"], key=lambda c: c.map(order).fillna(9) if c.name == "variant" else c)
-        seeds = rows.seed.nunique()
-        found[f"{study}_loss"] = curves(rows, "tokens", "value", "variant", labels=LABELS,
-                                        title=f"{study}: held-out loss while learning text ({seeds} seeds)")
-        run = verdicts[(verdicts.study == study) & verdicts.effect.notna()] if len(verdicts) else verdicts
-        for measure, some in run.groupby("measure", sort=False) if len(run) else ():
-            if len(some) < 2: continue      # one number is a row of the table, not a picture
-            found[f"{study}_{measure}"] = effects([f"{a} vs {b}" for a, b in zip(some.variant, some.against)], some.effect,
-                                                  some.low, some.high, title=f"{study}: effects with 95 % intervals", unit=UNITS[measure])
-    return found
+    pictures = {}
+    for study in dict.fromkeys(results.table.study):
+        for metric in metrics_of(results.table, study):
+            rows = metric_rows(results.table, metric, study)
+            if metric == "bits_per_byte" or not has_curve(rows): continue
+            name = "loss" if metric == "eval_loss" else metric
+            title = f"{study}: while learning text ({rows.seed.nunique()} seeds)"
+            pictures[f"{study}_{name}"] = study_picture(rows, metric, title=title)
+        verdicts = results.verdicts[results.verdicts.study == study].dropna(subset="effect")
+        for measure, judged in verdicts.groupby("measure", sort=False):
+            if len(judged) < 2: continue
+            title = f"{study}: effects with 95 % intervals"
+            pictures[f"{study}_{measure}"] = claim_effects(judged, measure, title)
+    return pictures
 
 # %% ../nbs/33_report.ipynb #7ef6e4a6
-CAUTION = ("These are small models, short budgets and little text: a verdict speaks about the direction of an effect at this size, "
-           "not about the paper's models. Intervals are 95 % t-intervals over paired seeds; p is an exact sign-flip test.")
+CAUTION = ("These are small models, short budgets and little text: a verdict speaks about the direction "
+           "of an effect at this size, not about the paper's models. Intervals are 95 % t-intervals over "
+           "paired seeds; p is an exact sign-flip test.")
 
-# %% ../nbs/33_report.ipynb #79f419ac
-def shown(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
+def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     "A table rounded for reading, gaps as dashes."
     rounded = table.map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
     return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
+# %% ../nbs/33_report.ipynb #464ea931
+def policy_text(policy: Mapping | str) -> str:
+    "A policy of `study.json` as one line of YAML."
+    if isinstance(policy, str): return policy
+    return yaml.safe_dump(dict(policy), default_flow_style=True, sort_keys=False, width=1000).strip()
+
+def study_table(results: GridResults) -> pd.DataFrame:
+    "One row per study: what was trained on what, and by which policy weights crossed."
+    rows = []
+    for study, settings in results.settings.items():
+        row = {"study": study}
+        for name in ("family", "preset", "model", "corpus"):
+            if settings.get(name): row[name] = settings[name]
+        if settings.get("policy"): row["policy"] = policy_text(settings["policy"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
 # %% ../nbs/33_report.ipynb #066d69d0
-def sections(manifest: Mapping, table: pd.DataFrame, verdicts: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    "The tables of the report, each under its title."
-    runs = pd.DataFrame([{k: r.get(k) for k in ("study", "status", "seconds", "spec_hash", "notebook", "error")} for r in manifest["runs"]])
-    last = [gains(rows).assign(study=study) for study, rows in table.groupby("study", sort=False)]
-    means = pd.concat(last).groupby(["study", "variant"], sort=False)[["loss", "loss_gain", "token_saving", "mrs"]].mean().reset_index() \
-        if last else pd.DataFrame()
-    told = verdicts.drop(columns=["low", "high", "measure"], errors="ignore")
-    found = [("Claims", told), ("Final loss and savings, mean over seeds", means), ("Runs", runs)]
-    return [(title, shown(t)) for title, t in found if len(t)]
+RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
+
+def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
+    "The tables of the report by title; those without a row are left out."
+    claims = results.verdicts.drop(columns=["low", "high", "measure"], errors="ignore")
+    tables = {"Claims": claims,
+              "Studies": study_table(results),
+              "Final loss and savings, mean over seeds": mean_gains(results.table),
+              "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
+    return {title: readable(table) for title, table in tables.items() if len(table)}
 
 # %% ../nbs/33_report.ipynb #ea154a33
 def markdown_table(table: pd.DataFrame) -> str:
     "A GitHub table."
-    cell = lambda v: str(v).replace("|", "\\|").replace("\n", " ")
-    rows = [list(table.columns), ["---"] * table.shape[1], *table.values.tolist()]
-    return "\n".join("| " + " | ".join(map(cell, r)) + " |" for r in rows)
-
-# %% ../nbs/33_report.ipynb #e1af33ac
-def headline(manifest: Mapping, verdicts: pd.DataFrame) -> str:
-    "One sentence: profile, runs, and the count of each verdict."
-    done = sum(run["status"] == "done" for run in manifest["runs"])
-    counts = verdicts.verdict.value_counts() if len(verdicts) else {}
-    said = ", ".join(f"{n} {v}" for v, n in counts.items()) or "none judged"
-    return f"Profile {manifest.get('profile', '?')}: {done} of {len(manifest['runs'])} runs done. Claims: {said}."
-
-# %% ../nbs/33_report.ipynb #9b3f7008
-def as_markdown(title: str, says: str, parts: Sequence[tuple[str, pd.DataFrame]], pictures: Mapping[str, Picture]) -> str:
-    "`report.md`."
-    tables = [f"## {name}\n\n{markdown_table(t)}" for name, t in parts]
-    images = [f"![{name}](figures/{name}.png)" for name in pictures]
-    return "\n\n".join([f"# {title}", says, f"> {CAUTION}", *tables[:1], *images, *tables[1:]]) + "\n"
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.values.tolist()]
+    text = ""
+    for line in lines:
+        cells = [str(cell).replace("|", "\\|").replace("\n", " ") for cell in line]
+        text += f"| {' | '.join(cells)} |\n"
+    return text.rstrip("\n")
 
 # %% ../nbs/33_report.ipynb #c1e6abe3
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;font-size:85%;display:block;overflow-x:auto}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left}
 th{background:#f3f3f3}blockquote{border-left:4px solid #E69F00;margin:1em 0;padding:.1em 1em;background:#fdf6e3}"""
 
-# %% ../nbs/33_report.ipynb #61182b50
-def as_html(title: str, says: str, parts: Sequence[tuple[str, pd.DataFrame]], pictures: Mapping[str, Picture]) -> str:
-    "`report.html`, self-contained."
-    live = [p.figure.to_html(full_html=False, include_plotlyjs=(i == 0), div_id=f"figure-{i}", default_height=round(125 * p.inches[1]))
-            for i, p in enumerate(pictures.values())]
-    tables = [f"<h2>{html.escape(name)}</h2>{t.to_html(index=False, border=0)}" for name, t in parts]
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-            f"<h1>{html.escape(title)}</h1><p>{html.escape(says)}</p><blockquote>{html.escape(CAUTION)}</blockquote>"
-            f"{''.join(tables[:1] + live + tables[1:])}</html>\n")
+# %% ../nbs/33_report.ipynb #9b3f7008
+@dataclass
+class Report:
+    "A report before it is written."
+    title: str
+    headline: str
+    tables: dict[str, pd.DataFrame]
+    figures: dict[str, Picture]
+
+    def to_markdown(self) -> str:
+        "`report.md`; its pictures lie in `figures/`."
+        first, *others = [f"## {name}\n\n{markdown_table(t)}" for name, t in self.tables.items()] or [""]
+        images = [f"![{name}](figures/{name}.png)" for name in self.figures]
+        parts = [f"# {self.title}", self.headline, f"> {CAUTION}", first, *images, *others]
+        return "\n\n".join(parts) + "\n"
+
+    def to_html(self) -> str:
+        "`report.html`, self-contained."
+        live = []
+        for i, picture in enumerate(self.figures.values()):
+            height = round(125 * picture.inches[1])
+            live.append(picture.figure.to_html(full_html=False, include_plotlyjs=(i == 0),
+                                               div_id=f"figure-{i}", default_height=height))
+        tables = [f"<h2>{html.escape(name)}</h2>{t.to_html(index=False, border=0)}"
+                  for name, t in self.tables.items()]
+        title = html.escape(self.title)
+        body = "".join([*tables[:1], *live, *tables[1:]])
+        return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+                f"<style>{STYLE}</style><h1>{title}</h1><p>{html.escape(self.headline)}</p>"
+                f"<blockquote>{html.escape(CAUTION)}</blockquote>{body}</html>\n")
 
 # %% ../nbs/33_report.ipynb #b98336b3
 def write_report(folder: str | Path, title: str = "Replication report") -> Path:
-    "Write results.csv, claims.csv, figures/*.png, report.md and report.html of a grid; the path of report.html."
-    folder, manifest = Path(folder), read_manifest(folder)
-    table, claims = gather(folder, manifest)
-    verdicts = judge_all(table, claims)
-    pictures, parts, says = figures(table, verdicts), sections(manifest, table, verdicts), headline(manifest, verdicts)
+    """Writes results.csv, claims.csv, figures/*.png, report.md and report.html of a grid.
+
+    Returns the path of report.html. Raises `InputError` for a folder that holds no grid."""
+    results = GridResults.read(folder)
+    report = Report(title, results.headline, report_tables(results), report_figures(results))
+    folder = results.folder
     (folder / "figures").mkdir(exist_ok=True)
-    for name, picture in pictures.items(): picture.png(folder / "figures" / f"{name}.png")
-    write_atomic(folder / "results.csv", table.to_csv(index=False))
-    write_atomic(folder / "claims.csv", verdicts.to_csv(index=False))
-    write_atomic(folder / "report.md", as_markdown(title, says, parts, pictures))
-    write_atomic(folder / "report.html", as_html(title, says, parts, pictures))
+    for name, picture in report.figures.items(): picture.png(folder / "figures" / f"{name}.png")
+    write_atomic(folder / "results.csv", results.table.to_csv(index=False))
+    write_atomic(folder / "claims.csv", results.verdicts.to_csv(index=False))
+    write_atomic(folder / "report.md", report.to_markdown())
+    write_atomic(folder / "report.html", report.to_html())
     return folder / "report.html"
