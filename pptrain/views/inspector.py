@@ -18,7 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..integrations import token_modules
-from ..show import PALETTE
+from ..show import PALETTE, Markup, html_table
 from ..trainer import PrePreTrainingRun
 from ..transfer import (OUTCOMES, POLICIES, Fate, SkipParametersTransferPolicy,
                               TransferBundle, TransferPolicy, bar, carry, leave_group,
@@ -120,29 +120,15 @@ def parameter_bar(row: ParameterFate) -> str:
     drawn = bar(shape, "fresh", CAP) if row.kind == "skipped" else bar(shape, row.kind)
     return f'<div title="{told}">{drawn}</div>'
 
-def component_cell(rows: Sequence[ParameterFate]) -> str:
+def component_cell(rows: Sequence[ParameterFate]) -> Markup:
     "The bars of one layer's component, and their numbers in words; empty where there are none."
-    if not rows: return ""
+    if not rows: return Markup()
     counts = elements_by_kind(rows)
     words = [f"{n:,}" if kind == "crosses" else f"{n:,} {kind}" for kind, n in counts.items()]
     bars = "".join(parameter_bar(row) for row in rows)
     row_of_bars = "display:flex;align-items:flex-end;gap:2px;min-height:42px"
-    return f'<div style="{row_of_bars}">{bars}</div><small>{", ".join(words) or "tied"}</small>'
-
-# %% ../../nbs/views/43_inspector.ipynb #40a53479
-CELL = "padding:4px 10px;vertical-align:bottom;border-bottom:1px solid rgba(127,127,127,.4);"
-
-def markup_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
-                 align: str = "left") -> str:
-    "An HTML table of cells that are HTML; the first column names the rows."
-    top = "".join(f'<th scope="col" style="{CELL}text-align:{align}">{cell}</th>' for cell in head)
-    body = ""
-    for first, *rest in rows:
-        cells = "".join(f'<td style="{CELL}text-align:{align}">{cell}</td>' for cell in rest)
-        body += f'<tr><th scope="row" style="{CELL}text-align:left">{first}</th>{cells}</tr>'
-    return ('<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:90%">'
-            f'<caption style="text-align:left">{html.escape(caption)}</caption>'
-            f'<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
+    numbers = ", ".join(words) or "tied"
+    return Markup(f'<div style="{row_of_bars}">{bars}</div><small>{numbers}</small>')
 
 # %% ../../nbs/views/43_inspector.ipynb #f70099b3
 def layer_table(fates: Sequence[ParameterFate], caption: str = "") -> str:
@@ -156,7 +142,7 @@ def layer_table(fates: Sequence[ParameterFate], caption: str = "") -> str:
         name = "outside the layers" if layer is None else f"layer {layer}"
         in_layer = [cells.get((layer, component), []) for component in components]
         rows.append([name, *map(component_cell, in_layer)])
-    return markup_table(["", *components], rows, caption)
+    return html_table(rows, ["", *components], caption)
 
 # %% ../../nbs/views/43_inspector.ipynb #ac51e07d
 VARIATIONS = ({"name": "reinit_embeddings", "positions": "fresh"},
@@ -231,9 +217,9 @@ class Inspector(View):
         for label, policy in self.policies().items():
             counts = elements_by_kind(self.fates(policy))
             numbers = [f"{counts[kind]:,}" if kind in counts else "–" for kind in KINDS]
-            rows.append([html.escape(self.named(label)), *numbers])
-        head = [f"{swatch(kind)} {words}" for kind, words in KINDS.items()]
-        return markup_table(["", *head], rows, "Numbers under each policy", align="right")
+            rows.append([self.named(label), *numbers])
+        head = [Markup(f"{swatch(kind)} {words}") for kind, words in KINDS.items()]
+        return html_table(rows, ["policy", *head], "Numbers under each policy", align="right")
 
     def parts(self) -> list:
         "The policy asked about, then all of them in numbers."
