@@ -12,7 +12,6 @@ import torch
 from conftest import ROOT
 
 import pptrain
-import pptrain.core
 from pptrain import registered_presets, registered_tasks
 from pptrain.core import (
     DatasetBundle,
@@ -26,7 +25,8 @@ from pptrain.core import (
     create_task,
     register_task,
 )
-from pptrain.vocab import InputError
+from pptrain.core.registry import TASKS
+from pptrain.errors import InputError
 
 # one sequence at a time: the shortest family of 0.3.0's page on extending
 
@@ -129,11 +129,14 @@ def register_all() -> None:
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch):
+def families():
     "The three families beside the built-in ones, for one test each."
     registered_tasks()
-    monkeypatch.setattr(pptrain.core, "_TASKS", dict(pptrain.core._TASKS))
+    before = dict(TASKS)
     register_all()
+    yield
+    TASKS.clear()
+    TASKS.update(before)
 
 
 def test_registering_first_hides_no_built_in():
