@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..errors import InputError
 from ..integrations import token_modules
 from ..show import PALETTE, Markup, html_table
 from ..trainer import PrePreTrainingRun
@@ -24,7 +25,6 @@ from ..transfer import (OUTCOMES, POLICIES, Fate, SkipParametersTransferPolicy,
                               TransferBundle, TransferPolicy, bar, carry, leave_group,
                               part_by_name, parts, ties, transfer_policy)
 from .view import View
-from ..vocab import InputError
 
 # %% auto #0
 __all__ = ['Inspector', 'inspect']
