@@ -5,103 +5,29 @@
 # %% ../nbs/30_eval.ipynb #b3851454
 from __future__ import annotations
 
-import contextlib, inspect, json, math, tempfile
+import inspect, json, math, tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch, torch.nn.functional as F
-from torch import Tensor, nn
+import torch
+from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from .config import build_config
 from .corpora import Corpus, TextDataset, load_corpus, train_tokenizer, without_copies
-from .data import IGNORE, Collate, Example
+from .data import Collate, Example
 from .integrations import CausalLMAdapter, context_length, token_modules
+from .measure import evaluating, exact_match, perplexity, token_scores
 from .transfer import ReinitializeEmbeddingTransferPolicy, TransferBundle, TransferReport
 from .vocab import InputError, unknown, write_atomic
 
 # %% auto #0
-__all__ = ['EVAL_TASKS', 'token_scores', 'evaluating', 'scored', 'perplexity', 'example_scores', 'shares', 'exact_match',
-           'Measure', 'lengthened', 'run_arguments', 'train_on_text', 'PerplexityTask', 'EvalConfig', 'eval_task',
+__all__ = ['EVAL_TASKS', 'Measure', 'lengthened', 'run_arguments', 'train_on_text', 'PerplexityTask', 'EvalConfig', 'eval_task',
            'check_values', 'check_eval', 'text_tokenizer', 'held_out', 'downstream_model', 'train_arm', 'plain',
            'write_json', 'report_facts', 'run_transfer_evaluation']
-
-# %% ../nbs/30_eval.ipynb #00f38377
-def token_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, right, live) of shape (batch, length - 1): float32 nats, first guess right, token carries loss.
-
-    `logits` are (batch, length, ids) of any float type; `labels` are unshifted, and shifted here, once."""
-    scores, target = logits[:, :-1], labels[:, 1:].to(logits.device)
-    loss = F.cross_entropy(scores.float().transpose(1, 2), target, ignore_index=IGNORE, reduction="none")
-    return loss, scores.argmax(-1) == target, target != IGNORE
-
-# %% ../nbs/30_eval.ipynb #4f358f6c
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    "`model` in eval mode and without gradients; afterwards each module has its own mode again."
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad(): yield model
-    finally:
-        for module, training in modes: module.training = training
-
-# %% ../nbs/30_eval.ipynb #9feba0b4
-def scored(model: nn.Module, rows: Sequence[Mapping], batch_size: int = 16,
-           device: str | torch.device | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    "`token_scores` of each batch of `rows` (dataset or list). `device` moves the model; by default it stays."
-    if device is not None: model.to(device)
-    place, collate = next(model.parameters()).device, Collate(0)
-    with evaluating(model):
-        for start in range(0, len(rows), batch_size):
-            batch = collate([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
-            batch = {name: value.to(place) for name, value in batch.items()}
-            out = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-            yield token_scores(out["logits"], batch["labels"])
-
-# %% ../nbs/30_eval.ipynb #c100504b
-def perplexity(model: nn.Module, dataset: Any, batch_size: int = 16,
-               device: str | torch.device | None = None) -> dict[str, float]:
-    """Over all tokens that carry loss: `loss` (mean nats), `perplexity`, `tokens`, and `bits_per_byte` where
-    the dataset knows `bytes_per_token`. Losses are float32 in any model. Raises `InputError` if empty."""
-    total, tokens = 0.0, 0
-    for loss, _, live in scored(model, dataset, batch_size, device):
-        total, tokens = total + loss.sum().item(), tokens + int(live.sum())
-    if not tokens: raise InputError("the dataset has no token that carries loss: there is nothing to measure")
-    mean = total / tokens
-    bytes_per_token = getattr(dataset, "bytes_per_token", None)
-    bits = {"bits_per_byte": mean / math.log(2) / bytes_per_token} if bytes_per_token else {}
-    return {"loss": mean, "perplexity": math.exp(mean) if mean < 700 else math.inf, **bits, "tokens": tokens}
-
-# %% ../nbs/30_eval.ipynb #7842047d
-def example_scores(model: nn.Module, examples: Sequence[Example], batch_size: int = 32,
-                   device: str | torch.device | None = None) -> list[tuple[int, int]]:
-    "Per example: (tokens that are the first guess after the true tokens before, tokens that carry loss)."
-    rows = [x.features() for x in examples]
-    return [(int((r & a).sum()), int(a.sum())) for _, right, live in scored(model, rows, batch_size, device)
-            for r, a in zip(right, live)]
-
-# %% ../nbs/30_eval.ipynb #8c2ca72f
-def shares(scores: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """`exact_match` (share of `right == asked`), `token_accuracy` and counts of `(right, asked)` pairs.
-    Raises `InputError` when nothing is asked."""
-    asked = sum(a for _, a in scores)
-    if not asked: raise InputError("no example has a token that carries loss, so there is no answer to score")
-    return {"exact_match": sum(r == a for r, a in scores) / len(scores),
-            "token_accuracy": sum(r for r, _ in scores) / asked, "examples": len(scores), "tokens": asked}
-
-# %% ../nbs/30_eval.ipynb #a5cdf3c1
-def exact_match(model: nn.Module, examples: Any, n: int = 256, split: str = "eval", seed: int = 0,
-                batch_size: int = 32, device: str | torch.device | None = None) -> dict[str, Any]:
-    "Scores as in `shares`, also `by_op`, of `Example`s or of the first `n` items of a task's `split`."
-    if hasattr(examples, "sample"): examples = [examples.sample(i, split=split, seed=seed) for i in range(n)]
-    scores = example_scores(model, examples, batch_size, device)
-    ops = [str(x.meta.get("op", "all")) for x in examples]
-    groups = {op: [s for s, o in zip(scores, ops) if o == op] for op in sorted(set(ops))}
-    return {**shares(scores), "by_op": {op: shares(group) for op, group in groups.items()}}
 
 # %% ../nbs/30_eval.ipynb #3dbbc4b7
 class Measure(TrainerCallback):

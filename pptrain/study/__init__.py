@@ -1,0 +1,30 @@
+"""Runs that differ in one thing, a tidy table of what was measured, and verdicts on what papers claim."""
+# what runs: until area `runs` brings `variants`
+from .running import COLUMNS as COLUMNS
+from .running import PROFILES as PROFILES
+from .running import VARIANTS as VARIANTS
+from .running import Lab as Lab
+from .running import StudyConfig as StudyConfig
+from .running import TextTask as TextTask
+from .running import adapter as adapter
+from .running import configure as configure
+from .running import profile as profile
+from .running import run_study as run_study
+from .running import run_variant as run_variant
+from .running import split_corpus as split_corpus
+from .running import text_model as text_model
+from .running import warm_up as warm_up
+
+# what is measured on the table
+from ..measure.savings import gains as gains
+from ..measure.savings import token_saving as token_saving
+from ..measure.savings import tokens_to_reach as tokens_to_reach
+
+# what it says
+from .statistics import Effect as Effect
+from .statistics import paired_effect as paired_effect
+from .claims import ENOUGH_SEEDS as ENOUGH_SEEDS
+from .claims import Claim as Claim
+from .claims import judge as judge
+from .claims import save_results as save_results
+from .claims import verdict as verdict
