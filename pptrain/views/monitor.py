@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..measure import evaluating
 from ..show import PALETTE, Picture, embed, frame, token_strip
 from ..show.strip import BOX
-from ..trainer import PrePreTrainer, PrePreTrainingRun, history_rows
+from ..runs import PrePreTrainer, PrePreTrainingRun, history_rows
 from .view import View
 
 # %% auto #0
@@ -38,6 +38,16 @@ LINES = {"train_loss": dict(color=PALETTE[0], width=2),
          "eval_loss": dict(color=PALETTE[4], width=2, dash="dash"),
          "learning_rate": dict(color=PALETTE[2], width=2),
          "speed": dict(color=PALETTE[6], width=2)}
+OTHER_LINE = dict(color=PALETTE[3], width=2)
+NO_PANEL = ("grad_norm", "bits_per_byte")       # the loss tells as much
+
+def panels_of(measured: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    "Label → metrics of each panel: ours, then one for every other metric that was measured."
+    panels = {label: names for label, names in PANELS.items() if set(names) & set(measured)}
+    for metric in measured:
+        if metric in LINES or metric in NO_PANEL: continue
+        panels[metric.replace("_", " ")] = (metric,)
+    return panels or {LOSS: ()}
 
 # %% ../../nbs/views/42_monitor.ipynb #f82ce1e8
 def progress_figure(rows: pd.DataFrame, title: str = "") -> Picture:
@@ -45,19 +55,19 @@ def progress_figure(rows: pd.DataFrame, title: str = "") -> Picture:
 
     `rows` has the columns step, metric and value."""
     from plotly.subplots import make_subplots
-    measured = set(rows.metric)
-    panels = {label: metrics for label, metrics in PANELS.items() if measured.intersection(metrics)}
-    if not panels: panels = {LOSS: ()}
-    widths = [2, 1, 1][:len(panels)]
+    measured = list(dict.fromkeys(rows.metric))
+    panels = panels_of(measured)
+    widths = [2, *[1] * (len(panels) - 1)]
     figure = make_subplots(1, len(panels), column_widths=widths, horizontal_spacing=.11)
     for column, (label, metrics) in enumerate(panels.items(), start=1):
         figure.update_xaxes(title_text="step", col=column)
         figure.update_yaxes(title_text=label, col=column)
         for metric in [m for m in metrics if m in measured]:
             line = rows[rows.metric == metric]
-            figure.add_scatter(x=line.step, y=line.value, mode="lines+markers", line=LINES[metric],
-                               marker=dict(size=5), name=LEGEND.get(metric),
-                               showlegend=metric in LEGEND, row=1, col=column)
+            figure.add_scatter(x=line.step, y=line.value, mode="lines+markers",
+                               line=LINES.get(metric, OTHER_LINE), marker=dict(size=5),
+                               name=LEGEND.get(metric), showlegend=metric in LEGEND,
+                               row=1, col=column)
     house_layout = {k: v for k, v in frame(title).items() if "axis" not in k}
     figure.update_layout(house_layout, height=300, margin_t=45 if title else 15)
     return Picture(figure, (2.3 * sum(widths), 2.1))
@@ -74,6 +84,8 @@ def status_line(rows: pd.DataFrame, steps: int | None = None) -> str:
     if not pd.isna(last.tokens): words.append(f"{int(last.tokens):,} tokens")
     newest = rows.groupby("metric").value.last()
     words += [text.format(newest[metric]) for metric, text in WORDS.items() if metric in newest]
+    others = [metric for metric in newest.index if metric not in (*WORDS, *NO_PANEL)]
+    words += [f"{metric.replace('_', ' ')} {newest[metric]:.3g}" for metric in others]
     return " · ".join(words)
 
 # %% ../../nbs/views/42_monitor.ipynb #69d0bd22

@@ -19,7 +19,8 @@ def text_model(name):
     return HFCausalLMAdapter(HFModelConfig(name)).load_downstream_model(vocab_size=300)
 
 
-PAIRS = [("gpt2-2_2_16", "gpt2-3_2_16"), ("llama-tiny", "llama-tiny"), ("pythia-tiny", "pythia-tiny")]
+PAIRS = [("gpt2-2_2_16", "gpt2-3_2_16"), ("llama-tiny", "llama-tiny"),
+         ("pythia-tiny", "pythia-tiny")]
 
 
 @pytest.mark.parametrize("small, large", PAIRS)

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from pptrain.core import create_task
 from pptrain.errors import InputError
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
-from pptrain.trainer import PrePreTrainer, RunConfig
+from pptrain.runs import PrePreTrainer, RunConfig
 from pptrain.views.monitor import Watcher, monitor
 
 torch.set_num_threads(1)
