@@ -28,3 +28,8 @@ from .claims import Claim as Claim
 from .claims import judge as judge
 from .claims import save_results as save_results
 from .claims import verdict as verdict
+
+# a paper's experiment
+from .replication import Replication as Replication
+from .replication import ReplicationResult as ReplicationResult
+from .replication import run as run

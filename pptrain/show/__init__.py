@@ -1,0 +1,10 @@
+"""Pictures, strips and tables of arrays and plain values, alive and on paper. No family is known."""
+from .figures import arcs as arcs, bar_picture as bar_picture, crossings as crossings
+from .figures import curves as curves, effects as effects, film_strip as film_strip
+from .figures import frame as frame, grid as grid, histogram as histogram, matrix as matrix
+from .figures import skyline as skyline, time_slice as time_slice
+from .markup import Markup as Markup, embed as embed, html_table as html_table
+from .markup import markdown_table as markdown_table, page as page, still_html as still_html
+from .palette import INK as INK, PALETTE as PALETTE, PAPER as PAPER, state_colors as state_colors
+from .strip import strip_svg as strip_svg, token_box as token_box, token_strip as token_strip
+from .twin import Picture as Picture
