@@ -18,7 +18,7 @@ from .errors import InputError, unknown
 from .files import write_atomic
 
 if TYPE_CHECKING:
-    from pptrain.config import RegisteredTask
+    from pptrain.core import RegisteredTask
     from pptrain.data import Example
     from pptrain.trainer import PrePreTrainer
 
@@ -57,7 +57,7 @@ def complaint(e: BaseException) -> tuple[int, str]:
     if isinstance(e, (KeyboardInterrupt, Interrupted)):
         return 130, f"interrupted: {str(e) or GO_ON}"
     if isinstance(e, CLICK_ERROR):
-        return 2, e.format_message()
+        return 2, e.format_message()    # type: ignore[attr-defined]
     if isinstance(e, (InputError, yaml.YAMLError)):
         return 2, str(e)
     if isinstance(e, OSError):
@@ -134,7 +134,7 @@ def described(entry: RegisteredTask) -> dict[str, Any]:
     return {"name": entry.name, "description": entry.description,
             "fields": fields, "presets": presets}
 
-# %% ../nbs/50_cli.ipynb #1fff87d2
+# %% ../nbs/50_cli.ipynb #883ab0d6
 def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
     "A family as text: its presets; with `all_of_it` also settings and references."
     print(f"{family['name']}: {family['description']}")
@@ -148,7 +148,7 @@ def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
         if all_of_it and preset["reference"]:
             print(f"  {'':<52}  {preset['reference']}")
 
-# %% ../nbs/50_cli.ipynb #48cec562
+# %% ../nbs/50_cli.ipynb #a6ea899b
 REGISTERS = {"policies": "pptrain.transfer", "measures": "pptrain.measure",
              "controls": "pptrain.data"}
 
@@ -246,7 +246,7 @@ def parity_command(family: str, vectors: Path, as_json: AsJson = False) -> None:
 @app.command("report")
 def report_command(folder: Path) -> None:
     "Rebuild the report of a finished or partial grid."
-    from pptrain.report import write_report
+    from pptrain.study.report import write_report
     print(f"report: {write_report(folder)}")
 
 # %% ../nbs/50_cli.ipynb #296a272f

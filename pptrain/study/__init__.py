@@ -37,3 +37,8 @@ from .figures import mean_gains as mean_gains
 from .figures import study_picture as study_picture
 from .report import GridResults as GridResults
 from .report import write_report as write_report
+
+# a paper's experiment
+from .replication import Replication as Replication
+from .replication import ReplicationResult as ReplicationResult
+from .replication import run as run
