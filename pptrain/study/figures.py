@@ -114,4 +114,5 @@ def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str
     rows = verdicts[(verdicts.measure == measure) & verdicts.effect.notna()]
     names = [f"{variant} vs {against}" for variant, against in zip(rows.variant, rows.against)]
     unit = UNITS.get(measure, measure.replace("_", " "))
-    return effects(names, rows.effect, rows.low, rows.high, title=title, unit=unit)
+    middle, low, high = (rows[column].tolist() for column in ("effect", "low", "high"))
+    return effects(names, middle, low, high, title=title, unit=unit)

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from ..errors import InputError
 from ..files import write_atomic
@@ -23,12 +23,13 @@ from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    study_picture)
 from .running import COLUMNS
+from ..transfer.policies import flow_yaml
 
 # %% auto #0
 __all__ = ['GridResults', 'report_figures', 'Report', 'write_report']
 
 # %% ../../nbs/study/31_report.ipynb #edfd3e3c
-def read_json(path: Path) -> dict | list:
+def read_json(path: Path) -> Any:
     "What a JSON file says. Raises `InputError` when it cannot be read."
     try: return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
@@ -45,7 +46,7 @@ def read_grid_manifest(folder: Path) -> dict:
     if not isinstance(runs, list): raise InputError(f"{str(path)!r} lists no runs")
     return manifest
 
-def read_table(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+def read_table(path: Path, columns: list[str] = COLUMNS) -> pd.DataFrame:
     "A CSV table; an empty one with these columns where it is missing. Raises `InputError`."
     try: return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
     except ValueError as e: raise InputError(f"{str(path)!r} is damaged: {e}") from None
@@ -53,7 +54,7 @@ def read_table(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
 # %% ../../nbs/study/31_report.ipynb #dffdd49b
 def gather_rows(folder: Path, manifest: Mapping) -> pd.DataFrame:
     "All rows of finished runs (columns `COLUMNS`), one set for each study and seed."
-    latest = {}
+    latest: dict[Any, pd.DataFrame] = {}
     for run in manifest["runs"]:
         path = folder / "runs" / run["id"] / "rows.csv"
         if run["status"] != "done" or not path.exists(): continue
@@ -61,7 +62,7 @@ def gather_rows(folder: Path, manifest: Mapping) -> pd.DataFrame:
     if not latest: return pd.DataFrame(columns=COLUMNS)
     return pd.concat(latest.values(), ignore_index=True)
 
-def gather_json(folder: Path, manifest: Mapping, name: str) -> dict[str, object]:
+def gather_json(folder: Path, manifest: Mapping, name: str) -> dict[str, Any]:
     "Study → what the file `name` of its run says; studies whose runs left none are missing."
     contents = {}
     for run in manifest["runs"]:
@@ -74,13 +75,13 @@ NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n
 
 def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]]) -> pd.DataFrame:
     "`judge` for each study, with the study's name in front. `claims` are what `claims.json` holds."
-    verdicts = []
+    judged = []
     for study, listed in claims.items():
         if not listed: continue
         asked = [Claim(**claim) for claim in listed]
-        verdicts.append(judge(table[table.study == study], asked).assign(study=study))
-    if not verdicts: return pd.DataFrame(columns=NO_CLAIMS)
-    verdicts = pd.concat(verdicts, ignore_index=True)
+        judged.append(judge(table[table.study == study], asked).assign(study=study))
+    if not judged: return pd.DataFrame(columns=NO_CLAIMS)
+    verdicts = pd.concat(judged, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
 
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
@@ -112,7 +113,7 @@ class GridResults:
         "One sentence: profile, runs, and the count of each verdict."
         runs = self.manifest["runs"]
         done = sum(run["status"] == "done" for run in runs)
-        counts = self.verdicts.verdict.value_counts() if len(self.verdicts) else {}
+        counts = self.verdicts.verdict.value_counts()
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
@@ -147,10 +148,8 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #0d4e6f45
 def policy_text(policy: Mapping | str) -> str:
-    "A policy of `study.json` as one line of YAML."
-    if isinstance(policy, str): return policy
-    flow = dict(default_flow_style=True, sort_keys=False, width=1000)
-    return yaml.safe_dump(dict(policy), **flow).strip()
+    "A policy of `study.json` as one line of YAML, whether or not it is registered here."
+    return policy if isinstance(policy, str) else flow_yaml(policy)
 
 def study_table(results: GridResults) -> pd.DataFrame:
     "One row per study: what was trained on what, and by which policy weights crossed."
@@ -186,7 +185,7 @@ class Report:
 
     def to_markdown(self) -> str:
         "`report.md`; its pictures lie in `figures/`."
-        tables = [f"## {name}\n\n{markdown_table(table.values, table.columns)}"
+        tables = [f"## {name}\n\n{markdown_table(table.values, list(table.columns))}"
                   for name, table in self.tables.items()]
         images = [f"![{name}](figures/{name}.png)" for name in self.figures]
         body = [*tables[:1], *images, *tables[1:]]

@@ -40,7 +40,7 @@ def targets(rows: pd.DataFrame, target: float | str) -> dict[int, float]:
     Raises `InputError` for an unknown variant."""
     if not isinstance(target, str): return dict.fromkeys(rows.seed.unique(), float(target))
     if target not in set(rows.variant): raise unknown("variant", target, rows.variant.unique())
-    return rows[rows.variant == target].groupby("seed").value.last().to_dict()
+    return dict(rows[rows.variant == target].groupby("seed").value.last())
 
 # %% ../../nbs/views/44_comparison.ipynb #d1dad2ea
 def rises(rows: pd.DataFrame) -> bool:
@@ -72,9 +72,9 @@ def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
     table = reached.pivot(index="variant", columns="seed", values="tokens")
     table = table.reindex(reached.variant.unique())
     base = table.loc[target] if isinstance(target, str) else table.iloc[0]
-    arrived = ~np.isinf(table).any(axis=1)
+    arrived = ~table.isin([np.inf]).any(axis=1)
     mean = table.mean(axis=1).where(arrived)
-    comparable = arrived & ~np.isinf(base).any()
+    comparable = arrived & bool(~base.isin([np.inf]).any())
     saved = (1 - table / base).mean(axis=1).where(comparable)
     return table.rename(columns="seed {}".format).assign(mean=mean, saved=saved)
 
@@ -186,7 +186,7 @@ class Comparison(View):
 
     def study_parts(self, study: str) -> list:
         "Picture and table of each metric of a study."
-        parts = []
+        parts: list[Picture | str] = []
         for metric in self.metrics(study):
             if metric == "bits_per_byte": continue
             rows = self.rows(study, metric)

@@ -79,7 +79,7 @@ WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}",
 def status_line(rows: pd.DataFrame, steps: int | None = None) -> str:
     "The newest value of each metric as one line; `steps` is the planned number, if it is known."
     if not len(rows): return "no step yet"
-    last = rows.loc[rows.step.idxmax()]
+    last = rows.iloc[int(rows.step.argmax())]
     words = [f"step {last.step} of {steps}" if steps else f"step {last.step}"]
     if not pd.isna(last.tokens): words.append(f"{int(last.tokens):,} tokens")
     newest = rows.groupby("metric").value.last()
@@ -116,8 +116,8 @@ def answer_box(name: str, guess: str, right: bool, position: int) -> str:
 # %% ../../nbs/views/42_monitor.ipynb #2886e9bd
 def token_name(example: Example, token: int) -> str:
     "A token by name, or as its bare id."
-    named = example.vocab and 0 <= token < len(example.vocab.names)
-    return example.vocab.names[token] if named else str(token)
+    names = example.vocab.names if example.vocab else ()
+    return names[token] if 0 <= token < len(names) else str(token)
 
 def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: int = 72) -> str:
     """A row as HTML boxes up to its last answer, the answers marked.
@@ -136,9 +136,9 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
         names = token_name(example, truth), token_name(example, guessed)
         return answer_box(*names, bool(truth == guessed), t)
 
-    ids = example.ids[start:]
+    ids = example.ids[start:].tolist()
     names = [token_name(example, token) for token in ids]
-    given = np.zeros(len(ids), bool)
+    given = [False] * len(ids)
     strip = token_strip(names, ids, given, limit=stop - start, start=start, mark=mark)
     return f"<small>… {start} more</small>{strip}" if start else strip
 
@@ -284,7 +284,8 @@ class Monitor(RunView):
 
     def begin(self, state: str, steps: int | None, log: list, done: int = 0):
         "A run of `steps` starts, or goes on after `done` of them; the Trainer writes into `log`."
-        self.state, self.steps, self.log, self.speeds = state, steps, log, []
+        self.state, self.steps, self.log = state, steps, log
+        self.speeds: list[dict] = []
         self.tenths = 10 * done // steps if steps else 0       # of the run that were printed
 
     def rows(self) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """An inspector beside real models: it shows what the transfer does, and changes no bit."""
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
-from pptrain.transfer import TransferBundle, TransferPolicy
+from pptrain.transfer import TransferBundle, TransferPolicy, register_policy
 from pptrain.views.inspector import (elements_by_kind, inspect, layer_prefixes, parameter_fates,
                                      policy_choices, skip_from)
 from pptrain.vocab import TokenizerSpec
@@ -68,3 +70,19 @@ def test_inspector_of_a_model_without_layers(tmp_path):
     markup = inspect(tmp_path, Plain(), TransferPolicy()).static().markup
     assert "outside the layers" in markup and "head" in markup
     assert inspect(tmp_path, Plain()).widget()
+
+
+def test_a_registered_policy_is_a_choice(tmp_path):
+    @register_policy("first_layer_only")
+    @dataclass(frozen=True)
+    class FirstLayerOnly(TransferPolicy):
+        "A policy of somebody else's."
+        def leave(self, name, part):
+            return None if ".0." in name else "not the first layer"
+
+    model = text_model("gpt2-2_2_16")
+    TransferBundle.save(text_model("gpt2-2_2_16"), tmp_path, **UNNAMED)
+    view = inspect(tmp_path, model, "first_layer_only")
+    assert "first_layer_only" in view.policies() and "first_layer_only" in view.overview()
+    kinds = {row.layer: row.kind for row in view.fates(view.policies()["first_layer_only"])}
+    assert kinds == {None: "skipped", 0: "crosses", 1: "skipped"}
