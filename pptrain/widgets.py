@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pptrain.views.explorer import explore as explore
     from pptrain.views.gallery import gallery as gallery
     from pptrain.views.inspector import inspect as inspect
-    from pptrain.views.monitoring import monitor as monitor
+    from pptrain.views.monitor import monitor as monitor
 
 # %% auto #0
 __all__ = []
 
 # %% ../nbs/46_widgets.ipynb #8a265536
 _all_ = ["explore", "monitor", "inspect", "compare", "gallery"]
-HOME = {"explore": "explorer", "monitor": "monitoring", "inspect": "inspector",
+HOME = {"explore": "explorer", "monitor": "monitor", "inspect": "inspector",
         "compare": "comparison", "gallery": "gallery"}
 
 def __getattr__(name: str) -> Any:

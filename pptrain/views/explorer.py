@@ -34,7 +34,7 @@ class Stage(anywidget.AnyWidget):
     _esm = asset("explorer.js")
     _css = asset("explorer.css")
     scene = traitlets.Dict().tag(sync=True)
-    histograms = traitlets.List().tag(sync=True)
+    histograms = traitlets.List(traitlets.Dict()).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
 
 # %% ../../nbs/views/45_explorer.ipynb #8a000002
@@ -245,14 +245,14 @@ def address_controls(ex: Explorer) -> dict[str, ipywidgets.Widget]:
 
 def field_controls(task: Task) -> dict[str, ipywidgets.Widget]:
     "A control per field of the settings, with the values now in use."
-    names = shown_fields(task)
-    if not names:
+    config_class = task.config_class
+    if config_class is None:
         return {}
-    docs = field_docs(task.config_class)
-    kinds = get_type_hints(task.config_class, include_extras=True)
+    docs = field_docs(config_class)
+    kinds = get_type_hints(config_class, include_extras=True)
     knobs = task.knobs()
     controls = {}
-    for name in names:
+    for name in shown_fields(task):
         value = getattr(task.config, name)
         ops = tuple(getattr(task, "ops", value)) if lists_ops(task, name) else ()
         knob = knobs.get(name)

@@ -55,8 +55,8 @@ def voila_template() -> str:
 def explorer_notebook(family: str) -> dict:
     "A notebook of one cell that shows the lobby."
     source = f"from pptrain.views.serving import lobby\nlobby({family!r})"
-    cell = {"cell_type": "code", "id": "explorer", "source": source,
-            "metadata": {}, "outputs": [], "execution_count": None}
+    cell: dict = {"cell_type": "code", "id": "explorer", "source": source}
+    cell |= {"metadata": {}, "outputs": [], "execution_count": None}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
@@ -153,7 +153,7 @@ def serve(family: str = "", port: int = 0, browser: bool = True) -> int:
     with tempfile.TemporaryDirectory(prefix="pptrain-explore-") as name:
         notebook = furnish(Path(name), family, token, port)
         command = [sys.executable, "-m", "voila", str(notebook)]
-        place = dict(cwd=name, env=surroundings(name), start_new_session=True)
+        place: dict = {"cwd": name, "env": surroundings(name), "start_new_session": True}
         with open(f"{name}/log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, **place)
             try:
