@@ -75,7 +75,7 @@ def collect(documents: Iterable[Document], max_bytes: int | None = None) -> list
             break
     return kept
 
-# %% ../../nbs/corpora/01_sources.ipynb #c4aeba85
+# %% ../../nbs/corpora/01_sources.ipynb #f956ba48
 @dataclass(frozen=True)
 class TextRequest:
     "What somebody wants of a source."
@@ -127,7 +127,7 @@ def column(path: Path, field: str) -> list[str]:
     except (ValueError, OSError) as e:
         raise InputError(f"cannot read rows of {path}: {e}") from None
     if field not in table:
-        raise unknown(f"text_field of {path.name}", field, table)
+        raise unknown(f"text_field of {path.name}", field, map(str, table.columns))
     return [str(text) for text in table[field].fillna("")]
 
 # %% ../../nbs/corpora/01_sources.ipynb #da39927f

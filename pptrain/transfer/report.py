@@ -42,7 +42,7 @@ def svg_bar(x: int, y: int, height: int, outcome: str) -> str:
         return ""
     return f'<rect x="{x}" y="{y}" width="8" height="{height}" {LOOKS[outcome]}/>'
 
-# %% ../../nbs/transfer/01_report.ipynb #66d0a1eb
+# %% ../../nbs/transfer/01_report.ipynb #5cbdb29e
 def svg_column(fate: Fate, x: int, line: int) -> str:
     "The trained model's bar above `line`, the new model's below."
     above = "absent" if fate.outcome == "fresh" else fate.outcome
@@ -61,7 +61,7 @@ def svg_key(y: int) -> str:
         words.append(f'<text x="{x + 14}" y="{y}">{outcome}</text>')
     return "".join(words)
 
-# %% ../../nbs/transfer/01_report.ipynb #0d9b8577
+# %% ../../nbs/transfer/01_report.ipynb #83cc09c8
 def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
     "SVG picture of two models, one column per parameter name; hovering names it."
     drawing = [svg_key(14)]
@@ -78,7 +78,7 @@ def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
     return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" fill="currentColor" '
             f'font-family="sans-serif" font-size="12">{"".join(drawing)}</svg>')
 
-# %% ../../nbs/transfer/01_report.ipynb #d17fb42f
+# %% ../../nbs/transfer/01_report.ipynb #2d5ab54b
 OUTCOMES = {  # the looks as CSS, for small samples in HTML
     "crosses": "background:#2a7f9e",
     "filled": "background:#e0a030;border-radius:4px",
