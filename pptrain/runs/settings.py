@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import html
 import os
 import sys
 import typing
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..errors import InputError, unknown
+from ..show.markup import html_table
 
 # %% auto #0
 __all__ = ['RunConfig']
@@ -79,7 +79,7 @@ DEFAULTS = dict(
     remove_checkpoints=True,
     overwrite=False)
 
-# %% ../../nbs/runs/01_settings.ipynb #653bdc10
+# %% ../../nbs/runs/01_settings.ipynb #ac52009e
 DECISIONS = (
     {"per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"},
     {"max_steps", "num_train_epochs"})
@@ -172,12 +172,8 @@ def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingA
     except (ValueError, TypeError, ImportError) as e:
         raise InputError(f"run settings: {str(e).splitlines()[0]}") from None
 
-# %% ../../nbs/runs/01_settings.ipynb #5ea13a10
+# %% ../../nbs/runs/01_settings.ipynb #a65da77e
 def settings_table(config: RunConfig) -> str:
     "The settings as an HTML table: field, value, and where the value comes from."
-    lines = []
-    for name, value in config.to_dict().items():
-        cells = (name, html.escape(repr(value)), config.origin(name))
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "<tr><th>setting</th><th>value</th><th>from</th></tr>"
-    return f"<table>{head}{''.join(lines)}</table>"
+    rows = [(name, value, config.origin(name)) for name, value in config.to_dict().items()]
+    return html_table(rows, ("setting", "value", "from"), row_names=False)
