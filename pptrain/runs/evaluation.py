@@ -21,9 +21,8 @@ from ..files import write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity
 from .text import TextRun, learn_text, text_tokenizer
-from .until import create_policy
 from .yaml12 import read_yaml
-from ..transfer import TransferBundle, TransferPolicy, TransferReport
+from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
 
 # %% auto #0
 __all__ = ['PerplexityTask', 'EvalConfig', 'check_eval', 'run_transfer_evaluation']
@@ -139,7 +138,7 @@ def held_out(task: PerplexityTask, config: EvalConfig, corpus: Corpus,
     rows = TextDataset(corpus, tokenizer, task.max_length or config.max_length, "eval")
     return rows.repeat(min(len(rows), config.eval_blocks))
 
-# %% ../../nbs/runs/06_evaluation.ipynb #1c72d786
+# %% ../../nbs/runs/06_evaluation.ipynb #0391a08f
 @dataclass
 class BeforeAndAfter:
     "A measure with rows of its own; its metrics are called `label/…`."
@@ -150,7 +149,7 @@ class BeforeAndAfter:
         scores = perplexity(model, self.rows, batch_size)
         return {f"{self.label}/{name}": value for name, value in scores.items()}
 
-# %% ../../nbs/runs/06_evaluation.ipynb #76adb38c
+# %% ../../nbs/runs/06_evaluation.ipynb #5e7632db
 def scores_at(rows: Sequence[Mapping[str, Any]], label: str, step: int) -> dict[str, float]:
     "What `label` measured at a step, a loss that is no number where nothing was."
     prefix = f"{label}/"
@@ -191,7 +190,7 @@ def report_facts(report: TransferReport, policy: TransferPolicy) -> dict[str, An
             "missing_parameters", "filled_parameters")
     return {"policy": policy.to_dict(), **{name: getattr(report, name) for name in kept}}
 
-# %% ../../nbs/runs/06_evaluation.ipynb #de25c2f6
+# %% ../../nbs/runs/06_evaluation.ipynb #494a371e
 def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, config: EvalConfig,
                   corpus: Corpus, tokenizer: Any, folder: Path) -> TextRun:
     "The text stage of one variant, in a folder of its own."

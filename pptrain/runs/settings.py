@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import html
 import os
 import sys
 import typing
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..errors import InputError, unknown
+from ..show.markup import html_table
 
 # %% auto #0
 __all__ = ['RunConfig']
@@ -54,6 +54,8 @@ def checked(name: str, value: Any) -> Any:
         raise InputError(f"{name}={value!r}: {e.errors()[0]['msg'].lower()}") from None
     if name in POSITIVE and valid is not None and valid <= 0:
         raise InputError(f"{name}={value!r}: it must be above zero")
+    if name == "max_steps" and valid == 0:
+        raise InputError("max_steps=0: a run without a step is no result; -1 counts epochs instead")
     if name in NOT_NEGATIVE and valid is not None and valid < 0:
         raise InputError(f"{name}={value!r}: it cannot be negative")
     return getattr(valid, "value", valid)
@@ -77,7 +79,7 @@ DEFAULTS = dict(
     remove_checkpoints=True,
     overwrite=False)
 
-# %% ../../nbs/runs/01_settings.ipynb #e973aa09
+# %% ../../nbs/runs/01_settings.ipynb #ac52009e
 DECISIONS = (
     {"per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"},
     {"max_steps", "num_train_epochs"})
@@ -170,12 +172,8 @@ def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingA
     except (ValueError, TypeError, ImportError) as e:
         raise InputError(f"run settings: {str(e).splitlines()[0]}") from None
 
-# %% ../../nbs/runs/01_settings.ipynb #3482e40c
+# %% ../../nbs/runs/01_settings.ipynb #a65da77e
 def settings_table(config: RunConfig) -> str:
     "The settings as an HTML table: field, value, and where the value comes from."
-    lines = []
-    for name, value in config.to_dict().items():
-        cells = (name, html.escape(repr(value)), config.origin(name))
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "<tr><th>setting</th><th>value</th><th>from</th></tr>"
-    return f"<table>{head}{''.join(lines)}</table>"
+    rows = [(name, value, config.origin(name)) for name, value in config.to_dict().items()]
+    return html_table(rows, ("setting", "value", "from"), row_names=False)
