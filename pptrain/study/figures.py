@@ -47,6 +47,12 @@ def metrics_of(table: pd.DataFrame, study: str | None = None) -> list[str]:
     return [metric for metric in ordered if metric in measured and metric != SPENT]
 
 # %% ../../nbs/study/30_figures.ipynb #6b1acfdc
+def in_house_order(rows: pd.DataFrame) -> pd.DataFrame:
+    "Rows sorted by variant: those of every study first, others as they come."
+    order = list(dict.fromkeys([*VARIANTS, *rows.variant]))
+    rows = rows.assign(place=rows.variant.map(order.index))
+    return rows.sort_values("place", kind="stable").drop(columns="place")
+
 def metric_rows(table: pd.DataFrame, metric: str = "eval_loss",
                 study: str | None = None) -> pd.DataFrame:
     """The rows of one study and metric, variants in the house's order.
@@ -56,9 +62,7 @@ def metric_rows(table: pd.DataFrame, metric: str = "eval_loss",
     if metric not in known: raise unknown("metric", metric, known)
     rows = study_rows(table, study)
     rows = rows[rows.metric == metric]
-    order = list(dict.fromkeys([*VARIANTS, *rows.variant]))
-    rows = rows.assign(place=rows.variant.map(order.index))
-    return rows.sort_values(["place", "seed", "tokens"]).drop(columns="place")
+    return in_house_order(rows.sort_values(["seed", "tokens"], kind="stable"))
 
 def has_curve(rows: pd.DataFrame) -> bool:
     "Was the metric measured at more than one number of tokens?"
@@ -71,14 +75,12 @@ def end_values(rows: pd.DataFrame, title: str = "") -> Picture:
     figure = go.Figure()
     for i, (variant, runs) in enumerate(rows.groupby("variant", sort=False)):
         color = PALETTE[i % len(PALETTE)]
-        seeds = dict(size=6, color=color)
-        figure.add_scatter(x=runs.variant, y=runs.value, mode="markers", marker=seeds, opacity=.45,
-                           showlegend=False, hoverinfo="skip")
-        mean = dict(size=12, color=color)
-        figure.add_scatter(x=[variant], y=[runs.value.mean()], mode="markers", marker=mean,
-                           name=str(variant))
+        seeds, mean = dict(size=6, color=color), dict(size=12, color=color)
+        figure.add_scatter(x=runs.variant, y=runs.value, marker=seeds, opacity=.45, hoverinfo="skip")
+        figure.add_scatter(x=[variant], y=[runs.value.mean()], marker=mean, name=str(variant))
+    figure.update_traces(mode="markers", showlegend=False)
     layout = frame(title, "variant", metric_label(rows.metric.iloc[0]))
-    return Picture(figure.update_layout(**layout, showlegend=False))
+    return Picture(figure.update_layout(**layout))
 
 # %% ../../nbs/study/30_figures.ipynb #3f07f6d6
 def study_picture(table: pd.DataFrame, metric: str = "eval_loss", study: str | None = None,
@@ -101,7 +103,7 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     studies = []
     for study, rows in table.groupby("study", sort=False):
         runs = gains(rows)
-        if len(runs): studies.append(runs.assign(study=study))
+        if len(runs): studies.append(in_house_order(runs).assign(study=study))
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
     by_variant = pd.concat(studies).groupby(["study", "variant"], sort=False)
     return by_variant[columns].mean().reset_index()

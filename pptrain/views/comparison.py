@@ -40,7 +40,8 @@ def targets(rows: pd.DataFrame, target: float | str) -> dict[int, float]:
     Raises `InputError` for an unknown variant."""
     if not isinstance(target, str): return dict.fromkeys(rows.seed.unique(), float(target))
     if target not in set(rows.variant): raise unknown("variant", target, rows.variant.unique())
-    return dict(rows[rows.variant == target].groupby("seed").value.last())
+    ends = rows[rows.variant == target].groupby("seed").value.last()
+    return {seed: float(value) for seed, value in zip(ends.index, ends)}
 
 # %% ../../nbs/views/44_comparison.ipynb #d1dad2ea
 def rises(rows: pd.DataFrame) -> bool:

@@ -221,7 +221,7 @@ class RunView(View):
         state, steps = self.progress()
         step = int(rows.step.max()) if len(rows) else 0
         status = status_bar(f"{self.title}: {state}.", status_line(rows, steps), step, steps)
-        return [status, progress_figure(rows)]
+        return [status, progress_figure(rows) if len(rows) else ""]
 
     def widget(self):
         "The still face, and a button that reads the folder again."
