@@ -104,7 +104,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     return settings
 
 # %% ../nbs/50_cli.ipynb #7ce74cf8
-Settings = Annotated[list[str], typer.Option(
+Settings = Annotated[list[str] | None, typer.Option(
     "--set", metavar="K=V", help="Override a setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NUMBERS = re.compile(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]")
@@ -134,7 +134,7 @@ def described(entry: RegisteredTask) -> dict[str, Any]:
     return {"name": entry.name, "description": entry.description,
             "fields": fields, "presets": presets}
 
-# %% ../nbs/50_cli.ipynb #883ab0d6
+# %% ../nbs/50_cli.ipynb #f1e62156
 def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
     "A family as text: its presets; with `all_of_it` also settings and references."
     print(f"{family['name']}: {family['description']}")
@@ -148,7 +148,7 @@ def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
         if all_of_it and preset["reference"]:
             print(f"  {'':<52}  {preset['reference']}")
 
-# %% ../nbs/50_cli.ipynb #a6ea899b
+# %% ../nbs/50_cli.ipynb #dd41b3ae
 REGISTERS = {"policies": "pptrain.transfer", "measures": "pptrain.measure",
              "controls": "pptrain.data"}
 
@@ -201,7 +201,7 @@ def in_brackets(example: Example, limit: int = 256) -> str:
 def show_command(
     family: str,
     preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
-    settings: Settings = [],
+    settings: Settings = None,
     n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
@@ -209,7 +209,7 @@ def show_command(
 ) -> None:
     "Print examples of a family; tokens that carry loss are in brackets."
     from pptrain.core import create_task
-    config = parse_settings(settings)
+    config = parse_settings(settings or [])
     if preset:
         config["preset"] = preset
     task = create_task(family, config)
@@ -279,7 +279,8 @@ def replicate_command(
     test: Annotated[bool, typer.Option(
         "--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
     profile: Annotated[str, typer.Option(help="laptop (gpu and paper are reserved)")] = "",
-    family: Annotated[list[str], typer.Option(help="Only this family; repeat for more.")] = [],
+    family: Annotated[list[str] | None, typer.Option(
+        help="Only this family; repeat for more.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
     output_dir: Annotated[Path | None, typer.Option(help="Folder of the grid.")] = None,
     resume: Annotated[bool, typer.Option(
@@ -298,7 +299,7 @@ def replicate_command(
         raise InputError(f"--test and --profile {profile} exclude each other")
     name = "test" if test else profile or "laptop"
     folder = output_dir or Path("runs") / f"replicate-{name}"
-    raise typer.Exit(run_replication(name, family, read_seeds(seeds), folder, workers))
+    raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
 
 # %% ../nbs/50_cli.ipynb #ac66fe7b
 @app.command("explore")
@@ -399,14 +400,14 @@ def fit_command(
     config: Path,
     eval_config: Annotated[Path | None, typer.Option(
         help="YAML: learn text afterwards and compare.")] = None,
-    settings: Settings = [],
+    settings: Settings = None,
     resume: Annotated[bool, typer.Option(
         "--resume", help="Go on with an interrupted run (also the default).")] = False,
     as_json: AsJson = False,
 ) -> None:
     "Pre-pre-train from a YAML config, export the bundle, optionally evaluate the transfer."
     from pptrain.eval import check_eval, run_transfer_evaluation
-    trainer = trainer_from(merge(read_yaml(config), parse_settings(settings)))
+    trainer = trainer_from(merge(read_yaml(config), parse_settings(settings or [])))
     evaluation = None if eval_config is None else check_eval(read_yaml(eval_config))
     run = trainer.fit()
     result = {"task": trainer.task.name, "run_dir": str(run.run_dir),
