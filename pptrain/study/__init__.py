@@ -1,19 +1,21 @@
 """Runs that differ in one thing, a tidy table of what was measured, and verdicts on what papers claim."""
-# what runs: until area `runs` brings `variants`
-from .running import COLUMNS as COLUMNS
-from .running import PROFILES as PROFILES
-from .running import VARIANTS as VARIANTS
-from .running import Lab as Lab
-from .running import StudyConfig as StudyConfig
-from .running import TextTask as TextTask
-from .running import adapter as adapter
-from .running import configure as configure
-from .running import profile as profile
-from .running import run_study as run_study
-from .running import run_variant as run_variant
-from .running import split_corpus as split_corpus
-from .running import text_model as text_model
-from .running import warm_up as warm_up
+# what runs
+from .budgets import PROFILES as PROFILES
+from .budgets import StudyConfig as StudyConfig
+from .budgets import configure as configure
+from .budgets import profile as profile
+from .budgets import read_seeds as read_seeds
+from .variants import COLUMNS as COLUMNS
+from .variants import VARIANTS as VARIANTS
+from .variants import StudySetup as StudySetup
+from .variants import TextTask as TextTask
+from .variants import run_study as run_study
+from .variants import run_variant as run_variant
+from .variants import split_corpus as split_corpus
+from .variants import text_model as text_model
+from .variants import warm_up as warm_up
+
+Lab = StudySetup   # its earlier name
 
 # what is measured on the table
 from ..measure.savings import gains as gains

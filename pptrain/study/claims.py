@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import unknown
 from ..files import write_atomic
 from ..measure.savings import gains
-from .running import COLUMNS
+from .variants import COLUMNS
 from .statistics import Effect, paired_effect
 
 # %% auto #0

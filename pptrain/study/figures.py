@@ -10,7 +10,7 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..show import PALETTE, Picture, curves, effects, frame
-from .running import VARIANTS
+from .variants import VARIANTS
 
 # %% auto #0
 __all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects']

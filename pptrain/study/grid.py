@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib import resources
-from operator import index
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, unknown
 from ..files import write_atomic
-from .running import profile
+from .budgets import profile, read_seeds
 
 # %% auto #0
-__all__ = ['RunSpec', 'run_folder', 'execute', 'Manifest', 'run_grid', 'replications', 'read_seeds', 'plan']
+__all__ = ['RunSpec', 'run_folder', 'execute', 'Manifest', 'run_grid', 'replications', 'plan']
 
 # %% ../../nbs/study/20_grid.ipynb #7ba0a7bb
 @dataclass(frozen=True)
@@ -224,25 +223,6 @@ def replications() -> dict[str, str]:
     folder = Path(str(resources.files("pptrain") / "notebooks"))
     notebooks = sorted(folder.glob("r*_*.ipynb"))
     return {path.stem.split("_", 1)[1]: str(path) for path in notebooks}
-
-# %% ../../nbs/study/20_grid.ipynb #ef19f876
-def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:
-    """`"1,2,3"`, one number or any collection of them as a list; nothing is an empty list.
-
-    Raises `InputError` for anything but distinct whole numbers."""
-    if seeds is None:
-        return []
-    if isinstance(seeds, str):
-        given: list = [part for part in seeds.split(",") if part.strip()]
-    else:
-        given = list(seeds) if isinstance(seeds, Iterable) else [seeds]
-    try:
-        numbers = [int(seed) if isinstance(seed, str) else index(seed) for seed in given]
-    except (TypeError, ValueError):
-        raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3") from None
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"seeds={seeds!r} names a seed twice")
-    return numbers
 
 # %% ../../nbs/study/20_grid.ipynb #0b6e612b
 def plan(profile_name: str = "laptop", families: Sequence[str] = (),

@@ -18,8 +18,8 @@ from ..measure.savings import gains
 from ..show import Picture
 from .claims import Claim, judge, save_results
 from .figures import claim_effects, study_picture
-from .grid import read_seeds
-from .running import PROFILES, VARIANTS, StudyConfig, configure, run_study
+from .budgets import PROFILES, StudyConfig, configure, read_seeds
+from .variants import VARIANTS, run_study
 
 # %% auto #0
 __all__ = ['Replication', 'ReplicationResult', 'run']

@@ -22,7 +22,7 @@ from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    study_picture)
-from .running import COLUMNS
+from .variants import COLUMNS
 
 # %% auto #0
 __all__ = ['GridResults', 'report_figures', 'Report', 'write_report']

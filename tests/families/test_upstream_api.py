@@ -245,7 +245,7 @@ def test_a_family_that_overrides_sample_example_is_asked():
             tokens, facts = [9], {"marked": True}
             return tokens + self.serialize_task(self.execute_task(self.sample_task(rng)), spec)[1:], facts
     x = Marked(CompareConfig()).sample(0)
-    assert x.ids[0] == 9 and x.meta == {"marked": True}
+    assert x.ids[0] == 9 and x.meta == {"marked": True, "op": "compare"}
 
 
 def test_a_task_of_the_lowest_level():
