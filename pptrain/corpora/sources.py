@@ -15,7 +15,7 @@ from ..files import write_atomic
 from ..registers import Register
 
 # %% auto #0
-__all__ = ['Source', 'sources', 'Document', 'TextRequest', 'register_source', 'registered_sources']
+__all__ = ['Document', 'TextRequest', 'register_source', 'registered_sources']
 
 # %% ../../nbs/corpora/01_sources.ipynb #9f1e2d1c
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def collect(documents: Iterable[Document], max_bytes: int | None = None) -> list
             break
     return kept
 
-# %% ../../nbs/corpora/01_sources.ipynb #f956ba48
+# %% ../../nbs/corpora/01_sources.ipynb #faa3d8ae
 @dataclass(frozen=True)
 class TextRequest:
     "What somebody wants of a source."
@@ -84,9 +84,11 @@ class TextRequest:
     text_field: str = "text"               # the field of rows that holds text
     cache_dir: str | Path | None = None    # where slow sources may keep what they have read
 
+# %% ../../nbs/corpora/01_sources.ipynb #e5bb6cb3
 Source = Callable[[TextRequest], tuple[Iterable[Document], str]]
 sources: Register[Source] = Register("corpus", "pptrain.corpora")
 
+# %% ../../nbs/corpora/01_sources.ipynb #2b8b0562
 def register_source(name: str) -> Callable[[Source], Source]:
     "Decorator: a source for corpora called `name` or `name:…`, `request -> (documents, words)`."
     return sources.named(name)

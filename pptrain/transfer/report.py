@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 # %% auto #0
-__all__ = ['OUTCOMES', 'Fate', 'parameter_bars', 'bar', 'TransferReport']
+__all__ = ['Fate', 'parameter_bars', 'TransferReport']
 
 # %% ../../nbs/transfer/01_report.ipynb #503c42d3
 class Fate(NamedTuple):
@@ -42,7 +42,7 @@ def svg_bar(x: int, y: int, height: int, outcome: str) -> str:
         return ""
     return f'<rect x="{x}" y="{y}" width="8" height="{height}" {LOOKS[outcome]}/>'
 
-# %% ../../nbs/transfer/01_report.ipynb #5cbdb29e
+# %% ../../nbs/transfer/01_report.ipynb #67c07ca8
 def svg_column(fate: Fate, x: int, line: int) -> str:
     "The trained model's bar above `line`, the new model's below."
     above = "absent" if fate.outcome == "fresh" else fate.outcome
@@ -61,24 +61,25 @@ def svg_key(y: int) -> str:
         words.append(f'<text x="{x + 14}" y="{y}">{outcome}</text>')
     return "".join(words)
 
-# %% ../../nbs/transfer/01_report.ipynb #83cc09c8
+# %% ../../nbs/transfer/01_report.ipynb #79009017
 def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
     "SVG picture of two models, one column per parameter name; hovering names it."
     drawing = [svg_key(14)]
-    lines = range(90, 90 + 140 * max(1, -(-len(fates) // ROW)), 140)
+    rows = max(1, -(-len(fates) // ROW))
+    lines = [78 + 124 * row for row in range(rows)]
     for n, fate in enumerate(fates):
         row, column = divmod(n, ROW)
-        drawing.append(svg_column(fate, 11 * column, lines[row]))
+        drawing.append(svg_column(fate, 1 + 11 * column, lines[row]))
     width = 11 * min(ROW, max(len(fates), 1))
     for y in lines:
         drawing.append(f'<path d="M0 {y}h{width}" stroke="currentColor" stroke-width=".5"/>')
-    bottom = lines[-1] + 84
+    bottom = lines[-1] + 74
     drawing.append(f'<text x="0" y="{bottom}">{html.escape(caption)}</text>')
     size = f'width="{11 * ROW}" height="{bottom + 8}"'
     return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" fill="currentColor" '
             f'font-family="sans-serif" font-size="12">{"".join(drawing)}</svg>')
 
-# %% ../../nbs/transfer/01_report.ipynb #2d5ab54b
+# %% ../../nbs/transfer/01_report.ipynb #408a9895
 OUTCOMES = {  # the looks as CSS, for small samples in HTML
     "crosses": "background:#2a7f9e",
     "filled": "background:#e0a030;border-radius:4px",
@@ -91,8 +92,8 @@ def bar(shape: tuple[int, ...] | None, outcome: str, style: str = "") -> str:
     height = bar_height(shape)
     if not height:
         return ""
-    inside = svg_bar(0, 0, height, outcome)
-    return f'<svg width="9" height="{height}" style="{style}">{inside}</svg>'
+    inside = svg_bar(1, 0, height, outcome)
+    return f'<svg width="10" height="{height}" style="{style}">{inside}</svg>'
 
 # %% ../../nbs/transfer/01_report.ipynb #ec8e4e14
 @dataclass
