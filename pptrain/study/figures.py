@@ -76,7 +76,7 @@ def end_values(rows: pd.DataFrame, title: str = "") -> Picture:
     for i, (variant, runs) in enumerate(rows.groupby("variant", sort=False)):
         color = PALETTE[i % len(PALETTE)]
         seeds, mean = dict(size=6, color=color), dict(size=12, color=color)
-        figure.add_scatter(x=runs.variant, y=runs.value, marker=seeds, opacity=.45, hoverinfo="skip")
+        figure.add_scatter(x=runs.variant, y=runs.value, marker=seeds, opacity=.45)
         figure.add_scatter(x=[variant], y=[runs.value.mean()], marker=mean, name=str(variant))
     figure.update_traces(mode="markers", showlegend=False)
     layout = frame(title, "variant", metric_label(rows.metric.iloc[0]))
