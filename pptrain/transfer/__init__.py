@@ -1,4 +1,4 @@
-"""Which numbers cross from one model to the next: policies, the bundle they travel in, and the report."""
+"""Which numbers cross from one model to the next: policies, their bundle, and the report."""
 from ..integrations.weights import part_by_name as part_by_name, parts as parts, ties as ties
 from .bundle import (
     FORMAT_VERSION as FORMAT_VERSION,

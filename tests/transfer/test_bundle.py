@@ -31,7 +31,7 @@ def save(model, folder, **options):
 
 
 def rewrite(bundle, **changes):
-    "The bundle as an earlier release would have written it: `changes` to its manifest, None removes."
+    "The bundle as an earlier release would have written it; None removes from its manifest."
     manifest = json.loads((bundle.path / MANIFEST).read_text())
     del manifest["manifest_sha256"]
     manifest |= changes

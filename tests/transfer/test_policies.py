@@ -1,4 +1,4 @@
-"""A policy is a value: equal, hashable, picklable, written as YAML, and found by name; so is what a user adds."""
+"""A policy is a value: equal, hashable, picklable, written as YAML, found by name; so are yours."""
 from __future__ import annotations
 
 import multiprocessing
@@ -29,7 +29,7 @@ POLICIES = [
     ReinitializeEmbeddingTransferPolicy(),
     ReinitializeEmbeddingTransferPolicy("match", positions="fresh"),
     SkipParametersTransferPolicy(),
-    SkipParametersTransferPolicy(skip_parameter_names=["a: b"], skip_parameter_prefixes=["no", "1"]),
+    SkipParametersTransferPolicy(skip_parameter_names=["a: b"], prefixes=["no", "1"]),
     ComponentTransferPolicy(),
     ComponentTransferPolicy(["mlp"], layers=[3, 0]),
 ]
@@ -64,7 +64,7 @@ def test_frozen(policy):
 
 def test_spelling_is_no_option():
     "Lists, tuples, order and repetition say the same."
-    assert ComponentTransferPolicy(["mlp", "attn", "mlp"]) == ComponentTransferPolicy(("attn", "mlp"))
+    assert ComponentTransferPolicy(["mlp", "attn"] * 2) == ComponentTransferPolicy(("attn", "mlp"))
     assert ComponentTransferPolicy(layers=range(2)) == ComponentTransferPolicy(layers=[1, 0, 1])
     assert ComponentTransferPolicy(components=["ln"]) == create_policy("components", keep=["norm"])
     short = create_policy("skip_parameters", prefixes=["lm_head"])
@@ -125,8 +125,8 @@ def test_spawned_process_gets_the_same():
 
 
 def test_methods_are_at_home():
-    for method in (TransferPolicy.apply_bundle, TransferPolicy.apply_state_dict, TransferBundle.load,
-                   TransferBundle.save, TransferBundle.state_dict,
+    for method in (TransferPolicy.apply_bundle, TransferPolicy.apply_state_dict,
+                   TransferBundle.load, TransferBundle.save, TransferBundle.state_dict,
                    HFCausalLMAdapter.load_downstream_model):
         owner = method.__qualname__.split(".")[0]
         assert method.__qualname__ == f"{owner}.{method.__name__}"
@@ -156,7 +156,8 @@ from dataclasses import dataclass
 import torch
 
 from pptrain.corpora import Document, register_source
-from pptrain.transfer import TransferPolicy, register_component, register_embedding_rule, register_policy
+from pptrain.transfer import TransferPolicy, register_component, register_embedding_rule
+from pptrain.transfer import register_policy
 
 
 @register_policy("quiet_start")
@@ -216,7 +217,7 @@ def pair(request):
 
 @pytest.mark.parametrize("name", sorted(registered_policies()))
 def test_every_policy_on_every_make(pair, name):
-    "The report tells the truth: what is said to cross is there, what is said to stay kept its bits."
+    "The report is true: what is said to cross is there, what is said to stay kept its bits."
     state, fresh = pair
     model = fresh()
     before = {n: p.detach().clone() for n, p in model.named_parameters(remove_duplicate=False)}
