@@ -65,10 +65,12 @@ def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def render(root: Path = ROOT) -> dict[str, bytes]:
     "README.md and its pictures: {path below the root: bytes}."
     nb = prepare(nbformat.read(root / "index.ipynb", as_version=4))
-    exporter = MarkdownExporter(config=Config({"NbConvertBase": {"display_data_priority": MIMETYPES}}))
-    text, resources = exporter.from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "index"})
+    config = Config({"NbConvertBase": {"display_data_priority": MIMETYPES}})
+    places = {"output_files_dir": PICTURES, "unique_key": "index"}
+    text, resources = MarkdownExporter(config=config).from_notebook_node(nb, places)
     text = re.sub(r"\n{3,}", "\n\n", re.sub(r"^[ \t]+$", "", text, flags=re.M)).strip() + "\n"
-    note = "<!-- made from index.ipynb by docs/readme.py: edit the notebook, then `make readme` -->\n\n"
+    source = "made from index.ipynb by docs/readme.py: edit the notebook, then `make readme`"
+    note = f"<!-- {source} -->\n\n"
     return {"README.md": (note + text).encode(), **resources["outputs"]}
 
 
@@ -94,7 +96,8 @@ def main() -> int:
         if name in new:
             (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / name).write_bytes(new[name])
-    print(f"README.md: {len(new['README.md'])} bytes, {len(new) - 1} pictures; {len(differing)} changed")
+    size = len(new["README.md"])
+    print(f"README.md: {size} bytes, {len(new) - 1} pictures; {len(differing)} changed")
     return 0
 
 
