@@ -1,19 +1,17 @@
-"""dyck: poisoned vectors are caught and named, items are addresses, presets build at once."""
+"""dyck: poisons are caught and named, rows are words of their language, bad settings refused."""
 from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
-import time
 
 import pytest
 from conftest import ROOT
 
 from pptrain.core import create_task, registered_presets
+from pptrain.errors import InputError
 from pptrain.parity import find_vectors, load_vectors
-from pptrain.tasks.dyck import DyckConfig, depth, facts, match, official_stream, parity, prefix_valid, valid
-from pptrain.vocab import InputError
+from pptrain.tasks.dyck import Dyck, DyckConfig, bracket_facts, depth, match, prefix_valid, valid
+from pptrain.tasks.dyck.replay import official_stream, replay_dyck
 
 VECTORS = load_vectors(ROOT / "tests" / "vectors" / "dyck" / "dev.json")
 RECORDS = {name: VECTORS[name] for name in ("samples", "streams", "ri", "invalid")}
@@ -52,27 +50,28 @@ def flip_least(v): v["invalid"][7]["min_depth"] -= 1
     (flip_least, "invalid", "record 7 "),
 ], ids=lambda x: getattr(x, "__name__", None))
 def test_poisoned_record_is_named(change, section, record):
-    tally = parity(poison(change))
+    tally = replay_dyck(poison(change))
     assert not tally.ok
     assert [(s, r.startswith(record)) for s, r, _ in tally.failures] == [(section, True)]
 
 
 def test_clean_records_pass():
-    tally = parity(RECORDS)
+    tally = replay_dyck(RECORDS)
     assert tally.ok, tally.table()
-    assert not parity({}).ok
+    assert not replay_dyck({}).ok
 
 
 @pytest.mark.parametrize("where, name", [
     ("ri_no_structure_uniform", "len_hist"), ("ri_no_structure_uniform", "type_freq_log2_bins"),
-    ("proc_dyck_k8_L64_p049", "max_depth_hist"), ("proc_dyck_k8_L64_p049", "match_distance_hist_binned"),
+    ("proc_dyck_k8_L64_p049", "max_depth_hist"),
+    ("proc_dyck_k8_L64_p049", "match_distance_hist_binned"),
     ("proc_dyck_k8_L64_p049", "tokens"),
 ])
 def test_poisoned_count_fails(where, name):
     entry = copy.deepcopy(next(s for s in VECTORS["stats"] if s["name"] == where))
     if isinstance(entry[name], dict): entry[name][min(entry[name])] += 1
     else: entry[name] += 1
-    tally = parity({"stats": [entry]})
+    tally = replay_dyck({"stats": [entry]})
     assert [(s, r) for s, r, _ in tally.failures] == [(f"stats {where}", name)]
 
 
@@ -80,51 +79,61 @@ def test_poisoned_count_fails(where, name):
 def test_full_vectors():
     full = find_vectors("dyck")
     if full is None or ROOT in full.parents: pytest.skip("only the committed part is here")
-    tally = parity(load_vectors(full))
+    tally = replay_dyck(load_vectors(full))
     assert tally.ok, tally.table()
 
 
 def test_official_stream_is_one_generator():
     "Sequence j of a stream is the j-th call after seeding."
     group = VECTORS["streams"]["hu_dyck_k30_L2048_packed"]
-    stream = official_stream(group["seed"], DyckConfig(language="hu_dyck", bracket_types=30, length=2048))
+    config = DyckConfig(language="hu_dyck", bracket_types=30, length=2048)
+    stream = official_stream(group["seed"], config)
     assert [next(stream) for _ in group["sequences"]] == [s["ids"] for s in group["sequences"]]
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_preset(name):
-    start = time.perf_counter()
+def test_rows_begin_words_of_their_language(name):
     task = create_task("dyck", {"preset": name})
-    data = task.build_datasets(seed=1)
-    assert time.perf_counter() - start < 2
-    size = task.tokenizer_spec().vocab_size
-    for x in data.train_dataset.batch(range(50)):
-        assert x.mask.all() and 0 < len(x) <= task.config.max_length
-        assert 0 <= x.ids.min() and x.ids.max() < size - 1     # padding is never an input
+    padding = task.tokenizer_spec().vocab_size - 1
+    for x in task.build_datasets(seed=1).train_dataset.batch(range(50)):
+        assert x.mask.all() and x.ids.max() < padding
+        assert x.meta["op"] == task.config.language
         if task.config.paired:
             assert prefix_valid(x.ids, task.config.bracket_types, task.config.language)
+        if task.config.language in ("dyck", "nesting", "flat") and task.config.paired:
+            assert valid(x.ids, task.config.bracket_types, task.config.language)
 
 
-@pytest.mark.parametrize("name", ["official_dyck", "hu_ww", "ri_flat_random_walk"])
-def test_item_is_an_address(name):
-    task = create_task("dyck", {"preset": name, "sequence_count": 7})
-    data = task.build_datasets(seed=5).train_dataset
-    alone = [data[i]["input_ids"].tolist() for i in range(7)]
-    together = [row["input_ids"].tolist() for row in data.__getitems__([6, 2, 0])]
-    assert together == [alone[6], alone[2], alone[0]]
-    code = ("import json; from pptrain.core import create_task; "
-            f"print(json.dumps(create_task('dyck', preset={name!r}).sample(6, seed=5).ids.tolist()))")
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(told.stdout) == alone[6]
-    assert task.sample(6, "eval", 5).ids.tolist() != alone[6] != task.sample(6, seed=6).ids.tolist()
+class Renamed(Dyck):
+    "Brackets under another name."
+    name = "renamed_brackets"
+
+
+def test_a_subclass_looks_like_its_parent():
+    parent = create_task("dyck", preset="smoke")
+    child, xs = Renamed(parent.config), parent.examples(0, "train", 0, range(8))
+    assert child.knobs() == parent.knobs()
+    assert child.scene(xs[0]) == parent.scene(xs[0]) and "brackets" in child.scene(xs[0])
+    assert (child.stamp(xs)[0] == parent.stamp(xs)[0]).all()
+
+
+def test_a_scene_is_plain():
+    task = create_task("dyck", preset="official_shuffle")
+    x = task.sample(0)
+    scene = json.loads(json.dumps(task.scene(x)))
+    assert scene == task.scene(x)
+    brackets = scene["brackets"]
+    for i, j in enumerate(brackets["match"]):
+        assert j == -1 or brackets["match"][j] == i
+    assert len(brackets["depth"]) == len(brackets["crossing"]) == len(x)
 
 
 def test_validators():
     assert match([0, 1, 2, 3], 2, "shuffle") == [2, 3, 0, 1]
     assert valid([], 2) and not valid([0], 2) and prefix_valid([0], 2)
-    assert facts([0, 2, 1], 2)["final_depth"] == 1 and depth([2, 0], 2).tolist() == [-1, 0]
+    assert bracket_facts([0, 2, 1], 2)["final_depth"] == 1 and depth([2, 0], 2).tolist() == [-1, 0]
     for bad in ([0, 4], [-1]):
-        for check in (match, valid, prefix_valid, facts, depth):
+        for check in (match, valid, prefix_valid, bracket_facts, depth):
             with pytest.raises(InputError, match=r"must lie in 0\.\.3"): check(bad, 2)
     with pytest.raises(InputError, match="did you mean 'shuffle'"): match([0], 2, "shufle")
 
@@ -132,8 +141,11 @@ def test_validators():
 @pytest.mark.parametrize("config, says", [
     ({"length": 63}, "64"), ({"bracket_types": 0}, "bracket_types=0"),
     ({"open_probability": 1.0}, "between 0 and 1"),
-    ({"language": "dyk"}, "'dyck'"), ({"tokens": "ziph"}, "'zipf'"), ({"max_length": 62}, "works is 64"),
-    ({"preset": "paper_k61"}, "did you mean 'paper_k"), ({"brackettypes": 3}, "mean 'bracket_types'"),
+    ({"language": "dyk"}, "'dyck'"),
+    ({"tokens": "ziph"}, "'zipf'"),
+    ({"max_length": 62}, "works is 64"),
+    ({"preset": "paper_k61"}, "did you mean 'paper_k"),
+    ({"brackettypes": 3}, "mean 'bracket_types'"),
 ])
 def test_refusals(config, says):
     with pytest.raises(InputError) as told: create_task("dyck", config)
