@@ -109,7 +109,7 @@ def symbol_bins(symbols: Iterable[int]) -> np.ndarray:
 
 # %% ../../../nbs/tasks/simpler_tasks/29_survey.ipynb #f8c48331
 def means_agree(ours: np.ndarray, theirs: Sequence[float], n: int) -> float:
-    """p-value that rows of `ours` (examples, bins) have the means of `n` others, summed in `theirs`.
+    """p-value that rows of `ours` (items, bins) have the means of `n` others, summed as `theirs`.
 
     Corrected for the number of bins."""
     from scipy.stats import norm
