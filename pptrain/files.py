@@ -13,7 +13,8 @@ __all__ = ['write_atomic']
 
 # %% ../nbs/00_files.ipynb #3806d76a
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
-    "Write `content` (text as UTF-8) under a temporary name beside `path`, then move it there; folders are made."
+    """Write `content` (text as UTF-8) under a temporary name beside `path`, then move it there;
+    folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")

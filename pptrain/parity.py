@@ -5,8 +5,8 @@
 # %% ../nbs/04_parity.ipynb #5472bb26
 from __future__ import annotations
 
-import json, zlib
-from collections.abc import Iterator, Mapping
+import json, os, zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,135 +14,185 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from .vocab import InputError
+from .errors import InputError
+
+Histogram = Mapping[Any, int]   # value → count
 
 # %% auto #0
-__all__ = ['LEAST_P', 'BROKEN', 'Tally', 'difference', 'merged_bins', 'same_law', 'uniform_law', 'close_mean', 'load_vectors',
-           'find_vectors']
+__all__ = ['Histogram', 'LEAST_P', 'difference', 'same_law', 'uniform_law', 'close_mean', 'Tally', 'load_vectors', 'find_vectors']
+
+# %% ../nbs/04_parity.ipynb #9abb2f70
+def difference(what: str, ours: Any, theirs: Any) -> str | None:
+    "None when equal, else one line that says where they part."
+    ours = ours.tolist() if isinstance(ours, np.ndarray) else ours
+    theirs = theirs.tolist() if isinstance(theirs, np.ndarray) else theirs
+    if ours == theirs:
+        return None
+    comparable = isinstance(ours, (list, str)) and isinstance(theirs, type(ours))
+    if not comparable:
+        return f"{what} is {theirs!r}, ours {ours!r}"
+    if len(ours) != len(theirs):
+        return f"{what} has {len(theirs)} entries, ours {len(ours)}"
+    at = next(i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b)
+    return f"{what}[{at}] is {theirs[at]!r}, ours {ours[at]!r}"
+
+# %% ../nbs/04_parity.ipynb #796933dd
+def merged_bins(ours: Histogram, theirs: Histogram, least: int = 20) -> np.ndarray:
+    """Two histograms as a (2, bins) table over all their values; bins with under `least` pooled
+    are merged."""
+    mine = {float(value): int(count) for value, count in ours.items()}
+    yours = {float(value): int(count) for value, count in theirs.items()}
+    bins: list[np.ndarray] = [np.zeros(2)]
+    for value in sorted(mine.keys() | yours.keys()):
+        if bins[-1].sum() >= least:
+            bins.append(np.zeros(2))
+        bins[-1] = bins[-1] + (mine.get(value, 0), yours.get(value, 0))
+    if len(bins) > 1 and bins[-1].sum() < least:
+        bins[-2:] = [bins[-2] + bins[-1]]
+    return np.array(bins).T
+
+# %% ../nbs/04_parity.ipynb #d4a65203
+def same_law(ours: Histogram, theirs: Histogram, least: int = 20) -> float:
+    """p-value of a two-sample chi-square test of two histograms {value: count}; 1.0 when a single
+    bin is left."""
+    from scipy.stats import chi2_contingency
+    if not sum(ours.values()) or not sum(theirs.values()):
+        return 0.0
+    table = merged_bins(ours, theirs, least)
+    if table.shape[1] == 1:
+        return 1.0
+    return float(chi2_contingency(table, correction=False).pvalue)
+
+# %% ../nbs/04_parity.ipynb #cf00804f
+def uniform_law(counts: Histogram, values: Sequence[int]) -> float:
+    """p-value of a chi-square test that `counts` {value: count} are uniform on `values`; 0.0 if
+    others occur."""
+    from scipy.stats import chisquare
+    seen = {int(value): int(count) for value, count in counts.items()}
+    if set(seen) - set(values):
+        return 0.0
+    return float(chisquare([seen.get(value, 0) for value in values]).pvalue)
+
+# %% ../nbs/04_parity.ipynb #d4aa9b3c
+def close_mean(ours: np.ndarray, theirs: float, their_sd: float | None = None,
+               their_n: int | None = None) -> float:
+    """p-value of a two-sided z-test that independent samples `ours`, float (n,), have mean
+    `theirs`.
+
+    Where `their_n` is given, the error of their own mean counts too (`their_sd`, else the spread
+    of ours)."""
+    from scipy.stats import norm
+    variance = ours.var(ddof=1) / len(ours)
+    if their_n:
+        variance += (their_sd or ours.std(ddof=1)) ** 2 / their_n
+    gap = abs(ours.mean() - theirs)
+    if not variance:
+        return float(gap < 1e-9)
+    return float(2 * norm.sf(gap / variance**0.5))
+
+# %% ../nbs/04_parity.ipynb #eb5476b6
+LEAST_P = 1e-4   # a distribution test fails at or below this p-value
 
 # %% ../nbs/04_parity.ipynb #3de0fecd
 class Tally:
     "Records checked and passed, by section, and what went wrong with the others."
-    def __init__(self):
-        self.sections: dict[str, list[int]] = {}           # section → [checked, passed]
-        self.failures: list[tuple[str, str, str]] = []      # (section, record, first thing wrong)
+
+    def __init__(self) -> None:
+        self.sections: dict[str, list[int]] = {}          # section → [checked, passed]
+        self.failures: list[tuple[str, str, str]] = []    # (section, record, first thing wrong)
 
     @property
-    def checked(self) -> int: return sum(n for n, _ in self.sections.values())
+    def checked(self) -> int:
+        "Records looked at."
+        return sum(checked for checked, _ in self.sections.values())
+
     @property
-    def passed(self) -> int: return sum(n for _, n in self.sections.values())
+    def passed(self) -> int:
+        "Records in which every expectation held."
+        return sum(passed for _, passed in self.sections.values())
+
     @property
     def ok(self) -> bool:
         "Whether something was checked and all of it passed."
         return 0 < self.checked == self.passed
 
-# %% ../nbs/04_parity.ipynb #9abb2f70
-def difference(what: str, got: Any, want: Any) -> str | None:
-    "None when equal, else one line that says where they part."
-    if isinstance(got, np.ndarray): got = got.tolist()
-    if isinstance(want, np.ndarray): want = want.tolist()
-    if got == want: return None
-    if isinstance(got, (list, str)) and isinstance(want, type(got)):
-        if len(got) != len(want): return f"{what} has {len(want)} entries, ours {len(got)}"
-        i = next(i for i, (a, b) in enumerate(zip(got, want)) if a != b)
-        return f"{what}[{i}] is {want[i]!r}, ours {got[i]!r}"
-    return f"{what} is {want!r}, ours {got!r}"
+    @contextmanager
+    def record(self, section: str, name: str) -> Iterator[Callable[[str, Any, Any], None]]:
+        "Open one record: `with tally.record(section, name) as expect: expect(what, ours, theirs)`."
+        wrong: list[str] = []
 
-# %% ../nbs/04_parity.ipynb #f329b428
-@contextmanager
-def _record(self: Tally, section: str, name: str) -> Iterator:
-    "Open one record: `with tally.record(section, name) as expect: expect(what, ours, theirs)`."
-    wrong: list[str] = []
-    def expect(what: str, got: Any, want: Any):
-        if (said := difference(what, got, want)) is not None: wrong.append(said)
-    try: yield expect
-    except Exception as e: wrong.append(f"cannot be replayed ({type(e).__name__}: {e})")
-    counts = self.sections.setdefault(section, [0, 0])
-    counts[0] += 1
-    if wrong: self.failures.append((section, name, wrong[0]))
-    else: counts[1] += 1
+        def expect(what: str, ours: Any, theirs: Any) -> None:
+            parting = difference(what, ours, theirs)
+            if parting is not None:
+                wrong.append(parting)
 
-Tally.record = _record
+        try:
+            yield expect
+        except Exception as e:
+            wrong.append(f"cannot be replayed ({type(e).__name__}: {e})")
+        counts = self.sections.setdefault(section, [0, 0])
+        counts[0] += 1
+        counts[1] += not wrong
+        if wrong:
+            self.failures.append((section, name, wrong[0]))
+
+    def law(self, section: str, name: str, p: float) -> None:
+        "Count one distribution test: it fails at or below `LEAST_P`."
+        with self.record(section, name) as expect:
+            expect(f"p = {p:.2g} > {LEAST_P:g}", p > LEAST_P, True)
+
+    def table(self, most: int = 20) -> str:
+        "Checked and passed per section, then up to `most` failures, each with the record's name."
+        return tally_table(self.sections, self.failures, most)
 
 # %% ../nbs/04_parity.ipynb #0843f162
-def _table(self: Tally, most: int = 20) -> str:
-    "Checked and passed per section, then up to `most` failures, each with the record's name."
-    wide = max([len(s) for s in self.sections] + [7])
-    rows = [f"{'section':<{wide}}  checked  passed"]
-    rows += [f"{s:<{wide}}  {n:>7}  {k:>6}{'' if n == k else '  ← mismatch'}" for s, (n, k) in self.sections.items()]
-    rows.append(f"{'total':<{wide}}  {self.checked:>7}  {self.passed:>6}")
-    rows += [f"mismatch: {section} {name}: {why}" for section, name, why in self.failures[:most]]
-    more = len(self.failures) - most
-    return "\n".join(rows + [f"… and {more} more"] * (more > 0))
-
-Tally.table = _table
-
-# %% ../nbs/04_parity.ipynb #796933dd
-def merged_bins(ours: Mapping, theirs: Mapping, least: int = 20) -> np.ndarray:
-    "Two histograms as a (2, bins) table over the sorted union of their keys; bins with under `least` pooled are merged."
-    ours, theirs = ({float(k): int(n) for k, n in h.items()} for h in (ours, theirs))
-    table: list[np.ndarray] = [np.zeros(2)]
-    for key in sorted(ours.keys() | theirs.keys()):
-        if table[-1].sum() >= least: table.append(np.zeros(2))
-        table[-1] = table[-1] + (ours.get(key, 0), theirs.get(key, 0))
-    if len(table) > 1 and table[-1].sum() < least: table[-2:] = [table[-2] + table[-1]]
-    return np.array(table).T
-
-# %% ../nbs/04_parity.ipynb #d4a65203
-def same_law(ours: Mapping, theirs: Mapping, least: int = 20) -> float:
-    "p-value of a two-sample chi-square test of two histograms {value: count} (1.0 when a single bin is left)."
-    from scipy.stats import chi2_contingency
-    if not (sum(ours.values()) and sum(theirs.values())): return 0.0
-    table = merged_bins(ours, theirs, least)
-    return 1.0 if table.shape[1] == 1 else float(chi2_contingency(table, correction=False).pvalue)
-
-# %% ../nbs/04_parity.ipynb #cf00804f
-def uniform_law(counts: Mapping, values: range) -> float:
-    "p-value of a chi-square test that `counts` {value: count} are uniform on `values`; 0.0 if others occur."
-    from scipy.stats import chisquare
-    counts = {int(k): int(n) for k, n in counts.items()}
-    if set(counts) - set(values): return 0.0
-    return float(chisquare([counts.get(v, 0) for v in values]).pvalue)
-
-# %% ../nbs/04_parity.ipynb #d4aa9b3c
-def close_mean(ours: np.ndarray, theirs: float, their_sd: float | None = None, their_n: int | None = None) -> float:
-    "p-value of a two-sided z-test that independent samples `ours` have mean `theirs` (whose own error counts if given)."
-    from scipy.stats import norm
-    spread = ours.var(ddof=1) / len(ours) + ((their_sd or ours.std(ddof=1)) ** 2 / their_n if their_n else 0)
-    gap = abs(ours.mean() - theirs)
-    return float(2 * norm.sf(gap / spread**0.5)) if spread else float(gap < 1e-9)
-
-# %% ../nbs/04_parity.ipynb #eb5476b6
-LEAST_P = 1e-4   # a distribution test fails at or below this p-value
-
-# %% ../nbs/04_parity.ipynb #e95d86f8
-def _law(self: Tally, section: str, name: str, p: float):
-    "Count one distribution test."
-    with self.record(section, name) as expect: expect(f"p = {p:.2g} > {LEAST_P:g}", p > LEAST_P, True)
-
-Tally.law = _law
+def tally_table(sections: Mapping[str, Sequence[int]],
+                failures: Sequence[tuple[str, str, str]], most: int) -> str:
+    "What `pptrain parity` prints: a line per section, a total, and the first `most` failures."
+    width = max(7, *map(len, sections)) if sections else 7
+    total = [sum(column) for column in zip(*sections.values())] or [0, 0]
+    rows = [f"{'section':<{width}}  checked  passed"]
+    for section, (checked, passed) in sections.items():
+        note = "" if checked == passed else "  ← mismatch"
+        rows.append(f"{section:<{width}}  {checked:>7}  {passed:>6}{note}")
+    rows.append(f"{'total':<{width}}  {total[0]:>7}  {total[1]:>6}")
+    rows += [f"mismatch: {section} {name}: {why}" for section, name, why in failures[:most]]
+    if len(failures) > most:
+        rows.append(f"… and {len(failures) - most} more")
+    return "\n".join(rows)
 
 # %% ../nbs/04_parity.ipynb #6f9b3d18
 BROKEN = (OSError, ValueError, EOFError, BadZipFile, zlib.error)   # what a damaged file raises
 
 # %% ../nbs/04_parity.ipynb #f8f15c96
 def load_vectors(path: str | Path) -> dict:
-    "The content of a `.json` or `.npz` vector file. Raises `InputError` when it is missing or not such a file."
+    """The content of a `.json` or `.npz` vector file. Raises `InputError` when it is missing or
+    not such a file."""
     path = Path(path)
+    name = f"vector file {str(path)!r}"
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays: return dict(arrays)
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
         vectors = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError: raise InputError(f"vector file {str(path)!r} does not exist") from None
-    except BROKEN as e: raise InputError(f"vector file {str(path)!r} cannot be read: {e}") from None
-    if not isinstance(vectors, dict): raise InputError(f"vector file {str(path)!r} must hold a JSON object of sections")
+    except FileNotFoundError:
+        raise InputError(f"{name} does not exist") from None
+    except BROKEN as e:
+        raise InputError(f"{name} cannot be read: {e}") from None
+    if not isinstance(vectors, dict):
+        raise InputError(f"{name} must hold a JSON object of sections")
     return vectors
 
 # %% ../nbs/04_parity.ipynb #e8f797a4
 def find_vectors(family: str, name: str = "dev.json") -> Path | None:
-    "Reference vectors of a family: `$PPTRAIN_VECTORS`, `shared/vectors` beside the checkout, else `tests/vectors`."
-    import os
-    here = [Path.cwd(), *Path.cwd().parents]
-    roots = [Path(os.environ["PPTRAIN_VECTORS"])] if "PPTRAIN_VECTORS" in os.environ else []
-    roots += [p / "shared" / "vectors" for p in here] + [p / "tests" / "vectors" for p in here]
-    return next((r / family / name for r in roots if (r / family / name).exists()), None)
+    """Reference vectors of a family: `$PPTRAIN_VECTORS`, `shared/vectors` beside the checkout,
+    else `tests/vectors`."""
+    folders = [Path.cwd(), *Path.cwd().parents]
+    roots = [folder / "shared" / "vectors" for folder in folders]
+    roots += [folder / "tests" / "vectors" for folder in folders]
+    if "PPTRAIN_VECTORS" in os.environ:
+        roots.insert(0, Path(os.environ["PPTRAIN_VECTORS"]))
+    for root in roots:
+        if (root / family / name).exists():
+            return root / family / name
+    return None

@@ -29,13 +29,16 @@ def import_file(path: Path) -> None:
     module = import_module(path.stem)
     where = getattr(module, "__file__", None) or "a part of Python"
     if where != str(path.resolve()):
-        raise InputError(f"PPTRAIN_PLUGINS: {path.name} is called like {where}; give it another name")
+        raise InputError(f"PPTRAIN_PLUGINS: {path.name} is called like {where}; "
+                         "give it another name")
 
 # %% ../nbs/00_registers.ipynb #d4254899
 def load_plugins() -> None:
-    """Import what `PPTRAIN_PLUGINS` names (files or modules, separated as in PATH) and what packages announce.
+    """Import what `PPTRAIN_PLUGINS` names (files or modules, separated as in PATH) and what
+    packages announce.
 
-    Python keeps what it has imported, so asking again is free. Raises `InputError` for what is not there."""
+    Python keeps what it has imported, so asking again is free. Raises `InputError` for what is
+    not there."""
     for name in filter(None, os.environ.get("PPTRAIN_PLUGINS", "").split(os.pathsep)):
         if name.endswith(".py"):
             import_file(Path(name).expanduser())
@@ -43,13 +46,15 @@ def load_plugins() -> None:
         try:
             import_module(name)
         except ModuleNotFoundError as e:
-            raise InputError(f"PPTRAIN_PLUGINS: no module {name!r}, nor a file that ends in .py") from e
+            wanted = "a module, or a file that ends in .py"
+            raise InputError(f"PPTRAIN_PLUGINS: no module {name!r}; name {wanted}") from e
     for entry in metadata.entry_points(group="pptrain.plugins"):
         entry.load()
 
 # %% ../nbs/00_registers.ipynb #b68f4741
 class Register(dict[str, T], Generic[T]):
-    "Things of one `kind` by name. `package` holds the built-in ones; they are imported when somebody first asks."
+    """Things of one `kind` by name. `package` holds the built-in ones; they are imported when
+    somebody first asks."""
 
     def __init__(self, kind: str, package: str = ""):
         super().__init__()
@@ -64,7 +69,8 @@ class Register(dict[str, T], Generic[T]):
         return keep
 
     def load(self) -> Register[T]:
-        "Everything there is: the built-in things, and the user's own, which win where names are equal."
+        """Everything there is: the built-in things, and the user's own, which win where names are
+        equal."""
         own = dict(self)
         if self.package:
             package = import_module(self.package)
