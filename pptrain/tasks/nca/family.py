@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ...core import Task, TokenSequenceTask, register_family
+from ...core import AddressedTask, register_family
 from ...data import IGNORE, Example, item_rngs
 from ...errors import InputError
 from pptrain.tasks.nca.automata import (
@@ -275,11 +275,6 @@ def find_rules(
         begin = end
     return accepted
 
-# %% ../../../nbs/tasks/nca/10_family.ipynb #fef669a8
-class AddressedTask(Task):
-    sample, build_datasets, tokenizer_spec = TokenSequenceTask.sample, TokenSequenceTask.build_datasets, TokenSequenceTask.tokenizer_spec
-    def op_names(self): return (self.name,)
-
 # %% ../../../nbs/tasks/nca/10_family.ipynb #145d62b2
 class NCA(AddressedTask):
     """Neural cellular automata: one fresh random rule per sequence, in patches (Lee et al. 2026).
@@ -290,6 +285,7 @@ class NCA(AddressedTask):
         0 1    0 2   →   START 1037 END START 2037 END, loss on the last three"""
     name = "nca"
     config_class = NCAConfig
+    next_label = "next accepted rule"
 
     def __init__(self, config: NCAConfig, device: str = "cpu"):
         super().__init__(config)
@@ -322,15 +318,12 @@ class NCA(AddressedTask):
         return {"task": "nca", "op": self.name, "rule": accepted.rule, "attempt": accepted.attempt,
                 "gzip_bytes": accepted.gzip_bytes, "gzip_ratio": round(ratio, 4)}
 
-    def numeric_metadata_fields(self) -> tuple[str, ...]:
-        return "attempt", "gzip_ratio"
-
     def costly(self) -> bool:
         return True
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.nca.look import NCA_KNOBS
-        return NCA_KNOBS
+        return dict(NCA_KNOBS)
 
     def scene(self, example: Example) -> dict:
         from pptrain.tasks.nca.look import nca_scene

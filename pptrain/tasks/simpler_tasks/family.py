@@ -316,13 +316,13 @@ class SimplerTasks(OpFamily):
         body = join_lists(list(given.values()), SECOND)
         source = [*self.writing.spelled[executed.name], TASK, *body]
         model = self.writing.model
-        meta = {"op": executed.name, "inputs": given, "output": output}
+        meta = {"inputs": given, "output": output}
         return pair_example(model[source], model[output], self.vocab["→"], self.vocab["<eos>"],
                             self.config.loss, meta, self.vocab, self.writing.official)
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.simpler_tasks.look import SIMPLER_TASKS_KNOBS
-        return SIMPLER_TASKS_KNOBS
+        return dict(SIMPLER_TASKS_KNOBS)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         from pptrain.tasks.simpler_tasks.look import simpler_tasks_steps
