@@ -6,8 +6,8 @@
 Upstream needs an environment of its own (`pip install pptrain==0.3.0`), the paper's code a
 checkout of danihyunlee/nca-pre-pretraining and a Python with jax and flax. Every row runs in a
 process of its own with one thread; figures are work per CPU-second (median of the repetitions),
-which other load on the machine disturbs least. Rows of the contestants alternate. Prints a table and
-writes bench/results/nca-<machine>.json.
+which other load on the machine disturbs least. Rows of the contestants alternate. Prints a table
+and writes bench/results/nca-<machine>.json.
 """
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ def official(band, count: int, checkout: str) -> float:
     from utils import nca, tokenizers
     known = dict(
         seed=jax.random.PRNGKey(0), num_rules=count, num_sims=count, grid=12, d_state=10,
-        n_groups=1, identity_bias=0.0, temperature=1e-4, dT=1, start_step=10, num_examples=27, n_steps=10,
+        n_groups=1, identity_bias=0.0, temperature=1e-4, dT=1, start_step=10, num_examples=27,
+        n_steps=10,
         tokenizer=tokenizers.NCA_Tokenizer(2, num_colors=10), mode="gzip",
         threshold=band and band[0], upper_bound=band and band[1])
 

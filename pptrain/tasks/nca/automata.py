@@ -81,8 +81,9 @@ def neighbour_table(layers: dict[str, torch.Tensor], states: int) -> torch.Tenso
     cells = merge_wrapped(layers["conv3_kernel"], states)
     cells[:, 4] += layers["conv3_bias"][:, None]
     widen = layers["conv1_kernel"][:, None, None]
-    channels = range(cells.shape[-1])
-    rows = sum(cells[..., channel, None] * widen[..., channel, :] for channel in channels)
+    rows = cells[..., 0, None] * widen[..., 0, :]
+    for channel in range(1, cells.shape[-1]):
+        rows = rows + cells[..., channel, None] * widen[..., channel, :]
     rows[:, 4] += layers["conv1_bias"][:, None]
     return rows
 
@@ -112,7 +113,8 @@ class Rules:
         kernel = layers["out_kernel"]
         kernel_reach = kernel.abs().amax((1, 2), True) + 2.0**-20
         out = round_to_grid(kernel, kernel_reach).transpose(1, 2).contiguous()
-        largest = reach * out.abs().sum(2).amax(1) + bias.abs().amax(1)
+        steepest = out.abs().sum(2).amax(1)
+        largest = reach * steepest + bias.abs().amax(1)
         bits = (states - 1).bit_length()
         if float(largest.max()) > 2.0**(14 - bits):
             raise InputError(f"logits up to {float(largest.max()):.0f}: "
@@ -165,7 +167,8 @@ def propose_states(
         stays = grids.flatten(1)[:, None] == names[:, None]
         logits = logits + identity * stays
     bits = (rules.states - 1).bit_length()
-    keys = [(logits[:, name] * ONE).int() * 2**bits + name for name in range(rules.states)]
+    whole = (logits * ONE).int() * 2**bits
+    keys = [whole[:, name] + name for name in range(rules.states)]
     best = keys[0]
     second = torch.full_like(best, -2**31)
     for key in keys[1:]:
@@ -254,7 +257,8 @@ def exact_logits(
 
     No rounding before the bias: factors have 24 bits, sums at most 53."""
     factors = hidden[rule, :, cell].double()[..., None]
-    logits = torch.bmm(rules.out[rule].double(), factors)[..., 0] + rules.bias[rule, :, 0]
+    products = torch.bmm(rules.out[rule].double(), factors)[..., 0]
+    logits = products + rules.bias[rule, :, 0]
     if identity:
         names = torch.arange(rules.states, device=logits.device)
         present = grids.flatten(1)[rule, cell]

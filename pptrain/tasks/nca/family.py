@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from ...core import AddressedTask, register_family
 from ...data import IGNORE, Example, item_rngs
@@ -78,8 +79,8 @@ def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: in
         numbers.append(cut_normals(rng, weights))
         starts.append(draw_start(rng, c.num_states, c.grid_size**2))
     tilts, coins, keys = zip(*starts)
-    stacked = [torch.from_numpy(np.stack(rows)) for rows in (numbers, tilts, coins)]
-    return RuleRuns(*stacked, torch.tensor(keys))
+    def stacked(rows): return torch.from_numpy(np.stack(rows))
+    return RuleRuns(stacked(numbers), stacked(tilts), stacked(coins), torch.tensor(keys))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #a92f59c3
 FEW, MANY = 64, 256   # runs at a time: fewer cost the same, more leave the cache
@@ -137,7 +138,7 @@ def _sizes(rows: np.ndarray) -> list[int]:
     return [len(zlib.compress(row, 9)) + 12 for row in rows]      # zlib wraps 6 bytes, gzip 18
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #54060e0f
-def in_band(sizes: Sequence[int], raw: int, low: float, high: float) -> np.ndarray:
+def in_band(sizes: ArrayLike, raw: int, low: float, high: float) -> np.ndarray:
     "Whether `sizes` / `raw` lie strictly between `low` and `high`, in float32 as the paper has it."
     ratio = np.asarray(sizes, np.float32) / np.float32(raw)
     return (ratio > np.float32(low)) & (ratio < np.float32(high))
@@ -147,7 +148,8 @@ def in_band(sizes: Sequence[int], raw: int, low: float, high: float) -> np.ndarr
 def ceiling(states: int, patch: int, size: int, frames: int) -> float:
     "Largest gzip ratio of 64 probes of uniformly random patches."
     count = (size // patch) ** 2 * frames
-    noise = np.random.default_rng(0).integers(0, states ** (patch * patch), (64, count))
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, states ** (patch * patch), (64, count))
     return max(gzip_sizes(torch.from_numpy(noise))) / (4 * count)
 
 def noise_ceiling(c: NCAConfig) -> float:
@@ -285,6 +287,7 @@ class NCA(AddressedTask):
         0 1    0 2   →   START 1037 END START 2037 END, loss on the last three"""
     name = "nca"
     config_class = NCAConfig
+    vocab: Vocab
     next_label = "next accepted rule"
 
     def __init__(self, config: NCAConfig, device: str = "cpu"):

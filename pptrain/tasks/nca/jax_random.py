@@ -55,12 +55,15 @@ def normal_floats(key: np.ndarray, shape: tuple[int, ...], cut: float | None = N
     "Standard normals, float32; with `cut`, within ±cut."
     from scipy.special import erf, erfinv
     if cut is None:
-        low, high = -np.nextafter(np.float32(1), np.float32(0)), 1.0
+        low, high = -float(np.nextafter(np.float32(1), np.float32(0))), 1.0
     else:
-        high = np.float32(erf(cut / 2**.5))
+        high = float(np.float32(erf(cut / 2**.5)))
         low = -high
-    return (2**.5 * erfinv(uniform_floats(key, shape, low, high))).astype(np.float32)
+    uniforms = uniform_floats(key, shape, low, high)
+    return (2**.5 * erfinv(uniforms)).astype(np.float32)
 
 def gumbel_noise(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     "Standard Gumbel noise, float32."
-    return -np.log(-np.log(uniform_floats(key, shape, np.finfo(np.float32).tiny, 1.0)))
+    smallest = float(np.finfo(np.float32).tiny)
+    uniforms = uniform_floats(key, shape, smallest, 1.0)
+    return -np.log(-np.log(uniforms))

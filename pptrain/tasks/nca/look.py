@@ -74,7 +74,8 @@ def complexity_picture(sizes: Sequence[int], c: NCAConfig, title: str = "") -> P
     ratios = np.asarray(sizes) / raw_bytes(c)
     counts, edges = np.histogram(ratios, bins=np.arange(0, .82, .02))
     line = {"color": PALETTE[0], "shape": "hv"}
-    figure = go.Figure(go.Scatter(x=edges[:-1], y=counts, mode="lines", fill="tozeroy", line=line))
+    figure = go.Figure()
+    figure.add_scatter(x=edges[:-1], y=counts, mode="lines", fill="tozeroy", line=line)
     figure.update_layout(**frame(title, "gzip ratio", "rules"), showlegend=False)
     for at in (c.complexity_min, c.complexity_max):
         if at < .8:
@@ -143,8 +144,9 @@ def nca_stamp(task: NCA, examples: Sequence[Example]) -> tuple[np.ndarray, list]
     films = []
     for x in examples[:2]:
         column = grids_of(x, task.config)[:wide, :high, 0].T
-        missing = (high - column.shape[0], wide - column.shape[1])
-        films.append(np.pad(column, ((0, missing[0]), (0, missing[1]))))
+        film = np.zeros((high, wide), np.uint8)
+        film[:column.shape[0], :column.shape[1]] = column
+        films.append(film)
     shades = [shade for _, shade in state_colors(task.config.num_states)]
     colors = [tuple(bytes.fromhex(shade[1:])) for shade in shades]
-    return np.concatenate(films, 1).astype(np.uint8), colors
+    return np.concatenate(films, 1), colors

@@ -99,7 +99,7 @@ Sampler = Callable[[TokenDraws], list[list[int]]]
 class DrawnOps(Ops):
     "A table of ops, each with the sampler of its arguments: `@ops.drawn('set', shuffled_runs)`."
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.samplers: dict[str, Sampler] = {}
 
@@ -273,6 +273,10 @@ class PaperWriting:
         self.model[self.paper[2:]] = np.arange(2, len(self.paper))
         self.spelled = NAMES | {op: [i] for op, i in new_op_ids(c).items()}   # op → T5 ids
 
+    def ids(self, t5_ids: Sequence[int]) -> list[int]:
+        "The model's ids of T5's."
+        return self.model[t5_ids].tolist()
+
     def official(self, x: Example) -> dict[str, str]:
         "The two columns of the paper's file, as text."
         source = self.paper[x.source].tolist()
@@ -287,6 +291,7 @@ class SimplerTasks(OpFamily):
     name = "simpler_tasks"
     ops = ops
     config_class = SimplerTasksConfig
+    vocab: Vocab
 
     def __init__(self, config: SimplerTasksConfig):
         super().__init__(config)
@@ -315,10 +320,10 @@ class SimplerTasks(OpFamily):
         given, output = executed.payload
         body = join_lists(list(given.values()), SECOND)
         source = [*self.writing.spelled[executed.name], TASK, *body]
-        model = self.writing.model
         meta = {"inputs": given, "output": output}
-        return pair_example(model[source], model[output], self.vocab["→"], self.vocab["<eos>"],
-                            self.config.loss, meta, self.vocab, self.writing.official)
+        write = self.writing
+        return pair_example(write.ids(source), write.ids(output), self.vocab["→"],
+                            self.vocab["<eos>"], self.config.loss, meta, self.vocab, write.official)
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.simpler_tasks.look import SIMPLER_TASKS_KNOBS

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...data import Example
 from ...parity import merged_bins, same_law
@@ -108,7 +109,7 @@ def symbol_bins(symbols: Iterable[int]) -> np.ndarray:
     return np.bincount((ids - 2) * 64 // 31_998, minlength=64)
 
 # %% ../../../nbs/tasks/simpler_tasks/29_survey.ipynb #f8c48331
-def means_agree(ours: np.ndarray, theirs: Sequence[float], n: int) -> float:
+def means_agree(ours: np.ndarray, theirs: ArrayLike, n: int) -> float:
     """p-value that rows of `ours` (items, bins) have the means of `n` others, summed as `theirs`.
 
     Corrected for the number of bins."""
@@ -136,7 +137,7 @@ def histograms_agree(ours: Mapping, theirs: Mapping, least: int = 40) -> float:
     return min(1.0, 2 * same_law(ours, theirs, least), 4 * len(both) * worst)
 
 # %% ../../../nbs/tasks/simpler_tasks/29_survey.ipynb #03566823
-def word_bins(counts: Mapping[int | str, int]) -> np.ndarray:
+def word_bins(counts: Mapping[int, int] | Mapping[str, int]) -> np.ndarray:
     "Words per size class 1, 2..3, 4..7, …, 128..255, float64 (8,), from {size: words}."
     row = np.zeros(8)
     for size, n in counts.items():
