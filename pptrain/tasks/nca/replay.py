@@ -159,7 +159,7 @@ def step_record(b: Arrays, rule: int, setting: int) -> dict[str, np.ndarray]:
     return own | {name: b[name][setting] for name in ("tau", "identity_bias")}
 
 # %% ../../../nbs/tasks/nca/30_replay.ipynb #e9ac7251
-def check_counts(expect: Callable, v: Arrays, logits: np.ndarray) -> None:
+def check_left_argmax(expect: Callable, v: Arrays, logits: np.ndarray) -> None:
     "How many cells left argmax in each step, and by how much; near-ties may count either way."
     states = v["full"][1:, ..., None].astype(np.int64)
     gap = logits.max(-1) - np.take_along_axis(logits, states, -1)[..., 0]
@@ -184,7 +184,7 @@ def check_rollout(expect: Callable, v: Arrays, key: np.ndarray) -> None:
     expect_chosen(expect, "full", logits / 1e-4 + noise, film[1:], 1e-2)
     expect("start10_dT1", v["start10_dT1"].ravel(), film[10:37].ravel())
     expect("start3_dT2", v["start3_dT2"].ravel(), film[3:23:2].ravel())
-    check_counts(expect, v, logits)
+    check_left_argmax(expect, v, logits)
 
 # %% ../../../nbs/tasks/nca/30_replay.ipynb #4946dd55
 def check_token_row(expect: Callable, cfg: np.ndarray, e: Arrays) -> None:
