@@ -1,4 +1,4 @@
-"""Vector files come in other cuts than ours: part of the sections, other key order, no meta. Emptied ones are no success."""
+"""Vector files come in other cuts than ours: some sections, other key order, no meta."""
 from __future__ import annotations
 
 import copy
@@ -7,12 +7,11 @@ import json
 import pytest
 from conftest import ROOT
 
-from pptrain.core import registered_task
+from pptrain.core import InputError, registered_task
 from pptrain.parity import load_vectors
-from pptrain.vocab import InputError
 
 VECTORS = ROOT / "tests" / "vectors"
-PLACES = {"simpler_tasks": ("tasks",), "lime": ("modes",), "summarization": (None,)}   # where the sections lie
+PLACES = {"simpler_tasks": "tasks", "lime": "modes", "summarization": None}   # of the sections
 
 
 def stored(family: str) -> dict:
@@ -20,13 +19,14 @@ def stored(family: str) -> dict:
 
 
 def sections(vectors: dict, family: str) -> dict:
-    key, = PLACES[family]
-    return vectors if key is None else vectors[key]
+    place = PLACES[family]
+    return vectors if place is None else vectors[place]
 
 
 def ok(family: str, vectors: dict) -> bool:
     tally = registered_task(family).replay(vectors)
-    if not tally.ok: print(tally.table())
+    if not tally.ok:
+        print(tally.table())
     return tally.ok
 
 
@@ -38,7 +38,8 @@ def test_other_cuts_of_a_file_pass(family):
     some = [k for k in sections(vectors, family) if k != "meta"][1:3]
     part = stored(family)
     for name in list(sections(part, family)):
-        if name not in (*some, "meta"): del sections(part, family)[name]
+        if name not in (*some, "meta"):
+            del sections(part, family)[name]
     assert ok(family, part), "some sections only"
 
 
@@ -53,7 +54,8 @@ def test_an_emptied_section_fails(family):
 def test_lime_without_its_search_facts_and_seeds():
     vectors = stored("lime")
     for rows in vectors["modes"].values():
-        for row in rows: row.pop("extra", None)
+        for row in rows:
+            row.pop("extra", None)
     vectors["meta"]["seed_rule"] = "random.seed(B+i); t5: random.seed(B+500+i)"
     assert ok("lime", vectors)
 
@@ -61,4 +63,5 @@ def test_lime_without_its_search_facts_and_seeds():
 def test_a_truncated_archive_is_refused_by_name(tmp_path):
     whole = (VECTORS / "nca" / "dev.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:3000])
-    with pytest.raises(InputError, match="cut.npz"): load_vectors(tmp_path / "cut.npz")
+    with pytest.raises(InputError, match="cut.npz"):
+        load_vectors(tmp_path / "cut.npz")
