@@ -20,7 +20,6 @@ from .files import write_atomic
 if TYPE_CHECKING:
     from pptrain.core import RegisteredTask
     from pptrain.data import Example
-    from pptrain.trainer import PrePreTrainer
 
 # %% auto #0
 __all__ = ['app', 'about', 'main']
@@ -86,25 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(start + " ".join(sentence.split()), file=sys.stderr)
         return status
 
-# %% ../nbs/50_cli.ipynb #1362f5d4
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    "`['a.b=1', 'c=[x]']` → `{'a': {'b': 1}, 'c': ['x']}`; else raises `InputError`."
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        path, equals, value = pair.partition("=")
-        if not equals or not path:
-            raise InputError(f"--set {pair!r}: write it as name=value")
-        *parents, last = path.split(".")
-        at = settings
-        for name in parents:
-            at = at.setdefault(name, {})
-            if not isinstance(at, dict):
-                raise InputError(f"--set {pair!r}: {name} was already set to {at!r}")
-        at[last] = yaml.safe_load(value)
-    return settings
-
 # %% ../nbs/50_cli.ipynb #7ce74cf8
-Settings = Annotated[list[str], typer.Option(
+Settings = Annotated[list[str] | None, typer.Option(
     "--set", metavar="K=V", help="Override a setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NUMBERS = re.compile(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]")
@@ -134,7 +116,7 @@ def described(entry: RegisteredTask) -> dict[str, Any]:
     return {"name": entry.name, "description": entry.description,
             "fields": fields, "presets": presets}
 
-# %% ../nbs/50_cli.ipynb #883ab0d6
+# %% ../nbs/50_cli.ipynb #b60772cd
 def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
     "A family as text: its presets; with `all_of_it` also settings and references."
     print(f"{family['name']}: {family['description']}")
@@ -148,21 +130,21 @@ def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
         if all_of_it and preset["reference"]:
             print(f"  {'':<52}  {preset['reference']}")
 
-# %% ../nbs/50_cli.ipynb #a6ea899b
-REGISTERS = {"policies": "pptrain.transfer", "measures": "pptrain.measure",
-             "controls": "pptrain.data"}
-
+# %% ../nbs/50_cli.ipynb #e14b5137
 def registered_parts() -> dict[str, dict[str, str]]:
     "Policies, measures and controls: kind → name → the first line of its docstring."
-    from importlib import import_module
-    kinds = {}
-    for kind, module in REGISTERS.items():
-        listed: Mapping[str, Any] = getattr(import_module(module), f"registered_{kind}", dict)()
-        says = {}
-        for name, part in listed.items():
-            says[name] = (part.__doc__ or "").strip().partition("\n")[0]
-        kinds[kind] = says
-    return kinds
+    from pptrain.data import registered_controls
+    from pptrain.measure import registered_measures
+    from pptrain.transfer import registered_policies
+    kinds: dict[str, Mapping[str, object]] = {
+        "policies": registered_policies(), "measures": registered_measures(),
+        "controls": registered_controls()}
+    says: dict[str, dict[str, str]] = {}
+    for kind, parts in kinds.items():
+        says[kind] = {}
+        for name, part in parts.items():
+            says[kind][name] = (part.__doc__ or "").strip().partition("\n")[0]
+    return says
 
 # %% ../nbs/50_cli.ipynb #bae6ae84
 @app.command("tasks")
@@ -201,7 +183,7 @@ def in_brackets(example: Example, limit: int = 256) -> str:
 def show_command(
     family: str,
     preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
-    settings: Settings = [],
+    settings: Settings = None,
     n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
@@ -209,7 +191,8 @@ def show_command(
 ) -> None:
     "Print examples of a family; tokens that carry loss are in brackets."
     from pptrain.core import create_task
-    config = parse_settings(settings)
+    from pptrain.runs import parse_settings
+    config = parse_settings(settings or [])
     if preset:
         config["preset"] = preset
     task = create_task(family, config)
@@ -279,7 +262,8 @@ def replicate_command(
     test: Annotated[bool, typer.Option(
         "--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
     profile: Annotated[str, typer.Option(help="laptop (gpu and paper are reserved)")] = "",
-    family: Annotated[list[str], typer.Option(help="Only this family; repeat for more.")] = [],
+    family: Annotated[list[str] | None, typer.Option(
+        help="Only this family; repeat for more.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
     output_dir: Annotated[Path | None, typer.Option(help="Folder of the grid.")] = None,
     resume: Annotated[bool, typer.Option(
@@ -289,7 +273,7 @@ def replicate_command(
         help="local (ray and submitit are reserved)")] = "local",
 ) -> None:
     "Run the replication notebooks through papermill as a grid and write the report."
-    from pptrain.grid import read_seeds
+    from pptrain.study import read_seeds
     if executor in ("ray", "submitit"):
         raise reserved(f"--executor {executor}")
     if executor != "local":
@@ -298,7 +282,7 @@ def replicate_command(
         raise InputError(f"--test and --profile {profile} exclude each other")
     name = "test" if test else profile or "laptop"
     folder = output_dir or Path("runs") / f"replicate-{name}"
-    raise typer.Exit(run_replication(name, family, read_seeds(seeds), folder, workers))
+    raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
 
 # %% ../nbs/50_cli.ipynb #ac66fe7b
 @app.command("explore")
@@ -320,65 +304,6 @@ def generate_command(family: str = "") -> None:
     "Reserved: write a stream of examples to files for other trainers."
     raise reserved("generate")
 
-# %% ../nbs/50_cli.ipynb #972c1a3d
-def read_yaml(path: Path) -> dict[str, Any]:
-    "The mapping in a YAML file. Raises `InputError` when it is missing or holds anything else."
-    if not path.is_file():
-        raise InputError(f"config file {str(path)!r} does not exist")
-    try:
-        config = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise InputError(f"config file {str(path)!r} is not YAML: {e}") from None
-    if not isinstance(config, dict):
-        raise InputError(f"config file {str(path)!r} must be a mapping such as `task: …`, "
-                         f"not {type(config).__name__}")
-    return config
-
-# %% ../nbs/50_cli.ipynb #a43293f2
-PARTS = ("task", "model", "run")
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    "`base` with `over` laid on top, mappings merged."
-    merged = dict(base)
-    for name, value in over.items():
-        below = merged.get(name)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[name] = merge(below, value)
-        else:
-            merged[name] = value
-    return merged
-
-# %% ../nbs/50_cli.ipynb #3b574693
-def check_parts(config: Mapping[str, Any]) -> None:
-    "Raise `InputError` unless the config has the parts `task`, `model`, `run`, each a mapping."
-    for name in config:
-        if name not in PARTS:
-            raise unknown("part of the config", name, PARTS)
-    for name in PARTS:
-        value = config.get(name)
-        if not isinstance(value, Mapping):
-            raise InputError(f"{name}={value!r}: must be a mapping; see configs/ for examples")
-
-# %% ../nbs/50_cli.ipynb #76a951fa
-def trainer_from(config: Mapping[str, Any]) -> PrePreTrainer:
-    "The `PrePreTrainer` a config mapping describes. Raises `InputError` for what it cannot be."
-    from pptrain.core import build_config, create_task
-    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
-    from pptrain.trainer import PrePreTrainer, RunConfig
-    check_parts(config)
-    task, run = config["task"], config["run"]
-    for field in task:
-        if field not in ("name", "config"):
-            raise unknown("field of task", field, ["name", "config"])
-    if "name" not in task:
-        raise InputError("task.name is missing; `pptrain tasks` lists the families")
-    if "output_dir" not in run:
-        raise InputError("run.output_dir is missing; name a directory such as runs/my-run")
-    return PrePreTrainer(
-        task=create_task(task["name"], task.get("config")),
-        model_adapter=HFCausalLMAdapter(build_config(HFModelConfig, config["model"])),
-        run_config=RunConfig(**run))
-
 # %% ../nbs/50_cli.ipynb #b47e3326
 def compared(path: Path) -> str:
     "The losses in an evaluation's comparison.json, one line per arm."
@@ -399,28 +324,24 @@ def fit_command(
     config: Path,
     eval_config: Annotated[Path | None, typer.Option(
         help="YAML: learn text afterwards and compare.")] = None,
-    settings: Settings = [],
+    settings: Settings = None,
     resume: Annotated[bool, typer.Option(
         "--resume", help="Go on with an interrupted run (also the default).")] = False,
     as_json: AsJson = False,
 ) -> None:
     "Pre-pre-train from a YAML config, export the bundle, optionally evaluate the transfer."
-    from pptrain.eval import check_eval, run_transfer_evaluation
-    trainer = trainer_from(merge(read_yaml(config), parse_settings(settings)))
-    evaluation = None if eval_config is None else check_eval(read_yaml(eval_config))
-    run = trainer.fit()
-    result = {"task": trainer.task.name, "run_dir": str(run.run_dir),
+    from pptrain.runs import load_recipe
+    recipe = load_recipe(config, settings or [], text=eval_config)
+    run = recipe.fit()
+    result = {"task": recipe.task["name"], "run_dir": str(run.run_dir),
               "model_dir": str(run.model_dir), "metrics": run.metrics}
-    if evaluation is not None:
-        path = run_transfer_evaluation(
-            bundle=run.load_transfer_bundle(), model_adapter=trainer.model_adapter,
-            eval_config=evaluation, output_dir=run.run_dir / "eval")
-        result["eval_path"] = str(path)
+    if run.eval_path is not None:
+        result["eval_path"] = str(run.eval_path)
     if as_json:
         return say_json(result)
     for name, value in result.items():
         print(f"{name}:" if name == "metrics" else f"{name}: {value}")
     for name, value in run.metrics.items():
         print(f"  {name}: {value}")
-    if evaluation is not None:
-        print(compared(path))
+    if run.eval_path is not None:
+        print(compared(run.eval_path))

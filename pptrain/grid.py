@@ -3,7 +3,6 @@ from .study.grid import Manifest as Manifest
 from .study.grid import RunSpec as RunSpec
 from .study.grid import execute as execute
 from .study.grid import plan as plan
-from .study.grid import read_seeds as read_seeds
 from .study.grid import replications as replications
 from .study.grid import run_folder as run_folder
 from .study.grid import run_grid as run_grid
