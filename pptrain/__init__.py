@@ -2,7 +2,7 @@
 __version__ = "1.0.0"
 
 _HOME = {"create_task": "core", "register_task": "core", "registered_tasks": "core", "registered_presets": "core",
-         "TaskPreset": "core", "RunConfig": "trainer", "PrePreTrainer": "trainer", "PrePreTrainingRun": "trainer",
+         "TaskPreset": "core", "RunConfig": "runs", "PrePreTrainer": "runs", "PrePreTrainingRun": "runs",
          "TransferBundle": "transfer", "TransferReport": "transfer", "ReinitializeEmbeddingTransferPolicy": "transfer",
          "SkipParametersTransferPolicy": "transfer", "InputError": "vocab"}
 __all__ = [*_HOME]

@@ -19,7 +19,7 @@ from pptrain.parts import automata
 from pptrain.parts.automata import Rules, exact_logits, glance, layer_shapes, layers, pick, rollout, uniforms, update
 from pptrain.replays.nca import parity
 from pptrain.tasks.nca import NCAConfig, draw, grids_of, item_rngs, run, shapes_of
-from pptrain.trainer import RunConfig
+from pptrain.runs import RunConfig
 from pptrain.vocab import InputError
 
 VECTORS = load_vectors(ROOT / "tests" / "vectors" / "nca" / "dev.npz")

@@ -21,7 +21,7 @@ from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
 from pptrain.monitoring import Watcher, monitor
 from pptrain.report import write_report
 from pptrain.study import COLUMNS, Claim, save_results
-from pptrain.trainer import PrePreTrainer, RunConfig
+from pptrain.runs import PrePreTrainer, RunConfig
 from pptrain.transfer import TransferBundle, TransferPolicy
 from pptrain.vocab import InputError, TokenizerSpec
 

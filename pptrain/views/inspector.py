@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..integrations import token_modules
 from ..show import PALETTE, Markup, html_table
-from ..trainer import PrePreTrainingRun
+from ..runs import PrePreTrainingRun
 from ..transfer import (OUTCOMES, POLICIES, Fate, SkipParametersTransferPolicy,
                               TransferBundle, TransferPolicy, bar, carry, leave_group,
                               part_by_name, parts, ties, transfer_policy)

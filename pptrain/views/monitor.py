@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..measure import evaluating
 from ..show import PALETTE, Picture, embed, frame, token_strip
 from ..show.strip import BOX
-from ..trainer import PrePreTrainer, PrePreTrainingRun, history_rows
+from ..runs import PrePreTrainer, PrePreTrainingRun, history_rows
 from .view import View
 
 # %% auto #0
