@@ -120,7 +120,7 @@ def check_values(config: EvalConfig) -> None:
 
 # %% ../../nbs/runs/06_evaluation.ipynb #2744019b
 def check_eval(config: EvalConfig | Mapping[str, Any] | str | Path) -> EvalConfig:
-    "The `EvalConfig` of a mapping or of a YAML file, names, types and sizes checked. Raises `InputError`."
+    "The checked `EvalConfig` of a mapping or of a YAML file. Raises `InputError`."
     if not isinstance(config, EvalConfig):
         config = build_config(EvalConfig, read_yaml(config))
     config = replace(config, tasks=[eval_task(item) for item in config.tasks])
@@ -130,7 +130,9 @@ def check_eval(config: EvalConfig | Mapping[str, Any] | str | Path) -> EvalConfi
 # %% ../../nbs/runs/06_evaluation.ipynb #aa42951a
 def held_out(task: PerplexityTask, config: EvalConfig, corpus: Corpus,
              tokenizer: Any) -> TextDataset:
-    "Rows to measure on: held-out text of `corpus`, or another text without near copies of its train split."
+    """Rows to measure on: held-out text of `corpus`.
+
+    Or another text, without near copies of what is trained on."""
     if task.text not in (None, config.corpus):
         other = load_corpus(task.text, eval_fraction=1, max_bytes=config.max_bytes,
                             text_field=task.text_field)
@@ -158,7 +160,7 @@ def scores_at(rows: Sequence[Mapping[str, Any]], label: str, step: int) -> dict[
     return scores or {"loss": math.nan}
 
 def variant_result(run: TextRun, labels: Sequence[str]) -> dict[str, Any]:
-    "One variant as it stands in `comparison.json`: each measurement before and after, and the curve."
+    "One variant as in `comparison.json`: each measurement before and after, and the curve."
     prefixes = tuple(f"{label}/" for label in labels)
     last = run.rows[-1]["step"]
     result: dict[str, Any] = {}

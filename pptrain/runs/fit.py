@@ -231,8 +231,8 @@ def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
 
 # %% ../../nbs/runs/03_fit.ipynb #afca958a
 def first_rows(dataset: Any, n: int = 8) -> dict[str, Any]:
-    """Facts from the first `n` items: `longest` row, share of tokens that carry loss
-    (`supervised_share`), and a `sha256` of ids and labels. Raises `InputError` if there are none."""
+    """Facts from the first `n` items: `longest` row, `supervised_share` (of the tokens, those that
+    carry loss), and a `sha256` of ids and labels. Raises `InputError` if there are none."""
     if not len(dataset):
         raise InputError("the training data are empty; raise sequence_count")
     digest = hashlib.sha256()
@@ -283,7 +283,9 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
         callbacks: Sequence[Any] = (), note: str = "") -> LoopTrainer:
     """Trains `model` on `data` in the claimed directory of `settings`, from its newest checkpoint.
 
-    `note` is said when all is ready. Returns the Trainer at its end, held-out data measured. Raises `InputError` for settings that
+    `note` is said when all is ready.
+
+    Returns the Trainer at its end, held-out data measured. Raises `InputError` for settings that
     cannot work, `Diverged`, and `KeyboardInterrupt` with the state saved."""
     run_dir = Path(settings.output_dir)
     args = settings.to_training_arguments(data.eval_dataset is not None)
@@ -304,7 +306,7 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
                 "same call goes on from there")
         if not state.global_step:
             raise InputError(
-                f"no step was taken: there are {len(data.train_dataset)} rows, fewer than one batch; "
+                f"no step was taken: {len(data.train_dataset)} rows are fewer than one batch; "
                 "lower per_device_train_batch_size, or leave out dataloader_drop_last")
         final_metrics(trainer)
     return trainer

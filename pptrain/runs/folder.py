@@ -29,7 +29,7 @@ __all__ = ['history_rows']
 SILENT = (
     "output_dir", "overwrite", "remove_checkpoints", "logging_", "log_", "save_", "hub_", "push_",
     "report_to", "run_name", "project", "trackio_", "disable_tqdm", "include_", "dataloader_num",
-    "dataloader_p", "resume_", "local_rank", "eval_on_start", "per_device_eval", "accelerator_config")
+    "dataloader_p", "resume_", "local_rank", "eval_on_start", "per_device_eval", "accelerator_")
 
 def result_fields(config: RunConfig) -> dict[str, Any]:
     "The settings that can change the weights."
@@ -72,14 +72,15 @@ def clear(run_dir: Path) -> None:
 
 # %% ../../nbs/runs/02_folder.ipynb #2c4cc611
 def recorded_spec(run_dir: Path) -> dict[str, Any] | None:
-    "What the run in a directory was, or None. Raises `InputError` for a record that cannot be read."
+    "What the run in a directory was, or None. Raises `InputError` for a damaged record."
     path = run_dir / "run.json"
     if not path.exists():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))["spec"]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; choose another output_dir, or overwrite=True") from None
+        instead = "choose another output_dir, or overwrite=True"
+        raise InputError(f"{path} is damaged; {instead}") from None
 
 def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     "How the run in a directory differs from `spec`, told by a setting where one tells it."
@@ -164,7 +165,10 @@ def tidy_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 # %% ../../nbs/runs/02_folder.ipynb #c019b65f
 def history_rows(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     "A Trainer's log as tidy rows; `tokens` counts the tokens trained on so far, padding apart."
-    return [row for entry in log for row in tidy_rows(entry)]
+    rows = []
+    for entry in log:
+        rows += tidy_rows(entry)
+    return rows
 
 # %% ../../nbs/runs/02_folder.ipynb #26d2b1af
 def measured_rows(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

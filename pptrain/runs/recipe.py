@@ -183,8 +183,10 @@ def recipe_settings(recipe: Recipe) -> list[Setting]:
 def load_recipe(source: str | Path | Mapping[str, Any],
                 overrides: Mapping[str, Any] | Sequence[str] = (), *,
                 text: str | Path | Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe in a YAML file or mapping, with `overrides` on top (`{"run": {"seed": 1}}`, or
-    `["run.seed=1"]`); `text` replaces that part. Raises `InputError` for anything that cannot work."""
+    """The recipe in a YAML file or mapping, with `overrides` on top; `text` replaces that part.
+
+    Overrides are a mapping, `{"run": {"seed": 1}}`, or texts, `["run.seed=1"]`. Raises `InputError`
+    for anything that cannot work."""
     config = read_yaml(source)
     if isinstance(overrides, str):
         overrides = [overrides]

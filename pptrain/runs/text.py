@@ -35,7 +35,7 @@ __all__ = ['train_on_text', 'TextRun', 'learn_text']
 
 # %% ../../nbs/runs/05_text.ipynb #8120b458
 def lengthened(dataset: Any, rows: int) -> Any:
-    "`dataset`, repeated if shorter than `rows`. Raises `InputError` for one that cannot be repeated."
+    "`dataset`, repeated if shorter than `rows`. Raises `InputError` where that is not possible."
     if len(dataset) >= rows:
         return dataset
     if hasattr(dataset, "repeat"):
@@ -150,15 +150,18 @@ def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, 
 
 # %% ../../nbs/runs/05_text.ipynb #b7be58b6
 def text_tokenizer(adapter: CausalLMAdapter, corpus: Corpus, vocab_size: int) -> Any:
-    "The tokenizer that belongs to the adapter's weights, if it has one; else one trained on the corpus."
+    "The tokenizer that belongs to the adapter's weights; without one, one trained on the corpus."
     own = None
     if getattr(adapter.config, "pretrained", True):
         own = adapter.load_downstream_tokenizer()
     return train_tokenizer(corpus, vocab_size) if own is None else own
 
 # %% ../../nbs/runs/05_text.ipynb #96724995
-def downstream_model(adapter: CausalLMAdapter, vocab_size: int, length: int, seed: int) -> nn.Module:
-    "A text model, weights drawn by `seed`. Raises `InputError` if the ids or `length` tokens do not fit."
+def downstream_model(adapter: CausalLMAdapter, vocab_size: int, length: int,
+                     seed: int) -> nn.Module:
+    """A text model, weights drawn by `seed`.
+
+    Raises `InputError` where `vocab_size` ids or rows of `length` tokens do not fit."""
     load = adapter.load_downstream_model
     takes_size = "vocab_size" in inspect.signature(load).parameters
     with torch.random.fork_rng():
@@ -184,7 +187,7 @@ class TextRun:
 def learn_text(adapter: CausalLMAdapter, bundle: TransferBundle | None, policy: TransferPolicy,
                train_ds: Any, eval_ds: Any, *, vocab_size: int, seed: int = 0,
                **options: Any) -> TextRun:
-    """A fresh text model of `seed`, given what `policy` lets cross from `bundle`, learns `train_ds`.
+    """A fresh text model of `seed` gets what `policy` lets cross from `bundle`, and learns.
 
     `bundle=None` is from scratch; `options` are those of `train_on_text`. Raises `InputError`."""
     length = len(train_ds[0]["input_ids"])

@@ -56,7 +56,7 @@ Yaml12Loader.add_constructor("tag:yaml.org,2002:float", Yaml12Loader.read_float)
 
 # %% ../../nbs/runs/00_yaml12.ipynb #acf61b30
 def parse_yaml(text: str) -> Any:
-    "The value of a YAML text. Raises `InputError` for what is no YAML, and for a key that stands twice."
+    "The value of a YAML text. Raises `InputError` for what is no YAML and for a repeated key."
     try:
         return yaml.load(text, Yaml12Loader)
     except yaml.YAMLError as e:
@@ -83,7 +83,9 @@ def read_yaml(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
 
 # %% ../../nbs/runs/00_yaml12.ipynb #028e10c3
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    "`['a.b=1', 'c=[x]']` → `{'a': {'b': 1}, 'c': ['x']}`. Raises `InputError` for a pair without `=`."
+    """`['a.b=1', 'c=[x]']` → `{'a': {'b': 1}, 'c': ['x']}`.
+
+    Raises `InputError` for a pair without `=`."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         path, equals, value = pair.partition("=")
