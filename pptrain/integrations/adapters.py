@@ -106,7 +106,7 @@ def text_fields(own: int, vocab_size: int) -> dict[str, int | None]:
     specials = {} if vocab_size == own else dict.fromkeys(SPECIALS)
     return {"vocab_size": vocab_size, **specials}
 
-# %% ../../nbs/integrations/02_adapters.ipynb #9b7c6d3d
+# %% ../../nbs/integrations/02_adapters.ipynb #00a6da01
 def synthetic_model(config: HFModelConfig, spec: TokenizerSpec) -> nn.Module:
     "Fresh weights over the ids of `spec`. Raises `InputError` for settings that cannot work."
     sized = model_config(config, **synthetic_fields(spec))
@@ -125,7 +125,7 @@ def fresh_model(config: HFModelConfig, vocab_size: int | None) -> nn.Module:
     sized.vocab_size = wanted
     return build(sized, config.trust_remote_code)
 
-# %% ../../nbs/integrations/02_adapters.ipynb #9a583eba
+# %% ../../nbs/integrations/02_adapters.ipynb #5661501f
 def pretrained_model(config: HFModelConfig, vocab_size: int | None) -> nn.Module:
     "Weights from the Hub, a directory or the cache; embeddings get `vocab_size` rows if given."
     from transformers import AutoModelForCausalLM

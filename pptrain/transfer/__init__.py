@@ -1,4 +1,4 @@
-"""Which numbers cross from one model to the next: policies, the bundle they travel in, and the report."""
+"""Which numbers cross from one model to the next: policies, their bundle, and the report."""
 from ..integrations.weights import part_by_name as part_by_name, parts as parts, ties as ties
 from .bundle import (
     FORMAT_VERSION as FORMAT_VERSION,
@@ -18,6 +18,7 @@ from .policies import (
     carry as carry,
     create_policy as create_policy,
     leave_group as leave_group,
+    policies as policies,
     register_component as register_component,
     register_policy as register_policy,
     registered_policies as registered_policies,
@@ -30,10 +31,15 @@ from .report import (
     parameter_bars as parameter_bars,
 )
 from .rules import (
-    mean_rows as mean_rows,
-    match_rows as match_rows,
+    embedding_rules as embedding_rules,
     register_embedding_rule as register_embedding_rule,
 )
 
-transfer_policy = create_policy  # the earlier name
-skyline = parameter_bars  # the earlier name
+# earlier names
+POLICIES = policies
+skyline = parameter_bars
+
+
+def transfer_policy(name: str, **options: object) -> TransferPolicy:
+    "The policy called `name`: `create_policy` does more."
+    return create_policy(name, **options)
