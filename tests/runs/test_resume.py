@@ -18,7 +18,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 from pptrain.core import create_task
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
-from pptrain.trainer import PrePreTrainer, RunConfig
+from pptrain.runs import PrePreTrainer, RunConfig
 
 torch.set_num_threads(1)
 out, fate, *when = sys.argv[1:]
