@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
     default_data_collator, set_seed)
 
-from ..config import plain
+from ..config import jsonable
 from ..data import DatasetBundle
 from ..errors import InputError
 from ..files import write_atomic
@@ -294,7 +294,7 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
         watchers = [stop, Diary(run_dir), *callbacks]
         trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
         record = {"spec": spec, "settings": settings.to_dict()}
-        write_atomic(run_dir / "run.json", json.dumps(plain(record), indent=1))
+        write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
         if note and trainer.is_world_process_zero():
             say(note)
         set_seed(settings.seed)
