@@ -20,23 +20,6 @@ from .settings import NCAConfig, frame_tokens
 # %% auto #0
 __all__ = ['NCA_KNOBS', 'patch_picture', 'complexity_picture', 'nca_scene', 'nca_stamp']
 
-# %% ../../../nbs/tasks/nca/20_look.ipynb #cc18bfbf
-def _film_strip(grids: np.ndarray, states: int, count: int = 12, title: str = "") -> Picture:
-    "`count` frames of `grids` (frames, rows, columns), evenly spaced, six to a line."
-    grids = np.asarray(grids)
-    chosen = grids[np.linspace(0, len(grids) - 1, count).round().astype(int)].astype(float)
-    across = min(6, count)
-    framed = np.pad(chosen, ((0, -count % across), (0, 1), (0, 1)), constant_values=np.nan)
-    lines = [np.concatenate(list(framed[at:at + across]), 1) for at in range(0, count, across)]
-    sheet = np.concatenate(lines)
-    picture = grid(sheet[:-1, :-1], title, "", "", states)
-    picture.figure.update_xaxes(visible=False).update_yaxes(visible=False)
-    return picture
-
-def _time_slice(grids: np.ndarray, states: int, row: int = 0, title: str = "") -> Picture:
-    "One `row` of the torus through time: space to the right, time downwards."
-    return grid(np.asarray(grids)[:, row], title, "cell", "time (frames)", states)
-
 # %% ../../../nbs/tasks/nca/20_look.ipynb #7b7ba71a
 def pale(shade: str) -> str:
     "A colour `#rrggbb` mixed with two parts of white."
