@@ -14,7 +14,7 @@ say     = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast slow browser export clean-notebooks chapters readme lint lab clean
+.PHONY: help install demo test fast slow browser export clean-notebooks chapters readme lint types hooks lab clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ demo: $(STAMP) ## the replications at their smallest, with a report in runs/demo
 
 test: fast slow ## everything: sync, tests, notebooks; then the slow ones
 
-fast: $(STAMP) ## export, notebooks and README in sync; quick tests; every notebook without its slow cells
+fast: $(STAMP) lint types ## lint and types; export, notebooks and README in sync; quick tests; notebooks without slow cells
 	$(call say,tests)
 	@$(TEST) pytest -q -m "not slow and not gpu"
 	$(call say,notebooks)
@@ -68,7 +68,15 @@ readme: $(STAMP) ## index.ipynb -> README.md
 	@$(TEST) python docs/readme.py
 
 lint: $(STAMP) ## ruff over notebooks, tests and scripts
+	$(call say,lint)
 	@"$(BIN)/ruff" check .
+
+types: $(STAMP) ## mypy over the package and a program that uses the whole contract
+	$(call say,types)
+	@"$(BIN)/mypy"
+
+hooks: $(STAMP) ## export, clean and lint before every commit
+	@"$(BIN)/pre-commit" install
 
 lab: $(STAMP) ## JupyterLab on the chapters
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,lab]"

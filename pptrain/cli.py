@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import dataclasses, json, re, sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 import yaml
 
-from .vocab import InputError, unknown, write_atomic
+from .errors import InputError, unknown
+from .files import write_atomic
+
+if TYPE_CHECKING:
+    from pptrain.core import RegisteredTask
+    from pptrain.data import Example
 
 # %% auto #0
-__all__ = ['app', 'CLICK_ERROR', 'Settings', 'AsJson', 'PARTS', 'Interrupted', 'Group', 'about', 'complaint', 'main',
-           'parse_settings', 'say_json', 'describe', 'tasks', 'in_brackets', 'show', 'parity', 'read_yaml', 'merge',
-           'check_parts', 'trainer_from', 'compared', 'fit', 'reserved', 'replicate', 'read_seeds', 'run_replication',
-           'report', 'explore', 'generate']
+__all__ = ['app', 'about', 'main']
 
 # %% ../nbs/50_cli.ipynb #693294cb
 class Interrupted(Exception):
@@ -28,256 +30,318 @@ class Interrupted(Exception):
 
 class Group(typer.core.TyperGroup):
     "All commands; a Ctrl-C in one of them keeps its message."
+
     def invoke(self, ctx):
-        try: return super().invoke(ctx)
-        except KeyboardInterrupt as e: raise Interrupted(str(e)) from e
+        "Run the command that was asked for."
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as e:
+            raise Interrupted(str(e)) from e
 
 # %% ../nbs/50_cli.ipynb #e971f98a
-app = typer.Typer(name="pptrain", cls=Group, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(name="pptrain", cls=Group, add_completion=False, rich_markup_mode=None,
+                  pretty_exceptions_enable=False)
 
 @app.callback()
-def about(): "Pre-pre-training: train on formal data, carry the weights over, measure whether it helped."
+def about() -> None:
+    "Pre-pre-training: train on formal data, carry the weights over, measure whether it helped."
 
 # %% ../nbs/50_cli.ipynb #f6fc8f37
-CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")  # click's, or typer's own copy
+# click's class, or typer's own copy of it
+CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+GO_ON = "what was finished is kept; start the same command again to go on"
 
 def complaint(e: BaseException) -> tuple[int, str]:
     "Exit status and sentence of an exception."
     if isinstance(e, (KeyboardInterrupt, Interrupted)):
-        return 130, f"interrupted: {str(e) or 'what was finished is kept; start the same command again to go on'}"
-    if isinstance(e, CLICK_ERROR): return 2, e.format_message()
-    if isinstance(e, (InputError, yaml.YAMLError)): return 2, str(e)
-    if isinstance(e, OSError): return 2, f"{e.strerror or e}" + (f": {e.filename}" if e.filename else "")
+        return 130, f"interrupted: {str(e) or GO_ON}"
+    if isinstance(e, CLICK_ERROR):
+        return 2, e.format_message()    # type: ignore[attr-defined]
+    if isinstance(e, (InputError, yaml.YAMLError)):
+        return 2, str(e)
+    if isinstance(e, OSError):
+        where = f": {e.filename}" if e.filename else ""
+        return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
 # %% ../nbs/50_cli.ipynb #ae246bb1
 def main(argv: Sequence[str] | None = None) -> int:
     "Run a command line; the exit status. `--traceback`, anywhere, lets exceptions through."
     argv = list(sys.argv[1:] if argv is None else argv)
-    if loud := "--traceback" in argv: argv.remove("--traceback")
+    loud = "--traceback" in argv
+    if loud:
+        argv.remove("--traceback")
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
-    try: return typer.main.get_command(app).main(argv or ["--help"], prog_name="pptrain", standalone_mode=False) or 0
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    command = typer.main.get_command(app)
+    try:
+        return command.main(argv or ["--help"], prog_name="pptrain", standalone_mode=False) or 0
     except (Exception, KeyboardInterrupt) as e:
-        if loud: raise
-        status, said = complaint(e)
-        print(("" if status == 130 else "error: ") + " ".join(said.split()), file=sys.stderr)
+        if loud:
+            raise
+        status, sentence = complaint(e)
+        start = "" if status == 130 else "error: "
+        print(start + " ".join(sentence.split()), file=sys.stderr)
         return status
 
-# %% ../nbs/50_cli.ipynb #1362f5d4
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    "`['a.b=1', 'c=[x]']` → `{'a': {'b': 1}, 'c': ['x']}`. Raises `InputError` for a pair without `=`."
-    found: dict = {}
-    for pair in pairs:
-        path, equals, value = pair.partition("=")
-        if not equals or not path: raise InputError(f"--set {pair!r}: write it as name=value")
-        at = found
-        *parents, last = path.split(".")
-        for name in parents:
-            at = at.setdefault(name, {})
-            if not isinstance(at, dict): raise InputError(f"--set {pair!r}: {name} was already set to {at!r}")
-        at[last] = yaml.safe_load(value)
-    return found
-
 # %% ../nbs/50_cli.ipynb #7ce74cf8
-Settings = Annotated[list[str], typer.Option("--set", metavar="K=V", help="Override a setting; repeat for more.")]
+Settings = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="K=V", help="Override a setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NUMBERS = re.compile(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]")
 
-def say_json(value: Any):
+def plain_value(value: Any) -> Any:
+    "What JSON has no word for: arrays become lists, everything else its text."
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+def say_json(value: Any) -> None:
     "Print as JSON, lists of numbers on one line; tuples become lists, arrays numbers."
-    text = json.dumps(value, indent=2, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
-    print(re.sub(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text))
+    text = json.dumps(value, indent=2, default=plain_value)
+    print(NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text))
 
 # %% ../nbs/50_cli.ipynb #170446ec
-def describe(entry) -> dict:
+def described(entry: RegisteredTask) -> dict[str, Any]:
     "A registered family as plain values."
     from pptrain.core import field_defaults, field_docs
-    cls = entry.config_class
-    fields = {name: {"default": value, "help": field_docs(cls)[name]} for name, value in field_defaults(cls).items()} if cls else {}
-    presets = [{f.name: getattr(p, f.name) for f in dataclasses.fields(p)} for p in entry.presets]
-    return {"name": entry.name, "description": entry.description, "fields": fields, "presets": presets}
+    fields = {}
+    if entry.config_class:
+        help_of = field_docs(entry.config_class)
+        for name, value in field_defaults(entry.config_class).items():
+            fields[name] = {"default": value, "help": help_of[name]}
+    presets = []
+    for preset in entry.presets:
+        names = [field.name for field in dataclasses.fields(preset)]
+        presets.append({name: getattr(preset, name) for name in names})
+    return {"name": entry.name, "description": entry.description,
+            "fields": fields, "presets": presets}
+
+# %% ../nbs/50_cli.ipynb #b60772cd
+def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
+    "A family as text: its presets; with `all_of_it` also settings and references."
+    print(f"{family['name']}: {family['description']}")
+    if all_of_it:
+        for name, setting in family["fields"].items():
+            print(f"  {name} = {setting['default']!r}  {setting['help']}")
+    for preset in family["presets"]:
+        count = preset["config"].get("sequence_count")
+        items = f"{count:,}" if isinstance(count, int) else ""
+        print(f"  {preset['name']:<38} {items:>13}  {preset['description']}")
+        if all_of_it and preset["reference"]:
+            print(f"  {'':<52}  {preset['reference']}")
+
+# %% ../nbs/50_cli.ipynb #e14b5137
+def registered_parts() -> dict[str, dict[str, str]]:
+    "Policies, measures and controls: kind → name → the first line of its docstring."
+    from pptrain.data import registered_controls
+    from pptrain.measure import registered_measures
+    from pptrain.transfer import registered_policies
+    kinds: dict[str, Mapping[str, object]] = {
+        "policies": registered_policies(), "measures": registered_measures(),
+        "controls": registered_controls()}
+    says: dict[str, dict[str, str]] = {}
+    for kind, parts in kinds.items():
+        says[kind] = {}
+        for name, part in parts.items():
+            says[kind][name] = (part.__doc__ or "").strip().partition("\n")[0]
+    return says
 
 # %% ../nbs/50_cli.ipynb #bae6ae84
-@app.command()
-def tasks(name: Annotated[str, typer.Argument(help="One family; without it, all.")] = "", as_json: AsJson = False):
-    "List families, their presets, papers, counts and settings."
+@app.command("tasks")
+def tasks_command(
+    name: Annotated[str, typer.Argument(help="One family; without it, all.")] = "",
+    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option(
+        "--all", help="With --json: also policies, measures and controls.")] = False,
+) -> None:
+    "List families, their presets, papers, counts and settings; policies, measures and controls."
     from pptrain.core import registered_task, registered_tasks
-    found = [describe(e) for e in ([registered_task(name)] if name else registered_tasks())]
-    if as_json: return say_json(found)
-    for family in found:
-        print(f"{family['name']}: {family['description']}")
-        if name: print("".join(f"  {k} = {v['default']!r}  {v['help']}\n" for k, v in family["fields"].items()))
-        for p in family["presets"]:
-            count = p["config"].get("sequence_count")
-            print(f"  {p['name']:<38} {count if count is not None else '':>9,}  {p['description']}" if isinstance(count, int)
-                  else f"  {p['name']:<38}            {p['description']}")
-            if name and p["reference"]: print(f"  {'':<38}            {p['reference']}")
+    entries = [registered_task(name)] if name else registered_tasks()
+    families = [described(entry) for entry in entries]
+    if as_json:
+        return say_json({"tasks": families} | registered_parts() if everything else families)
+    for family in families:
+        print_family(family, all_of_it=bool(name))
+    if not name:
+        for kind, parts in registered_parts().items():
+            print(f"{kind}:")
+            for part, says in parts.items():
+                print(f"  {part:<38} {says}")
 
 # %% ../nbs/50_cli.ipynb #63ed4197
-def in_brackets(x, limit: int = 256) -> str:
+def in_brackets(example: Example, limit: int = 256) -> str:
     "An example as one line of token names, `[loss]` tokens in brackets."
-    names = [x.vocab.names[i] if x.vocab else str(i) for i in x.ids[:limit]]
-    line = " ".join(f"[{n}]" if m else n for n, m in zip(names, x.mask))
-    return line + (f" … {len(x) - limit} more" if len(x) > limit else "")
+    ids = example.ids[:limit]
+    names = [example.vocab.names[i] if example.vocab else str(i) for i in ids]
+    words = [f"[{name}]" if live else name for name, live in zip(names, example.mask)]
+    if len(example) > limit:
+        words.append(f"… {len(example) - limit} more")
+    return " ".join(words)
 
 # %% ../nbs/50_cli.ipynb #96ca976c
-@app.command()
-def show(family: str, preset: Annotated[str, typer.Option(help="A preset of the family.")] = "", settings: Settings = [],
-         n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3, seed: int = 0,
-         split: Annotated[str, typer.Option(help="train or eval")] = "train", as_json: AsJson = False):
+@app.command("show")
+def show_command(
+    family: str,
+    preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
+    settings: Settings = None,
+    n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3,
+    seed: int = 0,
+    split: Annotated[str, typer.Option(help="train or eval")] = "train",
+    as_json: AsJson = False,
+) -> None:
     "Print examples of a family; tokens that carry loss are in brackets."
     from pptrain.core import create_task
-    task = create_task(family, parse_settings(settings) | ({"preset": preset} if preset else {}))
-    found = [task.sample(i, split=split, seed=seed) for i in range(n)]
-    if as_json: return say_json([{"ids": x.ids, "mask": x.mask, "meta": x.meta, "text": x.text} for x in found])
-    for i, x in enumerate(found):
-        facts = ", ".join(f"{k} {v}" for k, v in x.meta.items() if isinstance(v, (str, int, float)))
-        print(f"{split} item {i}, seed {seed}: {len(x)} tokens, {int(x.mask.sum())} carry loss; {facts}\n  {in_brackets(x)}")
+    from pptrain.runs import parse_settings
+    config = parse_settings(settings or [])
+    if preset:
+        config["preset"] = preset
+    task = create_task(family, config)
+    examples = [task.sample(i, split=split, seed=seed) for i in range(n)]
+    if as_json:
+        return say_json([{"ids": x.ids, "mask": x.mask, "meta": x.meta, "text": x.text}
+                         for x in examples])
+    for i, x in enumerate(examples):
+        facts = [f"{k} {v}" for k, v in x.meta.items() if isinstance(v, (str, int, float))]
+        counts = f"{len(x)} tokens, {int(x.mask.sum())} carry loss"
+        print(f"{split} item {i}, seed {seed}: {counts}; {', '.join(facts)}")
+        print(f"  {in_brackets(x)}")
 
 # %% ../nbs/50_cli.ipynb #4894957b
-@app.command()
-def parity(family: str, vectors: Path, as_json: AsJson = False):
+@app.command("parity")
+def parity_command(family: str, vectors: Path, as_json: AsJson = False) -> None:
     "Replay a file of reference vectors against a family; exit 1 on any mismatch."
     from pptrain.core import registered_task
     from pptrain.parity import load_vectors
     entry = registered_task(family)
-    try: tally = entry.replay(load_vectors(vectors))
+    try:
+        tally = entry.replay(load_vectors(vectors))
     except (KeyError, TypeError, IndexError, AttributeError) as e:
-        raise InputError(f"{vectors} is not in the format of {family} vectors ({type(e).__name__}: {e})") from e
-    if as_json: say_json({"checked": tally.checked, "passed": tally.passed, "sections": tally.sections, "failures": tally.failures})
-    else: print(tally.table())
+        raise InputError(f"{vectors} is not in the format of {family} vectors "
+                         f"({type(e).__name__}: {e})") from e
+    if as_json:
+        names = ("checked", "passed", "sections", "failures")
+        say_json({name: getattr(tally, name) for name in names})
+    else:
+        print(tally.table())
     raise typer.Exit(0 if tally.ok else 1)
 
-# %% ../nbs/50_cli.ipynb #972c1a3d
-def read_yaml(path: Path) -> dict:
-    "The mapping in a YAML file. Raises `InputError` when it is missing or holds anything else."
-    if not path.is_file(): raise InputError(f"config file {str(path)!r} does not exist")
-    try: found = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as e: raise InputError(f"config file {str(path)!r} is not YAML: {e}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"config file {str(path)!r} must be a mapping such as `task: …`, not {type(found).__name__}")
-    return found
+# %% ../nbs/50_cli.ipynb #4532822c
+@app.command("report")
+def report_command(folder: Path) -> None:
+    "Rebuild the report of a finished or partial grid."
+    from pptrain.study.report import write_report
+    print(f"report: {write_report(folder)}")
 
-# %% ../nbs/50_cli.ipynb #a43293f2
-PARTS = ("task", "model", "run")
+# %% ../nbs/50_cli.ipynb #296a272f
+def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: Path,
+                    workers: int) -> int:
+    "Plan, run and report a replication grid; 1 when a run failed."
+    from pptrain.grid import plan, run_grid
+    specs = plan(profile, families, seeds)
+    try:
+        write_atomic(folder / ".writable", "").unlink()
+    except OSError as e:
+        raise InputError(f"--output-dir {str(folder)!r} cannot be written ({e.strerror})") from None
 
-def merge(base: Mapping, over: Mapping) -> dict:
-    "`base` with `over` laid on top, mappings merged."
-    return {**base, **{k: merge(base[k], v) if isinstance(v, Mapping) and isinstance(base.get(k), Mapping) else v for k, v in over.items()}}
+    def say(line: str) -> None:
+        print(line, flush=True)
 
-# %% ../nbs/50_cli.ipynb #3b574693
-def check_parts(config: Mapping):
-    "Raise `InputError` unless the config has exactly the parts `task`, `model` and `run`, each a mapping."
-    for name in config:
-        if name not in PARTS: raise unknown("part of the config", name, PARTS)
-    for name in PARTS:
-        if not isinstance(config.get(name), Mapping): raise InputError(f"{name}={config.get(name)!r}: must be a mapping; see configs/ for examples")
+    say(f"{len(specs)} runs, {workers} at a time, in {folder}")
+    manifest = run_grid(specs, folder, workers, say=say, profile=profile)
+    report_command(folder)
+    return int(any(manifest.status(spec) != "done" for spec in specs))
 
-# %% ../nbs/50_cli.ipynb #76a951fa
-def trainer_from(config: Mapping):
-    "The `PrePreTrainer` a config mapping describes."
-    from pptrain.core import build_config, create_task
-    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
-    from pptrain.trainer import PrePreTrainer, RunConfig
-    check_parts(config)
-    if stray := set(config["task"]) - {"name", "config"}: raise unknown("field of task", stray.pop(), ["name", "config"])
-    if "name" not in config["task"]: raise InputError("task.name is missing; `pptrain tasks` lists the families")
-    task = create_task(config["task"]["name"], config["task"].get("config"))
-    if "output_dir" not in config["run"]: raise InputError("run.output_dir is missing; name a directory such as runs/my-run")
-    model = HFCausalLMAdapter(build_config(HFModelConfig, config["model"]))
-    return PrePreTrainer(task=task, model_adapter=model, run_config=RunConfig(**config["run"]))
+# %% ../nbs/50_cli.ipynb #ddf0b685
+def reserved(what: str) -> InputError:
+    "The refusal of a name that is kept for later."
+    return InputError(f"{what} is a reserved name: this release does not have it yet")
+
+# %% ../nbs/50_cli.ipynb #e497425b
+@app.command("replicate")
+def replicate_command(
+    test: Annotated[bool, typer.Option(
+        "--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
+    profile: Annotated[str, typer.Option(help="laptop (gpu and paper are reserved)")] = "",
+    family: Annotated[list[str] | None, typer.Option(
+        help="Only this family; repeat for more.")] = None,
+    seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
+    output_dir: Annotated[Path | None, typer.Option(help="Folder of the grid.")] = None,
+    resume: Annotated[bool, typer.Option(
+        "--resume", help="Keep finished runs (also the default).")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
+    executor: Annotated[str, typer.Option(
+        help="local (ray and submitit are reserved)")] = "local",
+) -> None:
+    "Run the replication notebooks through papermill as a grid and write the report."
+    from pptrain.study import read_seeds
+    if executor in ("ray", "submitit"):
+        raise reserved(f"--executor {executor}")
+    if executor != "local":
+        raise unknown("executor", executor, ["local"])
+    if test and profile not in ("", "test"):
+        raise InputError(f"--test and --profile {profile} exclude each other")
+    name = "test" if test else profile or "laptop"
+    folder = output_dir or Path("runs") / f"replicate-{name}"
+    raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
+
+# %% ../nbs/50_cli.ipynb #ac66fe7b
+@app.command("explore")
+def explore_command(
+    family: Annotated[str, typer.Argument(help="A family; without it, a menu of all.")] = "",
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 0,
+    browser: Annotated[bool, typer.Option(
+        "--browser/--no-browser", help="Open the address in the browser.")] = True,
+) -> None:
+    "Explore a family in the browser: sliders, frames, brackets; on this machine, until Ctrl-C."
+    from pptrain.views.serving import serve
+    raise typer.Exit(serve(family, port, browser))
+
+# %% ../nbs/50_cli.ipynb #71a046e9
+ANY_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+@app.command("generate", hidden=True, context_settings=ANY_OPTIONS)
+def generate_command(family: str = "") -> None:
+    "Reserved: write a stream of examples to files for other trainers."
+    raise reserved("generate")
 
 # %% ../nbs/50_cli.ipynb #b47e3326
 def compared(path: Path) -> str:
     "The losses in an evaluation's comparison.json, one line per arm."
-    found, lines = json.loads(path.read_text()), []
+    comparison = json.loads(path.read_text())
+    lines = []
     for arm in ("baseline", "transferred"):
-        for name, measured in found.get(arm, {}).items():
-            if name == "curve": continue
-            lines.append(f"{arm} {name}: loss {measured['before']['loss']:.4f} before, {measured['metrics']['loss']:.4f} after learning text")
+        for name, measured in comparison.get(arm, {}).items():
+            if name == "curve":
+                continue
+            before = measured["before"]["loss"]
+            after = measured["metrics"]["loss"]
+            lines.append(f"{arm} {name}: loss {before:.4f} before, {after:.4f} after learning text")
     return "\n".join(lines)
 
 # %% ../nbs/50_cli.ipynb #db1fbf45
-@app.command()
-def fit(config: Path, eval_config: Annotated[Path | None, typer.Option(help="YAML: learn text afterwards and compare.")] = None,
-        settings: Settings = [], resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run (also the default).")] = False,
-        as_json: AsJson = False):
+@app.command("fit")
+def fit_command(
+    config: Path,
+    eval_config: Annotated[Path | None, typer.Option(
+        help="YAML: learn text afterwards and compare.")] = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option(
+        "--resume", help="Go on with an interrupted run (also the default).")] = False,
+    as_json: AsJson = False,
+) -> None:
     "Pre-pre-train from a YAML config, export the bundle, optionally evaluate the transfer."
-    trainer = trainer_from(merge(read_yaml(config), parse_settings(settings)))
-    if eval_config is not None:
-        from pptrain.eval import check_eval, run_transfer_evaluation
-        asked = check_eval(read_yaml(eval_config))
-    run = trainer.fit()
-    told = {"task": trainer.task.name, "run_dir": str(run.run_dir), "model_dir": str(run.model_dir), "metrics": run.metrics}
-    if eval_config is not None:
-        told["eval_path"] = str(run_transfer_evaluation(bundle=run.load_transfer_bundle(), model_adapter=trainer.model_adapter,
-                                                        eval_config=asked, output_dir=run.run_dir / "eval"))
-    if as_json: return say_json(told)
-    for name, value in {**told, "metrics": ""}.items(): print(f"{name}: {value}")
-    for name, value in run.metrics.items(): print(f"  {name}: {value}")
-    if eval_config is not None: print(compared(Path(told["eval_path"])))
-
-# %% ../nbs/50_cli.ipynb #ddf0b685
-def reserved(what: str):
-    "Refuse a name that is kept for later."
-    raise InputError(f"{what} is a reserved name: this release does not have it yet")
-
-# %% ../nbs/50_cli.ipynb #e497425b
-@app.command()
-def replicate(test: Annotated[bool, typer.Option("--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
-              profile: Annotated[str, typer.Option(help="laptop (gpu and paper are reserved)")] = "",
-              family: Annotated[list[str], typer.Option(help="Only this family; repeat for more.")] = [],
-              seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
-              output_dir: Annotated[Path | None, typer.Option(help="Folder of the grid.")] = None,
-              resume: Annotated[bool, typer.Option("--resume", help="Keep finished runs (also the default).")] = False,
-              workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
-              executor: Annotated[str, typer.Option(help="local (ray and submitit are reserved)")] = "local"):
-    "Run the replication notebooks through papermill as a grid and write the report."
-    if executor in ("ray", "submitit"): reserved(f"--executor {executor}")
-    if executor != "local": raise unknown("executor", executor, ["local"])
-    if test and profile not in ("", "test"): raise InputError(f"--test and --profile {profile} exclude each other")
-    name = "test" if test else profile or "laptop"
-    raise typer.Exit(run_replication(name, family, read_seeds(seeds), output_dir or Path("runs") / f"replicate-{name}", workers))
-
-# %% ../nbs/50_cli.ipynb #c34015da
-def read_seeds(text: str) -> list[int]:
-    "`'1,2,3'` → `[1, 2, 3]`. Raises `InputError` for anything but distinct whole numbers."
-    try: found = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError: raise InputError(f"--seeds {text!r}: write whole numbers with commas, such as 1,2,3") from None
-    if len(set(found)) < len(found): raise InputError(f"--seeds {text!r} names a seed twice")
-    return found
-
-# %% ../nbs/50_cli.ipynb #296a272f
-def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: Path, workers: int) -> int:
-    "Plan, run and report a replication grid; 1 when a run failed."
-    from pptrain.grid import plan, run_grid
-    specs = plan(profile, families, seeds)
-    try: write_atomic(folder / ".writable", "").unlink()
-    except OSError as e: raise InputError(f"--output-dir {str(folder)!r} cannot be written ({e.strerror})") from None
-    print(f"{len(specs)} runs, {workers} at a time, in {folder}", flush=True)
-    manifest = run_grid(specs, folder, workers, say=lambda line: print(line, flush=True), profile=profile)
-    failed = [spec.id for spec in specs if manifest.status(spec) != "done"]
-    report(folder)
-    return 1 if failed else 0
-
-# %% ../nbs/50_cli.ipynb #4532822c
-@app.command()
-def report(folder: Path):
-    "Rebuild the report of a finished or partial grid."
-    from pptrain.report import write_report
-    print(f"report: {write_report(folder)}")
-
-# %% ../nbs/50_cli.ipynb #ac66fe7b
-@app.command()
-def explore(family: Annotated[str, typer.Argument(help="A family; without it, a menu of all.")] = "",
-            port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 0,
-            browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the address in the browser.")] = True):
-    "Explore a family in the browser: sliders, frames, brackets; served on this machine only, until Ctrl-C."
-    from pptrain.serving import serve
-    raise typer.Exit(serve(family, port, browser))
-
-# %% ../nbs/50_cli.ipynb #71a046e9
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def generate(family: str = ""):
-    "Reserved: write a stream of examples to files for other trainers."
-    reserved("generate")
+    from pptrain.runs import load_recipe
+    recipe = load_recipe(config, settings or [], text=eval_config)
+    run = recipe.fit()
+    result = {"task": recipe.task["name"], "run_dir": str(run.run_dir),
+              "model_dir": str(run.model_dir), "metrics": run.metrics}
+    if run.eval_path is not None:
+        result["eval_path"] = str(run.eval_path)
+    if as_json:
+        return say_json(result)
+    for name, value in result.items():
+        print(f"{name}:" if name == "metrics" else f"{name}: {value}")
+    for name, value in run.metrics.items():
+        print(f"  {name}: {value}")
+    if run.eval_path is not None:
+        print(compared(run.eval_path))

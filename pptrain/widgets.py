@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from pptrain.views.monitor import monitor as monitor
 
 # %% auto #0
-__all__ = []
+__all__ = ['explore', 'monitor', 'inspect', 'compare', 'gallery']
 
 # %% ../nbs/46_widgets.ipynb #8a265536
 _all_ = ["explore", "monitor", "inspect", "compare", "gallery"]
-HOME = {"explore": "explorer", "monitor": "monitor", "inspect": "inspector",
-        "compare": "comparison", "gallery": "gallery"}
+_HOME = {"explore": "explorer", "monitor": "monitor", "inspect": "inspector",
+         "compare": "comparison", "gallery": "gallery"}
 
 def __getattr__(name: str) -> Any:
     "The view called `name`, imported when first asked for."
-    if name not in HOME:
-        known = ", ".join(HOME)
+    if name not in _HOME:
+        known = ", ".join(_HOME)
         raise AttributeError(f"module 'pptrain.widgets' has no attribute {name!r}; it has {known}")
-    return getattr(import_module(f"pptrain.views.{HOME[name]}"), name)
+    return getattr(import_module(f"pptrain.views.{_HOME[name]}"), name)

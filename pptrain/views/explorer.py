@@ -15,10 +15,10 @@ from typing import Any, Literal, get_origin, get_type_hints
 import anywidget, ipywidgets, traitlets
 
 from ..config import field_defaults, field_docs
-from ..core import Example, Task, create_task, registered_task
+from ..core import Example, RegisteredTask, Task, create_task, registered_task
 from ..errors import InputError
 from .controls import LOOK, control, reading, show_value
-from .scenes import cell_film, crowd, ops_of, paper, scene_of
+from .scenes import cell_film, histograms_of, ops_of, paper, scene_of
 from .view import View
 
 # %% auto #0
@@ -63,7 +63,7 @@ class Choice:
 ADDRESS = ("preset", "split", "seed", "index", "only")
 
 # %% ../../nbs/views/45_explorer.ipynb #9cd6e7ea
-def find(task: Task, choice: Choice) -> tuple[int, Example]:
+def find_example(task: Task, choice: Choice) -> tuple[int, Example]:
     """The first item from `choice.index` on that holds the operation `choice.only` (any, if empty).
 
     Raises `InputError` when none of the next 512 does; of a costly task, of the next 16."""
@@ -82,7 +82,7 @@ def find(task: Task, choice: Choice) -> tuple[int, Example]:
 BOUND = "max_length"
 UNSEEN = {"sequence_count", "eval_sequence_count", BOUND}   # they change no example
 
-def roomy(entry: Any, choice: Choice) -> dict:
+def roomy(entry: RegisteredTask, choice: Choice) -> dict:
     "What `create_task` is given, with a bound under which every kind of example can be drawn."
     given = choice.given()
     if not choice.settings:
@@ -91,7 +91,7 @@ def roomy(entry: Any, choice: Choice) -> dict:
     if choice.preset is not None:
         values = {**entry.preset(choice.preset).config, **values}
     try:
-        task = entry.factory(values)
+        task = entry.factory(values)   # type: ignore[misc]
         lengths = task.drawn_lengths(40)
     except Exception:   # `create_task` says in a sentence what is wrong
         return given
@@ -128,6 +128,17 @@ def lists_ops(task: Task, name: str) -> bool:
     return isinstance(value, (list, tuple)) and tuple(value) == task.op_names()
 
 # %% ../../nbs/views/45_explorer.ipynb #8a000008
+def with_preset(entry: RegisteredTask, settings: Mapping[str, Any]) -> dict:
+    "Settings with the preset `smoke`, where none is named and the family has it."
+    values = dict(settings)
+    if any(preset.name == "smoke" for preset in entry.presets):
+        values.setdefault("preset", "smoke")
+    return values
+
+def reason(error: Exception) -> str:
+    "Why something did not work: a sentence for the reader, or a fault with its name."
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
 def source_of(family: str, given: dict, choice: Choice) -> str:
     "The call that makes an example."
     address = str(choice.index)
@@ -137,7 +148,7 @@ def source_of(family: str, given: dict, choice: Choice) -> str:
         address += f", seed={choice.seed!r}"
     return f"create_task({family!r}, {given!r}).sample({address})"
 
-def affordable_crowd(task: Task, choice: Choice, budget: float) -> list[dict]:
+def affordable(task: Task, choice: Choice, budget: float) -> list[dict]:
     "Histograms of at most 100 items in about `budget` seconds; none of fewer than 20."
     if task.costly():
         return []
@@ -145,7 +156,7 @@ def affordable_crowd(task: Task, choice: Choice, budget: float) -> list[dict]:
     task.head(3, choice.split, choice.seed)
     seconds = time.perf_counter() - start
     count = min(100, int(3 * budget / seconds))
-    return crowd(task, choice.seed, choice.split, count) if count >= 20 else []
+    return histograms_of(task, choice.seed, choice.split, count) if count >= 20 else []
 
 # %% ../../nbs/views/45_explorer.ipynb #be09f960
 class Explorer(View):
@@ -157,9 +168,7 @@ class Explorer(View):
 
     def __init__(self, family: str, settings: Mapping[str, Any] | None = None):
         self.entry = registered_task(family)
-        values = dict(settings or {})
-        if "preset" not in values and any(p.name == "smoke" for p in self.entry.presets):
-            values["preset"] = "smoke"
+        values = with_preset(self.entry, settings or {})
         self.trouble = ""
         self.version = 0
         self.listeners: list[Callable[[], None]] = []
@@ -182,7 +191,7 @@ class Explorer(View):
         if "only" not in asked and choice.only not in task.op_names():
             choice = replace(choice, only="")
         with task.calm():
-            index, example = find(task, choice)
+            index, example = find_example(task, choice)
             scene = scene_of(task, example)
         self.task, self.example, self.given = task, example, given
         self.choice = replace(choice, index=index)
@@ -192,13 +201,11 @@ class Explorer(View):
 
     def change(self, **values: Any) -> bool:
         "Try new settings or another address; False, and `trouble` says why, when they do not work."
-        self.trouble = ""
         try:
             self.draw(self.choice.changed(**values), values)
-        except InputError as error:
-            self.trouble = str(error)
+            self.trouble = ""
         except Exception as error:   # whatever went wrong, the last scene stays usable
-            self.trouble = f"{type(error).__name__}: {error}"
+            self.trouble = reason(error)
         for listener in self.listeners:
             listener()
         return not self.trouble
@@ -209,13 +216,11 @@ class Explorer(View):
 
     def many(self) -> list[dict]:
         "Histograms of the first items, at most 100, as many as `budget` seconds allow."
-        return affordable_crowd(self.task, self.choice, self.budget)
+        return affordable(self.task, self.choice, self.budget)
 
     def parts(self) -> list:
         "Scene, histograms of the first hundred, and the line of Python."
-        histograms: list[dict] = []
-        if not self.task.costly():
-            histograms = crowd(self.task, self.choice.seed, self.choice.split)
+        histograms = affordable(self.task, self.choice, budget=60)
         line = f"<p><code>{html.escape(self.code())}</code></p>"
         return [*paper({**self.scene, "histograms": histograms}), line]
 
@@ -319,6 +324,8 @@ class ExplorerPanel(ipywidgets.HBox):
         self.next.description = self.ex.task.next_label
         children = [*address.values(), self.next, ipywidgets.HTML("<b>settings</b>"), *first]
         if rest:
+            for widget in rest:
+                widget.layout.width = "300px"
             folded = ipywidgets.VBox(rest)
             children.append(ipywidgets.Accordion([folded], titles=("more settings",)))
         self.panel.children = children

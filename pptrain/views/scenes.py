@@ -17,7 +17,7 @@ from ..show import (PALETTE, PAPER, Picture, arcs, bar_picture, film_strip, fram
 from .view import film
 
 # %% auto #0
-__all__ = ['scene_of', 'crowd', 'paper', 'cell_film']
+__all__ = ['scene_of', 'histograms_of', 'paper', 'cell_film']
 
 # %% ../../nbs/views/41_scenes.ipynb #4a63fb3c
 LIMIT = 2048   # tokens of one example that a browser is sent
@@ -85,8 +85,8 @@ def op_histogram(examples: Sequence[Example]) -> dict | None:
             "labels": list(counts), "values": list(counts.values())}
 
 # %% ../../nbs/views/41_scenes.ipynb #a233af4b
-def crowd(task: Task, seed: int = 0, split: str = "train",
-          items: int = 100) -> list[dict]:
+def histograms_of(task: Task, seed: int = 0, split: str = "train",
+                  items: int = 100) -> list[dict]:
     "Histograms over the first `items` examples: lengths, operations, and what the family adds."
     examples = task.head(items, split, seed)
     sizes = [len(x) for x in examples]

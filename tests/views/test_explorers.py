@@ -11,7 +11,7 @@ from pptrain.core.registry import TASKS
 from pptrain.views.controls import SLIDERS
 from pptrain.views.explorer import Explorer, explore, shown_fields
 from pptrain.views.gallery import pixels
-from pptrain.views.scenes import crowd, paper, scene_of
+from pptrain.views.scenes import histograms_of, paper, scene_of
 
 FAMILIES = [entry.name for entry in registered_tasks() if entry.presets]
 
@@ -76,7 +76,8 @@ def test_a_scene_travels_as_json_and_lies_on_paper(family):
         assert sum(stop - start for _, start, stop in scene["parts"]) == len(x)
         assert paper(scene)
     if not task.costly():
-        for bins in crowd(task, items=20): assert len(bins["labels"]) == len(bins["values"]) > 0
+        for bins in histograms_of(task, items=20):
+            assert len(bins["labels"]) == len(bins["values"]) > 0
 
 
 @pytest.fixture

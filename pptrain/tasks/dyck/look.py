@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.look import Color, Knob
 from ...data import Example
-from ...show import crossings, histogram
+from ...show import histogram
 from .settings import DyckConfig
 from .structure import depth, match
 
@@ -26,6 +26,20 @@ DYCK_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step
     "open_probability": (0.05, 0.95, 0.01),
     "max_depth": (1, 32, 1),
 }
+
+# %% ../../../nbs/tasks/dyck/20_look.ipynb #a5d28714
+def crossings(match: Sequence[int]) -> list[bool]:
+    """For each position, whether its bow crosses another; `match[i]` is the partner, or -1.
+
+    `[2, 3, 0, 1, -1] → [True, True, True, True, False]`"""
+    partner = np.asarray(match)
+    crosses = np.zeros(len(partner), bool)
+    for i in np.flatnonzero(partner > np.arange(len(partner))):
+        j = partner[i]
+        inside = partner[i + 1:j]
+        leaves = (inside >= 0) & ((inside < i) | (inside > j))
+        crosses[[i, j]] = leaves.any()
+    return crosses.tolist()
 
 # %% ../../../nbs/tasks/dyck/20_look.ipynb #95a1ced5
 SHOWN = 2048   # tokens of an example that are drawn

@@ -1,0 +1,26 @@
+"""Real text on any machine: sources by name, a split that does not leak, a tokenizer, and rows."""
+from .hub import hub_documents as hub_documents
+from .python import code_documents as code_documents, docs_documents as docs_documents
+from .rows import (
+    TextBlocks as TextBlocks,
+    TextDataset as TextDataset,
+    block_order as block_order,
+    token_ids as token_ids,
+)
+from .sources import (
+    Document as Document,
+    TextRequest as TextRequest,
+    cached as cached,
+    collect as collect,
+    digest as digest,
+    read_text as read_text,
+    register_source as register_source,
+    registered_sources as registered_sources,
+)
+from .split import (
+    Corpus as Corpus,
+    load_corpus as load_corpus,
+    split_documents as split_documents,
+    without_copies as without_copies,
+)
+from .tokenizer import token_vocab as token_vocab, train_tokenizer as train_tokenizer

@@ -1,0 +1,46 @@
+"""Runs that differ in one thing, a tidy table of what was measured, and verdicts on what papers claim."""
+# what runs
+from .budgets import PROFILES as PROFILES
+from .budgets import StudyConfig as StudyConfig
+from .budgets import configure as configure
+from .budgets import profile as profile
+from .budgets import read_seeds as read_seeds
+from .variants import COLUMNS as COLUMNS
+from .variants import VARIANTS as VARIANTS
+from .variants import StudySetup as StudySetup
+from .variants import TextTask as TextTask
+from .variants import run_study as run_study
+from .variants import run_variant as run_variant
+from .variants import split_corpus as split_corpus
+from .variants import text_model as text_model
+from .variants import warm_up as warm_up
+
+Lab = StudySetup   # its earlier name
+
+# what is measured on the table
+from ..measure.savings import gains as gains
+from ..measure.savings import token_saving as token_saving
+from ..measure.savings import tokens_to_reach as tokens_to_reach
+
+# what it says
+from .statistics import Effect as Effect
+from .statistics import paired_effect as paired_effect
+from .claims import ENOUGH_SEEDS as ENOUGH_SEEDS
+from .claims import Claim as Claim
+from .claims import judge as judge
+from .claims import save_results as save_results
+from .claims import verdict as verdict
+
+# how it is shown
+from .figures import LABELS as LABELS
+from .figures import UNITS as UNITS
+from .figures import claim_effects as claim_effects
+from .figures import mean_gains as mean_gains
+from .figures import study_picture as study_picture
+from .report import GridResults as GridResults
+from .report import write_report as write_report
+
+# a paper's experiment
+from .replication import Replication as Replication
+from .replication import ReplicationResult as ReplicationResult
+from .replication import run as run

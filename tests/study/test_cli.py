@@ -1,0 +1,153 @@
+"""The command as a stranger meets it: exit codes, one error line, no traceback, plain JSON."""
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from pptrain.cli import main
+
+FIT = {
+    "task": {"name": "procedural", "config": {"preset": "smoke", "eval_sequence_count": 8}},
+    "model": {"model_name_or_path": "gpt2-1_2_16"},
+    "run": {"max_steps": 4, "per_device_train_batch_size": 4, "logging_steps": 2, "save_steps": 2,
+            "eval_steps": 4},
+}
+
+
+def pptrain(*argv: str | Path) -> subprocess.CompletedProcess:
+    "Run a command line in this process, as `main` does for the console script."
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([str(word) for word in argv])
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
+
+
+def refused(done: subprocess.CompletedProcess, *words: str):
+    "Exit 2, exactly one line on stderr, it starts with `error:` and has the words."
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert len(lines) == 1 and lines[0].startswith("error:"), done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def written(folder: Path, **parts) -> Path:
+    "A config file in `folder`, `FIT` with parts replaced."
+    config = copy.deepcopy(FIT)
+    config["run"]["output_dir"] = str(folder / "run")
+    for part, values in parts.items():
+        config[part].update(values)
+    path = folder / "fit.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_tasks_and_show_speak_json():
+    families = json.loads(pptrain("tasks", "--json").stdout)
+    assert {"procedural", "dyck"} <= {family["name"] for family in families}
+    command = ["show", "procedural", "--preset", "smoke", "-n", "2", "--json"]
+    examples = json.loads(pptrain(*command).stdout)
+    assert len(examples) == 2 and len(examples[0]["ids"]) == len(examples[0]["mask"])
+    assert examples == json.loads(pptrain(*command).stdout)
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["tasks", "procedurl"], ["procedural"]),
+    (["show", "procedural", "--preset", "paper_union_len65"], ["paper_union_len64"]),
+    (["show", "procedural", "--set", "lenght=3"], ["length"]),
+    (["show", "procedural", "--set", "length=long"], ["length", "long"]),
+    (["show", "procedural", "--set", "max_length=5"], ["max_length", "smallest", "129"]),
+    (["show", "procedural", "--set", "length"], ["--set"]),
+    (["show", "procedural", "-n", "0"], ["-n"]),
+    (["fit", "nowhere.yaml"], ["nowhere.yaml"]),
+    (["parity", "procedural", "nowhere.json"], ["nowhere.json"]),
+    (["report", "nowhere"], ["nowhere"]),
+    (["replicate", "--profile", "gpu"], ["gpu", "reserved"]),
+    (["replicate", "--seeds", "1,1"], ["1,1", "twice"]),
+    (["replicate", "--executor", "submitit"], ["submitit", "reserved"]),
+    (["generate", "dyck", "--preset", "smoke", "-n", "5", "--out", "x"], ["generate", "reserved"]),
+    (["nonsense"], ["nonsense"]),
+    (["show"], ["Missing argument"]),
+])
+def test_bad_usage_is_one_line(argv, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(pptrain(*argv), *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text, word", [("- a\n", "mapping"), ("a: [b\n", "config.yaml")])
+def test_a_file_that_is_no_config_is_one_line(text, word, tmp_path):
+    (tmp_path / "config.yaml").write_text(text)
+    refused(pptrain("fit", tmp_path / "config.yaml"), word)
+
+
+@pytest.mark.parametrize("parts, words", [
+    ({"run": {"max_stepz": 3}}, ["max_stepz", "max_steps"]),
+    ({"run": {"max_steps": "many"}}, ["max_steps", "many"]),
+    ({"model": {"model_name_or_path": "gpt3000"}}, ["gpt3000"]),
+    ({"model": {"config_overrides": {"n_positions": 8}}}, ["n_positions"]),
+])
+def test_bad_configs_are_one_line(parts, words, tmp_path):
+    refused(pptrain("fit", written(tmp_path, **parts)), *words)
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    config = written(tmp_path, run={"output_dir": str(tmp_path / "file" / "run")})
+    refused(pptrain("fit", config), "output_dir")
+
+
+def test_a_bad_evaluation_is_one_line(tmp_path):
+    (tmp_path / "eval.yaml").write_text("corpus: nowhere/*.txt\n")
+    done = pptrain("fit", written(tmp_path), "--eval-config", tmp_path / "eval.yaml")
+    refused(done, "nowhere")
+
+
+def test_parity_statuses(tmp_path):
+    vectors = json.loads((ROOT / "tests" / "vectors" / "procedural" / "dev.json").read_text())
+    sections = {name: section for name, section in vectors["samples"].items()
+                if name.startswith("sort")}
+    good = vectors | {"samples": sections}
+    bad = copy.deepcopy(good)
+    section = next(iter(sections))
+    bad["samples"][section]["records"][1]["ids"][-1] ^= 1
+    for name, content in (("good", good), ("bad", bad), ("empty", {})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "no.json").write_text("{")
+
+    assert pptrain("parity", "procedural", tmp_path / "good.json").returncode == 0
+    done = pptrain("parity", "procedural", tmp_path / "bad.json")
+    assert done.returncode == 1 and f"mismatch: {section} record 1" in done.stdout
+    assert pptrain("parity", "procedural", tmp_path / "empty.json").returncode == 1
+    refused(pptrain("parity", "procedural", tmp_path / "no.json"), "no.json")
+
+
+def test_fit_trains_and_answers_in_json(tmp_path):
+    done = pptrain("fit", written(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)["metrics"]
+    again = json.loads(pptrain("fit", written(tmp_path), "--json").stdout)["metrics"]
+    assert first["weights_sha256"] == again["weights_sha256"]
+    refused(pptrain("fit", written(tmp_path, run={"seed": 9}), "--json"), "seed")
+
+
+def script(*argv: str) -> subprocess.CompletedProcess:
+    "The console script, in a process of its own."
+    code = "import sys; from pptrain.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True,
+                          timeout=300)
+
+
+def test_the_console_script_in_a_process_of_its_own():
+    refused(script("tasks", "procedurl"), "procedural")
+    assert script("show", "procedural", "--preset", "smoke", "-n", "1").returncode == 0
+    assert "Traceback" in script("tasks", "procedurl", "--traceback").stderr
