@@ -28,11 +28,11 @@ DYCK_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step
 }
 
 # %% ../../../nbs/tasks/dyck/20_look.ipynb #a5d28714
-def crossings(match: Sequence[int]) -> list[bool]:
-    """For each position, whether its bow crosses another; `match[i]` is the partner, or -1.
+def crossings(partners: Sequence[int]) -> list[bool]:
+    """For each position, whether its bow crosses another; `partners` as from `match`.
 
     `[2, 3, 0, 1, -1] → [True, True, True, True, False]`"""
-    partner = np.asarray(match)
+    partner = np.asarray(partners)
     crosses = np.zeros(len(partner), bool)
     for i in np.flatnonzero(partner > np.arange(len(partner))):
         j = partner[i]
