@@ -185,6 +185,7 @@ def stop(children: Iterable[subprocess.Popen], patience: float = 10.0) -> None:
             child.wait(patience)
         except subprocess.TimeoutExpired:
             child.kill()
+            child.wait()
 
 # %% ../../nbs/study/20_grid.ipynb #37ed30c8
 def run_grid(specs: Sequence[RunSpec], folder: str | Path, workers: int = 1,
