@@ -151,7 +151,7 @@ def keep_logits_small(model: Any) -> None:
 
 # %% ../../nbs/runs/03_fit.ipynb #22729191
 class WaitlessTrainer(Trainer):
-    "`transformers.Trainer` on data of ours that waits for the device only to log, measure and save."
+    "`transformers.Trainer` that waits for the device only to log, to measure and to save."
 
     def __init__(self, model: nn.Module, args: TrainingArguments, data: DatasetBundle,
                  callbacks: Sequence[Any] = ()):

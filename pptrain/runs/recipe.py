@@ -5,7 +5,7 @@
 # %% ../../nbs/runs/07_recipe.ipynb #69366a34
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -21,7 +21,8 @@ from .settings import RunConfig
 from .trainer import PrePreTrainer, PrePreTrainingRun
 from .yaml12 import merge, parse_settings, read_yaml, write_yaml
 from ..show.markup import html_table
-from ..transfer import TransferPolicy, create_policy
+from ..transfer import (
+    ReinitializeEmbeddingTransferPolicy, TransferPolicy, create_policy)
 
 # %% auto #0
 __all__ = ['Recipe', 'load_recipe']
@@ -54,8 +55,6 @@ def plain_values(value: Any) -> Any:
         return {str(name): plain_values(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_values(item) for item in value]
-    if isinstance(value, TransferPolicy):
-        return value.to_dict()
     return fspath(value) if isinstance(value, PathLike) else value
 
 # %% ../../nbs/runs/07_recipe.ipynb #cd8b4f23
@@ -68,17 +67,20 @@ class Recipe:
     model: dict[str, Any]                    # fields of HFModelConfig
     run: dict[str, Any]                      # output_dir and fields of RunConfig
     text: dict[str, Any] | None = None       # fields of EvalConfig; None: no text
-    policy: dict[str, Any] | str | None = None    # what crosses into the text model
+    policy: TransferPolicy = ReinitializeEmbeddingTransferPolicy()   # or its name or mapping
     measures: list[Any] | None = None        # asked about held-out rows in both stages
 
     def __post_init__(self) -> None:
-        for part in fields(self):
-            setattr(self, part.name, plain_values(getattr(self, part.name)))
+        self.policy = create_policy(self.policy)
+        for name in ("task", "model", "run", "text", "measures"):
+            setattr(self, name, plain_values(getattr(self, name)))
         check_recipe(self)
 
     def to_dict(self) -> dict[str, Any]:
-        "The parts that there are."
+        "The parts that there are, as plain values; a policy that is the usual one is left out."
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        usual = self.policy == ReinitializeEmbeddingTransferPolicy()
+        parts["policy"] = None if usual else self.policy.to_dict()
         return {name: value for name, value in parts.items() if value is not None}
 
     def run_config(self) -> RunConfig:
@@ -88,10 +90,6 @@ class Recipe:
     def model_config(self) -> HFModelConfig:
         "Which architecture, with which changes."
         return build_config(HFModelConfig, self.model)
-
-    def transfer_policy(self) -> TransferPolicy:
-        "What crosses into the text model."
-        return create_policy(self.policy or "reinitialize_embeddings")
 
     def eval_config(self) -> EvalConfig | None:
         "The settings of the text stage; None without one."
@@ -139,9 +137,10 @@ def preset_of(recipe: Recipe, what: str) -> dict[str, Any]:
 
 def text_settings_of(recipe: Recipe) -> dict[str, Any]:
     "The part `text`, with the recipe's policy and measures where it has none of its own."
-    ours = {"policy": recipe.policy, "measures": recipe.measures}
-    given = {name: value for name, value in ours.items() if value is not None}
-    return {**given, **(recipe.text or {})}
+    ours: dict[str, Any] = {"policy": recipe.policy.to_dict()}
+    if recipe.measures is not None:
+        ours["measures"] = recipe.measures
+    return {**ours, **(recipe.text or {})}
 
 def check_recipe(recipe: Recipe) -> None:
     "Raises `InputError` for a part that cannot work."
@@ -149,7 +148,6 @@ def check_recipe(recipe: Recipe) -> None:
     recipe.run_config()
     recipe.model_config()
     recipe.eval_config()
-    recipe.transfer_policy()
     for measure in recipe.measures or ():
         create_measure(measure)
 
@@ -163,7 +161,7 @@ def recipe_yaml(recipe: Recipe) -> str:
 # %% ../../nbs/runs/07_recipe.ipynb #e427183f
 Setting = tuple[str, str, Any, str]
 
-def of_config(part: str, values: Mapping[str, Any], given: Mapping[str, Any],
+def of_config(part: str, values: Mapping[str, Any], given: Collection[str],
               preset: Mapping[str, Any] | None = None) -> list[Setting]:
     "The rows of one part: each of `values`, and whether it was given or came from a preset."
     rows = []
@@ -184,9 +182,10 @@ def recipe_settings(recipe: Recipe) -> list[Setting]:
     rows += [("run", name, value, run.origin(name)) for name, value in run.to_dict().items()]
     if text is not None:
         rows += of_config("text", asdict(text), recipe.text or {})
-    policy = recipe.policy if isinstance(recipe.policy, dict) else {"name": recipe.policy}
-    named = {name: value for name, value in policy.items() if value is not None}
-    rows += of_config("policy", recipe.transfer_policy().to_dict(), named)
+    usual = ReinitializeEmbeddingTransferPolicy().to_dict()
+    policy = recipe.policy.to_dict()
+    chosen = [name for name, value in policy.items() if usual.get(name) != value]
+    rows += of_config("policy", policy, chosen)
     origin = "default" if recipe.measures is None else "given"
     return rows + [("measures", "", recipe.measures or ["perplexity"], origin)]
 
