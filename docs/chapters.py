@@ -1,12 +1,12 @@
 """Executes chapters in place and keeps of their outputs what is small and shows everywhere.
 
-    python docs/chapters.py                        every chapter under nbs/, the replications excepted
+    python docs/chapters.py                        every chapter under nbs/ but the replications
     python docs/chapters.py nbs/00_vocab.ipynb     these
-    python docs/chapters.py --fast                 leave `#| slow` cells and their stored outputs as they are
+    python docs/chapters.py --fast                 leave `#| slow` cells and their outputs alone
 
-Text, HTML, SVG and PNG stay. Plotly JSON, widget views and their state, stderr, execution counts and this
-machine's paths go. A notebook whose outputs would exceed 150 KB is refused and left as it was. Cell ids never
-change.
+Text, HTML, SVG and PNG stay. Plotly JSON, widget views and their state, stderr, execution counts
+and this machine's paths go. A notebook whose outputs would exceed 150 KB is refused and left as it
+was. Cell ids never change.
 """
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from nbdev.clean import clean_nb
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 150_000  # bytes of stored outputs per notebook
 LIVE = re.compile(r"application/(vnd\.plotly|vnd\.jupyter\.widget|javascript)")
-NOT_RUN = re.compile(r"nbdev_export\(|^#\|\s*eval:\s*false\b", re.M)  # the cells nbdev_test leaves out too
+NOT_RUN = re.compile(r"nbdev_export\(|^#\|\s*eval:\s*false\b", re.M)  # as nbdev_test does
 SLOW = re.compile(r"^#\|\s*(slow|gpu)\b", re.M)
 
 
 def stored_bytes(cells: list[dict]) -> int:
     "How large the outputs of `cells` are."
-    return sum(len(json.dumps(c["outputs"], ensure_ascii=False).encode()) for c in cells if c.get("outputs"))
+    outputs = [cell["outputs"] for cell in cells if cell.get("outputs")]
+    return sum(len(json.dumps(o, ensure_ascii=False).encode()) for o in outputs)
 
 
 def is_live(mimetype: str) -> bool:
@@ -81,7 +82,7 @@ def tidy(nb: nbformat.NotebookNode) -> None:
 
 
 class Chapter(NotebookClient):
-    "A notebook run as its reader would run it, except for the cells that match a pattern of `skip`."
+    "A notebook run as its reader would, except for the cells that match a pattern of `skip`."
     skip: tuple[re.Pattern, ...] = ()
 
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
@@ -91,7 +92,7 @@ class Chapter(NotebookClient):
 
 
 def run(path: Path, fast: bool = False, timeout: int = 1800) -> None:
-    "Executes the notebook at `path` and writes it back; raises ValueError when its outputs are too large."
+    "Executes the notebook at `path` in place; raises ValueError when its outputs are too large."
     nb = nbformat.read(path, as_version=4)
     client = Chapter(nb, timeout=timeout, kernel_name="python3", store_widget_state=False,
                      record_timing=False, resources={"metadata": {"path": str(path.parent)}})
@@ -101,7 +102,8 @@ def run(path: Path, fast: bool = False, timeout: int = 1800) -> None:
     if (size := stored_bytes(nb.cells)) > LIMIT:
         heavy = sorted(nb.cells, key=lambda c: -stored_bytes([c]))[:3]
         cells = ", ".join(f"{c.id}: {stored_bytes([c]) // 1000} KB" for c in heavy)
-        raise ValueError(f"{size // 1000} KB of outputs, at most {LIMIT // 1000} are kept; largest: {cells}")
+        raise ValueError(f"{size // 1000} KB of outputs, at most {LIMIT // 1000} are kept; "
+                         f"largest: {cells}")
     write(nb, path.resolve())
 
 
@@ -110,7 +112,8 @@ def write(nb: nbformat.NotebookNode, path: Path) -> None:
     plain = json.loads(nbformat.writes(nb))
     clean_nb(plain, allowed_cell_metadata_keys=["tags"])
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False)
+    fresh.write_text(text + "\n", encoding="utf-8")
     os.replace(fresh, path)
 
 
@@ -118,15 +121,17 @@ def chapters() -> list[Path]:
     "All notebooks under nbs/ but the replications and those that open with `skip_exec: true`."
     nbs = ROOT / "nbs"
     left_out = re.compile(r"(^|/)([._]|replication/)")
-    found = (p for p in sorted(nbs.rglob("*.ipynb")) if not left_out.search(p.relative_to(nbs).as_posix()))
-    return [p for p in found if "skip_exec: true" not in p.read_text(encoding="utf-8")]
+    notebooks = sorted(nbs.rglob("*.ipynb"))
+    ours = [p for p in notebooks if not left_out.search(p.relative_to(nbs).as_posix())]
+    return [p for p in ours if "skip_exec: true" not in p.read_text(encoding="utf-8")]
 
 
 def main() -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all chapters")
-    parser.add_argument("--fast", action="store_true", help="do not run `#| slow` cells; their outputs stay")
+    parser.add_argument("--fast", action="store_true",
+                        help="do not run `#| slow` cells; their outputs stay")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds that one cell may take")
     args = parser.parse_args()
     failed = 0

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import re
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import nbformat
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
+
+from pptrain.show import strip_svg
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = "docs/readme_files"
@@ -22,11 +25,27 @@ HIDDEN = re.compile(r"^#\|\s*(hide|default_exp)\b", re.M)
 ONLY_OUTPUT = re.compile(r"^#\|\s*(echo:\s*false|hide_input)\b", re.M)
 DIRECTIVE = re.compile(r"^#\|.*\n?", re.M)
 UNSHOWN = re.compile(r"<(style|script)\b.*?</\1>\s*", re.S | re.I)
+STRIP = '<div style="line-height:1.9">'     # how a token strip begins, and its boxes
+BOX = re.compile(r'<(b|span) title="[^"]*" style="([^"]*)">(.*?)</\1>', re.S)
+
+
+def strip_picture(markup: str) -> str | None:
+    "The token strip that `markup` begins with, as SVG: GitHub drops the style of its boxes."
+    if not markup.startswith(STRIP):
+        return None
+    boxes = BOX.findall(markup)
+    names = [html.unescape(name) for _, _, name in boxes]
+    special = {i for i, (_, style, _) in enumerate(boxes) if "italic" in style}
+    facts = re.sub(r"<[^>]*>", " ", BOX.sub("", markup))
+    caption = html.unescape(" ".join(facts.split()))
+    return strip_svg(names, [tag == "b" for tag, _, _ in boxes], special, caption)
+
 
 
 def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    "The notebook as the README shows it: no hidden cells, no directives, no HTML that GitHub drops."
-    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it; fences need it
+    "The notebook as the README shows it: no hidden cells, no directives, no HTML GitHub drops."
+    # nbdev_clean removes it; fences need it
+    nb.metadata["language_info"] = {"name": "python"}
     nb.cells = [c for c in nb.cells if c.cell_type != "raw" and not HIDDEN.search(c.source)]
     for cell in nb.cells:
         if cell.cell_type != "code":
@@ -36,17 +55,22 @@ def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.source = DIRECTIVE.sub("", cell.source).strip()
         for output in cell.outputs:
             if "text/html" in output.get("data", {}):
-                output.data["text/html"] = UNSHOWN.sub("", output.data["text/html"])
+                markup = UNSHOWN.sub("", output.data["text/html"])
+                output.data["text/html"] = markup
+                if picture := strip_picture(markup):
+                    output.data["image/svg+xml"] = picture
     return nb
 
 
 def render(root: Path = ROOT) -> dict[str, bytes]:
     "README.md and its pictures: {path below the root: bytes}."
     nb = prepare(nbformat.read(root / "index.ipynb", as_version=4))
-    exporter = MarkdownExporter(config=Config({"NbConvertBase": {"display_data_priority": MIMETYPES}}))
-    text, resources = exporter.from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "index"})
+    config = Config({"NbConvertBase": {"display_data_priority": MIMETYPES}})
+    places = {"output_files_dir": PICTURES, "unique_key": "index"}
+    text, resources = MarkdownExporter(config=config).from_notebook_node(nb, places)
     text = re.sub(r"\n{3,}", "\n\n", re.sub(r"^[ \t]+$", "", text, flags=re.M)).strip() + "\n"
-    note = "<!-- made from index.ipynb by docs/readme.py: edit the notebook, then `make readme` -->\n\n"
+    source = "made from index.ipynb by docs/readme.py: edit the notebook, then `make readme`"
+    note = f"<!-- {source} -->\n\n"
     return {"README.md": (note + text).encode(), **resources["outputs"]}
 
 
@@ -72,7 +96,8 @@ def main() -> int:
         if name in new:
             (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / name).write_bytes(new[name])
-    print(f"README.md: {len(new['README.md'])} bytes, {len(new) - 1} pictures; {len(differing)} changed")
+    size = len(new["README.md"])
+    print(f"README.md: {size} bytes, {len(new) - 1} pictures; {len(differing)} changed")
     return 0
 
 

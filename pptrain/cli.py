@@ -293,7 +293,7 @@ def explore_command(
         "--browser/--no-browser", help="Open the address in the browser.")] = True,
 ) -> None:
     "Explore a family in the browser: sliders, frames, brackets; on this machine, until Ctrl-C."
-    from pptrain.serving import serve
+    from pptrain.views.serving import serve
     raise typer.Exit(serve(family, port, browser))
 
 # %% ../nbs/50_cli.ipynb #71a046e9

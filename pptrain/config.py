@@ -15,7 +15,7 @@ from .errors import InputError, unknown
 C = TypeVar("C")
 
 # %% auto #0
-__all__ = ['C', 'plain', 'FamilyConfig', 'PairConfig', 'build_config', 'field_docs', 'field_defaults', 'TaskPreset', 'jsonable',
+__all__ = ['C', 'FamilyConfig', 'PairConfig', 'build_config', 'field_docs', 'field_defaults', 'TaskPreset', 'jsonable',
            'differences']
 
 # %% ../nbs/01_config.ipynb #824c70f6
@@ -113,8 +113,6 @@ def jsonable(value: Any) -> Any:
     """`value` as JSON would give it back: tuples are lists, keys text, what JSON does not know
     its `str`."""
     return json.loads(json.dumps(value, sort_keys=True, default=str))
-
-plain = jsonable   # until every room calls it so
 
 # %% ../nbs/01_config.ipynb #78ee3fba
 def differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .errors import InputError, unknown
-from .files import write_atomic   # until every room imports it from there
 
 # %% auto #0
-__all__ = ['STYLE', 'TokenizerSpec', 'Vocab', 'token_box', 'token_strip']
+__all__ = ['TokenizerSpec', 'Vocab']
 
 # %% ../nbs/01_vocab.ipynb #2b53b525
 @dataclass(slots=True)
@@ -76,30 +75,3 @@ class Vocab:
         eos = None if self.eos is None else self[self.eos]
         extras = {name.strip("<>"): self[name] for name in self.extras}
         return TokenizerSpec(len(self), self[self.pad], bos, eos, extras)
-
-# %% ../nbs/01_vocab.ipynb #3fb6779c
-import html
-
-STYLE = {  # readable on white and on black, and told apart without colour: fill, underline, slant
-    "loss": "background:#ffd166;color:#222;border-bottom:3px solid #b36b00;",
-    "context": "background:rgba(127,127,127,.13);color:inherit;border-bottom:3px solid transparent;",
-    "special": "font-style:italic;opacity:.75;"}
-
-# %% ../nbs/01_vocab.ipynb #e7ff1ebd
-def token_box(name: str, *, loss: bool, special: bool = False, title: str = "") -> str:
-    "One token as an HTML box."
-    style = STYLE["loss" if loss else "context"] + (STYLE["special"] if special else "")
-    tag = "b" if loss else "span"   # bold survives where styles are stripped, as on GitHub
-    return (f'<{tag} title="{html.escape(title, quote=True)}" style="display:inline-block;margin:1px;padding:1px 4px;'
-            f'border-radius:3px;font-family:monospace;{style}">{html.escape(name)}</{tag}>')
-
-# %% ../nbs/01_vocab.ipynb #5d34be56
-import html
-def token_strip(names: Sequence[str], ids: Sequence[int], mask: Sequence[bool], special=frozenset(),
-                limit: int = 256) -> str:
-    "HTML strip of equally long `names`, `ids` and `mask` (True where the token carries loss)."
-    boxes = [token_box(name, loss=bool(m), special=int(i) in special,
-                       title=f"position {t} · id {int(i)} · {'predicted' if m else 'context'}")
-             for t, (name, i, m) in enumerate(zip(names[:limit], ids[:limit], mask[:limit]))]
-    more = f" … {len(names) - limit} more" if len(names) > limit else ""
-    return f'<div style="line-height:1.9">{" ".join(boxes)}{more}</div>'

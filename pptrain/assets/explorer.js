@@ -1,5 +1,5 @@
 // The stage of an explorer: draws one scene, plays its frames and links its parts, all without asking the kernel.
-// Python sends a `scene` (see nbs/41_scenes.ipynb); what the reader points at goes back as `frame` and `selected`.
+// Python sends a `scene` (see nbs/views/41_scenes.ipynb); what the reader points at goes back as `frame` and `selected`.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -214,7 +214,7 @@ class TokenSequenceTask(AddressedTask):
         return [self.example(rng) for rng in self.rngs(seed, split, epoch, indices)]
 
     def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
-        """Lengths of `draws` examples without the bound, by operation.
+        """Lengths of `draws` examples without the bound, by (first) operation.
 
         Raises `InputError` on ids outside the vocabulary."""
         size = self.tokenizer_spec().vocab_size
@@ -224,5 +224,6 @@ class TokenSequenceTask(AddressedTask):
             if len(example) and not 0 <= example.ids.min() <= example.ids.max() < size:
                 extent = f"{example.ids.min()}..{example.ids.max()}"
                 raise InputError(f"{self.name} makes ids {extent} outside its vocabulary of {size}")
-            lengths[example.meta["op"]].append(len(example))
+            first_op = example.meta["op"].partition("+")[0]
+            lengths[first_op].append(len(example))
         return dict(lengths)

@@ -42,7 +42,7 @@ SHOWN = 256   # tokens of an example that are drawn
 
 def strip_with_facts(example: Example) -> str:
     "The token strip as HTML, loss-carrying tokens marked, over one line of facts."
-    from pptrain.vocab import token_strip
+    from pptrain.show import token_strip
     vocab = example.vocab
     names = [vocab.names[i] if vocab else str(i) for i in example.ids[:SHOWN]]
     names += [""] * (len(example) - len(names))

@@ -2,6 +2,7 @@
 from .answers import exact_match as exact_match
 from .losses import evaluating as evaluating
 from .losses import perplexity as perplexity
+from .losses import scored_batches as scored_batches
 from .losses import token_scores as token_scores
 from .measures import create_measure as create_measure
 from .measures import register_measure as register_measure

@@ -17,7 +17,7 @@ from ..errors import InputError
 from .measures import register_measure
 
 # %% auto #0
-__all__ = ['token_scores', 'evaluating', 'perplexity']
+__all__ = ['Scores', 'token_scores', 'evaluating', 'scored_batches', 'perplexity']
 
 # %% ../../nbs/measure/01_losses.ipynb #00f38377
 def token_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

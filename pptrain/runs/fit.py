@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
     default_data_collator, set_seed)
 
-from ..config import plain
+from ..config import jsonable
 from ..data import DatasetBundle
 from ..errors import InputError
 from ..files import write_atomic
@@ -309,7 +309,7 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
 def write_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
     "Writes `run.json`: what this run is, and all of its settings."
     record = {"spec": spec, "settings": settings.to_dict()}
-    write_atomic(run_dir / "run.json", json.dumps(plain(record), indent=1))
+    write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
 
 def check_steps(trainer: Trainer) -> None:
     "Raises `InputError` for a run that took no step: it is no result."

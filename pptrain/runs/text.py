@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import plain
+from ..config import jsonable
 from ..corpora import Corpus, train_tokenizer
 from ..data import Collate, DatasetBundle
 from ..errors import InputError
@@ -66,7 +66,7 @@ def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
               measures: Sequence[Any]) -> dict[str, Any]:
     "Everything that can change the rows of a text run, as JSON values."
     held: Any = data.eval_dataset
-    return plain({
+    return jsonable({
         "stage": "text",
         "start": weights_sha256(plain_state(model)),
         "first_rows": first_rows(data.train_dataset)["sha256"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from ..config import plain
+from ..config import jsonable
 from ..core import Task, registered_task
 from ..data import DatasetBundle
 from ..files import write_atomic
@@ -80,7 +80,7 @@ def spec_of(trainer: PrePreTrainer, sha256: str) -> dict[str, Any]:
     "Everything that can change the weights, as JSON values; `sha256` is that of the first rows."
     task, model = trainer.task, trainer.model_adapter.config
     has_fingerprint = hasattr(task, "fingerprint")
-    return plain({
+    return jsonable({
         "task": task.name,
         "config": task.export_config(),
         "fingerprint": task.fingerprint(seed=trainer.data_seed) if has_fingerprint else "",
@@ -105,16 +105,16 @@ def finish(trainer: PrePreTrainer, loop: LoopTrainer, spec: Mapping[str, Any],
     if loop.is_world_process_zero():
         write_history(run_dir / "history.csv", state.log_history)
         TransferBundle.save(
-            model, run_dir, task_name=trainer.task.name, training=plain(metrics),
+            model, run_dir, task_name=trainer.task.name, training=jsonable(metrics),
             task_config=trainer.task.export_config(), fingerprint=spec["fingerprint"],
             tokenizer_spec=trainer.task.tokenizer_spec(), transfer_policy=trainer.policy)
-        write_atomic(run_dir / "summary.json", json.dumps({"metrics": plain(metrics)}, indent=1))
+        write_atomic(run_dir / "summary.json", json.dumps({"metrics": jsonable(metrics)}, indent=1))
         if trainer.run_config.remove_checkpoints:
             for path in checkpoints(run_dir):
                 remove_folder(path)
     loop.accelerator.wait_for_everyone()
     return PrePreTrainingRun(
-        run_dir, run_dir / "bundle" / "model", plain(metrics), run_dir / "history.csv")
+        run_dir, run_dir / "bundle" / "model", jsonable(metrics), run_dir / "history.csv")
 
 # %% ../../nbs/runs/04_trainer.ipynb #4de5d37e
 class PrePreTrainer:

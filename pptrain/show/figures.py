@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['frame', 'curves', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs', 'crossings',
-           'histogram', 'bar_picture']
+__all__ = ['frame', 'curves', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs', 'histogram',
+           'bar_picture']
 
 # %% ../../nbs/show/03_figures.ipynb #c09248b3
 def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
@@ -162,18 +162,6 @@ def arcs(match: Sequence[int], title: str = "", points: int = 48) -> Picture:
     bows = go.Scatter(x=x, y=y, mode="lines", line=line)
     figure = framed(bows, title, "position (tokens)", "half the span (tokens)")
     return Picture(figure, (6.4, 1.7))
-
-# %% ../../nbs/show/03_figures.ipynb #5c2b14ba
-def crossings(match: Sequence[int]) -> list[bool]:
-    "For each position, whether its arc crosses another; `match[i]` is the partner, or -1."
-    partner = np.asarray(match)
-    crosses = np.zeros(len(partner), bool)
-    for i in np.flatnonzero(partner > np.arange(len(partner))):
-        j = partner[i]
-        inside = partner[i + 1:j]
-        leaves = (inside >= 0) & ((inside < i) | (inside > j))
-        crosses[[i, j]] = leaves.any()
-    return crosses.tolist()
 
 # %% ../../nbs/show/03_figures.ipynb #9c51dd0e
 def histogram(values: Sequence[int], title: str, unit: str, most: int = 24) -> dict:

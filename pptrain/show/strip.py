@@ -9,7 +9,7 @@ import html
 from collections.abc import Callable, Collection, Sequence
 
 # %% auto #0
-__all__ = ['Mark', 'token_box', 'token_strip', 'strip_svg']
+__all__ = ['token_box', 'token_strip', 'strip_svg']
 
 # %% ../../nbs/show/04_strip.ipynb #6eff3228
 BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;font-family:monospace;"
@@ -26,11 +26,9 @@ def token_box(name: str, *, loss: bool, special: bool = False, title: str = "") 
     return f'<{tag} title="{says}" style="{style}">{html.escape(name)}</{tag}>'
 
 # %% ../../nbs/show/04_strip.ipynb #89fa75aa
-Mark = Callable[[int], "str | None"]
-
 def token_strip(names: Sequence[str], ids: Sequence[int], mask: Sequence[bool],
                 special: Collection[int] = frozenset(), limit: int = 256, start: int = 0,
-                mark: Mark | None = None) -> str:
+                mark: Callable[[int], str | None] | None = None) -> str:
     """HTML strip of equally long `names`, `ids` and `mask` (True where the token carries loss).
 
     `special` holds ids that are set apart, `start` is the position of the first token in its row,

@@ -192,11 +192,12 @@ def draw_heatmap(panel: Panel, trace: Any, color: Any) -> None:
     picture = panel.ax.imshow(z, cmap=cmap, vmin=trace.zmin, vmax=trace.zmax, **look)
     if not trace.texttemplate:
         return
+    spec = re.findall(r"%\{z:?([^}]*)\}", trace.texttemplate)[0] or "g"
     for i, j in np.ndindex(z.shape):
         red, green, blue, _ = picture.cmap(picture.norm(z[i, j]))
         color = "white" if red + green + blue < 1.5 else "black"
-        place = dict(ha="center", va="center")
-        panel.ax.text(x[j], y[i], f"{z[i, j]:.2f}", fontsize=8, color=color, **place)
+        look = dict(ha="center", va="center", fontsize=8, color=color)
+        panel.ax.text(x[j], y[i], format(z[i, j], spec), **look)
 
 # %% ../../nbs/show/02_twin.ipynb #4ef222a8
 def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:

@@ -31,6 +31,15 @@ from .claims import judge as judge
 from .claims import save_results as save_results
 from .claims import verdict as verdict
 
+# how it is shown
+from .figures import LABELS as LABELS
+from .figures import UNITS as UNITS
+from .figures import claim_effects as claim_effects
+from .figures import mean_gains as mean_gains
+from .figures import study_picture as study_picture
+from .report import GridResults as GridResults
+from .report import write_report as write_report
+
 # a paper's experiment
 from .replication import Replication as Replication
 from .replication import ReplicationResult as ReplicationResult

@@ -17,14 +17,15 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..integrations import token_modules
-from ..show import PALETTE, Markup, html_table
+from ..errors import InputError
+from ..integrations.weights import part_by_name, parts, ties, token_modules
 from ..runs import PrePreTrainingRun
-from ..transfer import (OUTCOMES, POLICIES, Fate, SkipParametersTransferPolicy,
-                              TransferBundle, TransferPolicy, bar, carry, leave_group,
-                              part_by_name, parts, ties, transfer_policy)
+from ..show import PALETTE, Markup, html_table
+from ..transfer.bundle import TransferBundle
+from ..transfer.policies import (SkipParametersTransferPolicy, TransferPolicy, carry,
+                                       create_policy, flow_yaml, leave_group, registered_policies)
+from ..transfer.report import OUTCOMES, Fate, bar
 from .view import View
-from ..vocab import InputError
 
 # %% auto #0
 __all__ = ['Inspector', 'inspect']
@@ -43,7 +44,7 @@ def rehearse(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
 
 # %% ../../nbs/views/43_inspector.ipynb #5fdf1ea2
 COMPONENTS = {"embed": "embeddings", "position": "embeddings", "attn": "attention", "mlp": "MLP",
-              "ln": "norms", "norm": "norms", "head": "head", "other": "other"}
+              "norm": "norms", "head": "head", "other": "other"}
 
 def layer_of(name: str) -> int | None:
     "The layer's number in a parameter's name; None outside the layers."
@@ -85,7 +86,7 @@ def parameter_fates(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
     for fate in rehearse(policy, source, model):
         stays = fate.outcome == "fresh" and fate.source and fate.name in skipped
         memory = first_name.get(fate.name, fate.name)
-        elements = 0 if memory in counted else prod(fate.target or fate.source)
+        elements = 0 if memory in counted else prod(fate.target or fate.source or ())
         counted.add(memory)
         rows.append(ParameterFate(fate, "skipped" if stays else fate.outcome, layer_of(fate.name),
                                   component_of(fate.name, part.get(fate.name)), elements))
@@ -93,7 +94,7 @@ def parameter_fates(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
 
 def elements_by_kind(fates: Iterable[ParameterFate]) -> dict[str, int]:
     "How many numbers meet each fate that occurs, in the order of `KINDS`."
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for row in fates: counts[row.kind] += row.elements
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
@@ -145,22 +146,19 @@ def layer_table(fates: Sequence[ParameterFate], caption: str = "") -> str:
     return html_table(rows, ["", *components], caption)
 
 # %% ../../nbs/views/43_inspector.ipynb #ac51e07d
-VARIATIONS = ({"name": "reinit_embeddings", "positions": "fresh"},
-              {"name": "reinit_embeddings", "embeddings": "mean"},
-              {"name": "reinit_embeddings", "embeddings": "match"},
-              {"name": "components", "components": ["attn"]},
-              {"name": "components", "components": ["mlp"]})
+VARIATIONS = ({"name": "reinitialize_embeddings", "positions": "fresh"},
+              {"name": "reinitialize_embeddings", "embeddings": "mean"},
+              {"name": "reinitialize_embeddings", "embeddings": "match"},
+              {"name": "components", "keep": ["attn"]},
+              {"name": "components", "keep": ["mlp"]})
 
 def policy_choices() -> dict[str, TransferPolicy]:
     "Label → policy: every registered one with its defaults, and `VARIATIONS`."
     choices = {}
-    for name, policy_class in POLICIES.items():
-        try: choices[name] = policy_class()
-        except (TypeError, InputError): continue     # it needs options
-    for spec in VARIATIONS:
-        words = [f"{option}: {value}" for option, value in spec.items()]
-        choices[", ".join(words)] = transfer_policy(**spec)
-    return choices
+    for name in registered_policies():
+        try: choices[name] = create_policy(name)
+        except InputError: continue     # it needs options
+    return choices | {flow_yaml(spec): create_policy(spec) for spec in VARIATIONS}
 
 # %% ../../nbs/views/43_inspector.ipynb #ab3089e1
 SKIP = "skip layers from …"
@@ -194,7 +192,7 @@ class Inspector(View):
 
     def policies(self, start: int | None = None) -> dict[str, TransferPolicy]:
         "What one can choose from; `start` is the first layer to skip (default: the middle)."
-        choices = {f"as asked: {self.policy.name}": self.policy, **policy_choices()}
+        choices = {f"as asked: {self.policy}": self.policy, **policy_choices()}
         if not self.layers: return choices
         return choices | {SKIP: skip_from(self.model, self.layers // 2 if start is None else start)}
 
@@ -262,17 +260,16 @@ def inspector_panel(view: Inspector):
 
 # %% ../../nbs/views/43_inspector.ipynb #e918749f
 def inspect(bundle: TransferBundle | PrePreTrainingRun | str | Path, model: nn.Module,
-            policy: TransferPolicy | str | None = None) -> Inspector:
+            policy: TransferPolicy | Mapping[str, Any] | str | None = None) -> Inspector:
     """What would cross from `bundle` (or a run, or the directory of either) into `model`.
 
-    The model is not changed. `policy` is a policy or its name; None: the one the bundle recommends.
-    Raises `InputError`."""
+    The model is not changed. `policy` is a policy, its name or its mapping; None: the one that the
+    bundle recommends. Raises `InputError`."""
     if isinstance(bundle, PrePreTrainingRun): bundle = bundle.run_dir
     if isinstance(bundle, (str, Path)): bundle = TransferBundle.load(bundle)
     if not isinstance(bundle, TransferBundle):
         raise InputError(f"inspect takes a bundle or its directory, not {type(bundle).__name__}")
     if not isinstance(model, nn.Module):
         raise InputError(f"inspect takes a torch model, not {type(model).__name__}")
-    if policy is None: policy = bundle.transfer_policy_name
-    if not isinstance(policy, TransferPolicy): policy = transfer_policy(policy)
-    return Inspector(bundle.state_dict(), model, policy, f"the {bundle.task_name} bundle")
+    chosen = bundle.policy if policy is None else create_policy(policy)
+    return Inspector(bundle.state_dict(), model, chosen, f"the {bundle.task_name} bundle")

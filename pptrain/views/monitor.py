@@ -38,6 +38,16 @@ LINES = {"train_loss": dict(color=PALETTE[0], width=2),
          "eval_loss": dict(color=PALETTE[4], width=2, dash="dash"),
          "learning_rate": dict(color=PALETTE[2], width=2),
          "speed": dict(color=PALETTE[6], width=2)}
+OTHER_LINE = dict(color=PALETTE[3], width=2)
+NO_PANEL = ("grad_norm", "bits_per_byte")       # the loss tells as much
+
+def panels_of(measured: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    "Label → metrics of each panel: ours, then one for every other metric that was measured."
+    panels = {label: names for label, names in PANELS.items() if set(names) & set(measured)}
+    for metric in measured:
+        if metric in LINES or metric in NO_PANEL: continue
+        panels[metric.replace("_", " ")] = (metric,)
+    return panels or {LOSS: ()}
 
 # %% ../../nbs/views/42_monitor.ipynb #f82ce1e8
 def progress_figure(rows: pd.DataFrame, title: str = "") -> Picture:
@@ -45,19 +55,19 @@ def progress_figure(rows: pd.DataFrame, title: str = "") -> Picture:
 
     `rows` has the columns step, metric and value."""
     from plotly.subplots import make_subplots
-    measured = set(rows.metric)
-    panels = {label: metrics for label, metrics in PANELS.items() if measured.intersection(metrics)}
-    if not panels: panels = {LOSS: ()}
-    widths = [2, 1, 1][:len(panels)]
+    measured = list(dict.fromkeys(rows.metric))
+    panels = panels_of(measured)
+    widths = [2, *[1] * (len(panels) - 1)]
     figure = make_subplots(1, len(panels), column_widths=widths, horizontal_spacing=.11)
     for column, (label, metrics) in enumerate(panels.items(), start=1):
         figure.update_xaxes(title_text="step", col=column)
         figure.update_yaxes(title_text=label, col=column)
         for metric in [m for m in metrics if m in measured]:
             line = rows[rows.metric == metric]
-            figure.add_scatter(x=line.step, y=line.value, mode="lines+markers", line=LINES[metric],
-                               marker=dict(size=5), name=LEGEND.get(metric),
-                               showlegend=metric in LEGEND, row=1, col=column)
+            figure.add_scatter(x=line.step, y=line.value, mode="lines+markers",
+                               line=LINES.get(metric, OTHER_LINE), marker=dict(size=5),
+                               name=LEGEND.get(metric), showlegend=metric in LEGEND,
+                               row=1, col=column)
     house_layout = {k: v for k, v in frame(title).items() if "axis" not in k}
     figure.update_layout(house_layout, height=300, margin_t=45 if title else 15)
     return Picture(figure, (2.3 * sum(widths), 2.1))
@@ -69,11 +79,13 @@ WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}",
 def status_line(rows: pd.DataFrame, steps: int | None = None) -> str:
     "The newest value of each metric as one line; `steps` is the planned number, if it is known."
     if not len(rows): return "no step yet"
-    last = rows.loc[rows.step.idxmax()]
+    last = rows.iloc[int(rows.step.argmax())]
     words = [f"step {last.step} of {steps}" if steps else f"step {last.step}"]
     if not pd.isna(last.tokens): words.append(f"{int(last.tokens):,} tokens")
     newest = rows.groupby("metric").value.last()
     words += [text.format(newest[metric]) for metric, text in WORDS.items() if metric in newest]
+    others = [metric for metric in newest.index if metric not in (*WORDS, *NO_PANEL)]
+    words += [f"{metric.replace('_', ' ')} {newest[metric]:.3g}" for metric in others]
     return " · ".join(words)
 
 # %% ../../nbs/views/42_monitor.ipynb #69d0bd22
@@ -104,8 +116,8 @@ def answer_box(name: str, guess: str, right: bool, position: int) -> str:
 # %% ../../nbs/views/42_monitor.ipynb #2886e9bd
 def token_name(example: Example, token: int) -> str:
     "A token by name, or as its bare id."
-    named = example.vocab and 0 <= token < len(example.vocab.names)
-    return example.vocab.names[token] if named else str(token)
+    names = example.vocab.names if example.vocab else ()
+    return names[token] if 0 <= token < len(names) else str(token)
 
 def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: int = 72) -> str:
     """A row as HTML boxes up to its last answer, the answers marked.
@@ -124,9 +136,9 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
         names = token_name(example, truth), token_name(example, guessed)
         return answer_box(*names, bool(truth == guessed), t)
 
-    ids = example.ids[start:]
+    ids = example.ids[start:].tolist()
     names = [token_name(example, token) for token in ids]
-    given = np.zeros(len(ids), bool)
+    given = [False] * len(ids)
     strip = token_strip(names, ids, given, limit=stop - start, start=start, mark=mark)
     return f"<small>… {start} more</small>{strip}" if start else strip
 
@@ -209,7 +221,7 @@ class RunView(View):
         state, steps = self.progress()
         step = int(rows.step.max()) if len(rows) else 0
         status = status_bar(f"{self.title}: {state}.", status_line(rows, steps), step, steps)
-        return [status, progress_figure(rows)]
+        return [status, progress_figure(rows) if len(rows) else ""]
 
     def widget(self):
         "The still face, and a button that reads the folder again."
@@ -272,7 +284,8 @@ class Monitor(RunView):
 
     def begin(self, state: str, steps: int | None, log: list, done: int = 0):
         "A run of `steps` starts, or goes on after `done` of them; the Trainer writes into `log`."
-        self.state, self.steps, self.log, self.speeds = state, steps, log, []
+        self.state, self.steps, self.log = state, steps, log
+        self.speeds: list[dict] = []
         self.tenths = 10 * done // steps if steps else 0       # of the run that were printed
 
     def rows(self) -> pd.DataFrame:

@@ -273,15 +273,6 @@ def known_pieces(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
     pieces = set(chain.from_iterable(map(token_pieces, tokens)))
     return sorted(pieces, key=table.__getitem__)
 
-# %% ../../../nbs/tasks/summarization/10_family.ipynb #fm000033
-def by_first_task(lengths: dict[str, list[int]]) -> dict[str, list[int]]:
-    "Lengths of examples by op (`a+b+c`), joined by the first of their tasks."
-    joined: dict[str, list[int]] = defaultdict(list)
-    for op, values in lengths.items():
-        first, *_ = op.split("+")
-        joined[first] += values
-    return dict(joined)
-
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #6dc45d7c
 class Summarization(SymbolicTaskFamily):
     """Nonsense documents and what a summary does with them (Krishna et al. 2021; Zou et al. 2020).
@@ -340,10 +331,6 @@ class Summarization(SymbolicTaskFamily):
         if self.config.stream == "official" and split == "train":
             return (RandomStateDraws((seed or 0) + epoch + i) for i in indices)
         return super().rngs(seed, split, epoch, indices)
-
-    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
-        "Lengths of `draws` examples without the bound, by the first task of their document."
-        return by_first_task(super().drawn_lengths(draws))
 
     def op_names(self) -> tuple[str, ...]:
         return tuple(self.config.tasks)

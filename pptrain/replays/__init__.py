@@ -1,1 +1,0 @@
-"""What proves a family: replays of reference vectors, one module per family; `RegisteredTask.replay` imports the one it needs."""

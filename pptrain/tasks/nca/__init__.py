@@ -1,0 +1,11 @@
+"""nca: a fresh random universe of cells per sequence (Lee et al. 2026)."""
+
+from .automata import Rules as Rules, rollout as rollout
+from .family import (
+    NCA as NCA, change_fraction as change_fraction, grids_of as grids_of,
+    patch_tokens as patch_tokens, unpatch as unpatch,
+)
+from .settings import (
+    NCAConfig as NCAConfig, frame_count as frame_count, frame_tokens as frame_tokens,
+    nca_presets as nca_presets,
+)

@@ -1,0 +1,136 @@
+"""A comparison and a report of half a grid: the same rows, the same figures."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from pptrain.errors import InputError
+from pptrain.grid import Manifest, RunSpec, run_folder
+from pptrain.study import COLUMNS, Claim, save_results
+from pptrain.study.report import GridResults, write_report
+from pptrain.views.comparison import OWN, ComparisonPanel, compare
+
+POLICY = {"name": "components", "keep": ["attn"]}
+
+
+def rows_of(seed):
+    "Two variants; `odd` learns twice as fast. A loss in two units, one that rises, one at the end."
+    rows = []
+    for variant, speed in [("scratch", 1), ("odd", 2)]:
+        for tokens in (0, 500, 1000):
+            loss = 4 - speed * tokens / 1000 - .1 * seed
+            values = {"eval_loss": loss, "bits_per_byte": loss / 2, "hits": 5 - loss}
+            for metric, value in values.items():
+                rows.append(("first", variant, seed, tokens, tokens, metric, value))
+        rows.append(("first", variant, seed, 1000, 1000, "reading", speed + seed))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@pytest.fixture
+def grid(tmp_path):
+    "Two studies; the first has two runs done and one waiting, the second has failed."
+    notebook = tmp_path / "nb.ipynb"
+    notebook.write_text("{}")
+    manifest = Manifest(tmp_path, profile="demo")
+    for seed in (1, 2):
+        spec = RunSpec("first", str(notebook), {"seeds": str(seed)})
+        folder = run_folder(spec, tmp_path)
+        save_results(folder, rows_of(seed), [Claim("c", "p", "loss_gain", "odd")])
+        (folder / "study.json").write_text(json.dumps({"family": "dyck", "policy": POLICY}))
+        manifest.set(spec, status="done", seconds=1.0)
+    manifest.set(RunSpec("first", str(notebook), {"seeds": "3"}), status="waiting")
+    manifest.set(RunSpec("second", str(notebook)), status="failed", error="boom")
+    return tmp_path
+
+
+def test_partial_grid(grid):
+    view = compare(grid)
+    table = view.tokens_to_equal_loss()
+    assert table.loc["odd", "mean"] == pytest.approx(500)
+    assert table.loc["odd", "saved"] == pytest.approx(.5)
+    assert view.tokens_to_equal_loss(3.4).loc["odd", "seed 1"] == pytest.approx(250)
+    markup = view.static().markup
+    assert "2 of 4 runs done" in markup
+    assert "first: waiting" in markup and "second: failed (boom)" in markup
+
+
+def test_a_metric_that_rises_is_reached_from_below(grid):
+    view = compare(grid)
+    assert view.tokens_to_equal_loss(metric="hits").equals(view.tokens_to_equal_loss())
+    assert view.tokens_to_equal_loss(1.6, metric="hits").loc["odd", "seed 1"] == pytest.approx(250)
+
+
+def test_every_metric_with_rows_is_drawn(grid):
+    view = compare(grid)
+    assert view.metrics("first") == ["eval_loss", "bits_per_byte", "hits", "reading"]
+    labels = [picture.figure.layout.yaxis.title.text for picture in view.static().pictures]
+    assert labels == ["held-out loss (nats per token)", "hits", "reading"]
+    for metric in view.metrics("first"):
+        panel = ComparisonPanel(view)
+        panel.menus["metric"].value = metric
+        assert panel.figure.data and "odd" in panel.table.value
+    with pytest.raises(InputError, match="measured once per run"):
+        view.tokens_to_equal_loss(metric="reading")
+
+
+def test_panel_changes_metric_and_target(grid):
+    panel = ComparisonPanel(compare(grid))
+    panel.menus["metric"].value = "bits_per_byte"
+    assert "bits per byte" in panel.figure.layout.yaxis.title.text and "500" in panel.table.value
+    panel.menus["aim"].value = OWN
+    panel.menus["value"].value = 1.7
+    assert "bits per byte" in panel.menus["value"].description and "250" in panel.table.value
+    for row in panel.variants.children:
+        row.children[1].value = False
+    assert not any(trace.visible for trace in panel.figure.data if trace.name)
+
+
+def test_copy_without_the_run_folders(grid, tmp_path_factory):
+    write_report(grid)
+    bare = tmp_path_factory.mktemp("bare")
+    for name in ("manifest.json", "results.csv", "claims.csv"):
+        shutil.copy(grid / name, bare)
+    assert compare(bare).tokens_to_equal_loss().equals(compare(grid).tokens_to_equal_loss())
+    for folder in (bare, grid):
+        assert compare(folder).results.verdicts.verdict.tolist() == ["replicated"]
+    write_report(bare)      # and a report of the copy keeps what it has
+    assert (bare / "results.csv").read_text() == (grid / "results.csv").read_text()
+
+
+def test_a_grid_with_nothing_in_it(tmp_path):
+    with pytest.raises(InputError, match="holds no manifest"):
+        compare(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"runs": []}))
+    with pytest.raises(InputError, match="no finished run yet .no runs."):
+        compare(tmp_path)
+
+
+def test_damaged_files_are_named(grid):
+    path, = sorted(grid.glob("runs/*/claims.json"))[:1]
+    path.write_text("{")
+    with pytest.raises(InputError, match="claims.json' cannot be read"):
+        GridResults.read(grid)
+    path.write_text("[]")
+    path.with_name("rows.csv").write_text("")
+    with pytest.raises(InputError, match="rows.csv' is damaged"):
+        write_report(grid)
+    (grid / "manifest.json").write_text("[]")
+    with pytest.raises(InputError, match="manifest.json' lists no runs"):
+        write_report(grid)
+
+
+def test_report_and_comparison_draw_the_same_curves(grid):
+    path = write_report(grid)
+    pictures = sorted(p.name for p in (grid / "figures").iterdir())
+    assert pictures == ["first_hits.png", "first_loss.png"]
+    page = re.sub(r"<script.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.S)
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    for written in (page, text):
+        assert "{name: components, keep: [attn]}" in written and "2 of 4 runs done" in written
+        assert "boom" in written
+    assert not re.search(r'(src|href)="(http|//)', page)
+    assert "color-scheme: light dark" in page
