@@ -1,14 +1,15 @@
-"""Does our loop keep a GPU busy? Ours against a bare PyTorch loop: same model, same batches, interleaved.
+"""Does our loop keep a GPU busy? Ours against a bare PyTorch loop: same model, same batches.
 
-    python bench/loop.py                                                     # toy size, on a CPU, under a minute
-    python bench/loop.py --device cuda --dtype bfloat16 --model 8_8_512 --vocab 50257 \\
-                         --length 1025 --batch 32 --steps 60 --rounds 3      # the run of issue 9, on an H100
+    python bench/loop.py                          # toy size, on a CPU, under a minute
+    python bench/loop.py --device cuda --dtype bfloat16 --model 8_8_512 --vocab 10000 \\
+                         --length 1025 --batch 32 --steps 60 --stock    # issue 9, on an H100
 
-`ours` is `pptrain.runs.fit`'s Trainer with its callbacks, logging every `--logging` steps; `bare` is forward,
-backward, clipping, AdamW and a schedule in ten lines; `stock` (with `--stock`) is transformers' own Trainer with
-its defaults. Each round runs all of them on fresh copies of one model. Time is taken over the last `--steps` steps of
-a run, between two waits for the device, so starting up counts nowhere. Prints one JSON object: tokens per second
-(median over rounds, and each round), and the ratios to `bare`.
+`ours` is `pptrain.runs.fit`'s Trainer with its callbacks, logging every `--logging` steps; `bare`
+is forward, backward, clipping, AdamW and a schedule in ten lines; `stock` (with `--stock`) is
+transformers' own Trainer with its defaults. Each round runs all of them, in turning order, on fresh
+copies of one model. Time is taken over the last `--steps` steps of a run, between two waits for the
+device, so starting up counts nowhere. Prints one JSON object: tokens per second (median over
+rounds, and each round), and the ratios to `bare`.
 """
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ import warnings
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -55,8 +57,9 @@ def make_model(asked: argparse.Namespace) -> GPT2LMHeadModel:
     layers, heads, width = map(int, asked.model.split("_"))
     torch.manual_seed(0)
     return GPT2LMHeadModel(GPT2Config(
-        vocab_size=asked.vocab, n_positions=asked.length, n_layer=layers, n_head=heads, n_embd=width,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0))
+        vocab_size=asked.vocab, n_positions=asked.length, n_layer=layers, n_head=heads,
+        n_embd=width, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0,
+        eos_token_id=0))
 
 
 class Clock:
@@ -71,7 +74,10 @@ class Clock:
             if self.device == "cuda":
                 torch.cuda.synchronize()
             now = time.perf_counter()
-            self.start, self.seconds = (now, 0.0) if step == self.first else (self.start, now - self.start)
+            if step == self.first:
+                self.start = now
+            else:
+                self.seconds = now - self.start
 
 
 class Ticking(TrainerCallback):
@@ -85,10 +91,11 @@ class Ticking(TrainerCallback):
 
 
 def bare(model: torch.nn.Module, asked: argparse.Namespace, clock: Clock) -> float:
-    "The loop that one writes by hand; batches are collated as ours are, and copied without waiting."
+    "The loop that one writes by hand; batches are collated and copied as ours are."
     total, cuda = asked.warm + asked.steps, asked.device == "cuda"
     rows = Rows(asked.vocab, asked.length, total * asked.batch)
-    loader = torch.utils.data.DataLoader(rows, asked.batch, collate_fn=stack, pin_memory=cuda)
+    loader = torch.utils.data.DataLoader(rows, asked.batch, collate_fn=stack, pin_memory=cuda,
+                                         num_workers=asked.workers)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
     for step, batch in enumerate(loader, 1):
@@ -108,9 +115,10 @@ def bare(model: torch.nn.Module, asked: argparse.Namespace, clock: Clock) -> flo
 def settings(asked: argparse.Namespace, folder: str) -> dict:
     "What `ours` and `stock` are told."
     return dict(
-        output_dir=folder, max_steps=asked.warm + asked.steps, per_device_train_batch_size=asked.batch,
-        learning_rate=1e-4, max_grad_norm=asked.clip, bf16=asked.dtype == "bfloat16", save_strategy="no",
-        lr_scheduler_type="linear", disable_tqdm=True, use_cpu=asked.device == "cpu", report_to="none",
+        output_dir=folder, max_steps=asked.warm + asked.steps, learning_rate=1e-4,
+        per_device_train_batch_size=asked.batch, max_grad_norm=asked.clip,
+        bf16=asked.dtype == "bfloat16", save_strategy="no", lr_scheduler_type="linear",
+        disable_tqdm=True, use_cpu=asked.device == "cpu", report_to="none",
         dataloader_num_workers=asked.workers)
 
 
@@ -121,7 +129,8 @@ def ours(model: torch.nn.Module, asked: argparse.Namespace, clock: Clock) -> flo
     from pptrain.runs.fit import fit
     rows = Rows(asked.vocab, asked.length, (asked.warm + asked.steps) * asked.batch)
     with tempfile.TemporaryDirectory() as folder:
-        config = RunConfig(**settings(asked, folder), logging_steps=min(asked.logging, asked.warm + asked.steps))
+        logging = min(asked.logging, asked.warm + asked.steps)
+        config = RunConfig(**settings(asked, folder), logging_steps=logging)
         loop = fit(model, DatasetBundle(rows, None, stack), config, {}, callbacks=[Ticking(clock)])
         tokens = loop.state.num_input_tokens_seen
     assert tokens == (asked.warm + asked.steps) * asked.batch * asked.length, tokens
@@ -133,8 +142,9 @@ def stock(model: torch.nn.Module, asked: argparse.Namespace, clock: Clock) -> fl
     "transformers' Trainer as it comes."
     rows = Rows(asked.vocab, asked.length, (asked.warm + asked.steps) * asked.batch)
     with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(**settings(asked, folder), logging_steps=asked.logging,
-                                 train_sampling_strategy="sequential", include_num_input_tokens_seen="non_padding")
+        args = TrainingArguments(
+            **settings(asked, folder), logging_steps=asked.logging,
+            train_sampling_strategy="sequential", include_num_input_tokens_seen="non_padding")
         trainer = Trainer(model, args, stack, rows, callbacks=[Ticking(clock)])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -152,7 +162,8 @@ def measure(asked: argparse.Namespace) -> dict:
             clock, copied = Clock(asked), copy.deepcopy(model).to(asked.device)
             losses[name] = round(contestants[name](copied, asked, clock), 4)
             speeds[name].append(tokens / clock.seconds)
-            print(f"round {number + 1} {name:<6} {speeds[name][-1]:>12,.0f} tokens/s", file=sys.stderr, flush=True)
+            line = f"round {number + 1} {name:<6} {speeds[name][-1]:>12,.0f} tokens/s"
+            print(line, file=sys.stderr, flush=True)
             del copied
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {name: round(median / medians["bare"], 4) for name, median in medians.items()}
@@ -164,7 +175,8 @@ def measure(asked: argparse.Namespace) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="bfloat16: autocast")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"],
+                        help="bfloat16: autocast")
     parser.add_argument("--model", default="2_4_64", help="layers_heads_width of a GPT-2")
     parser.add_argument("--vocab", type=int, default=512)
     parser.add_argument("--length", type=int, default=128, help="tokens of a row")
@@ -174,13 +186,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
     parser.add_argument("--logging", type=int, default=20, help="steps between logs")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load data, ours and stock")
+    parser.add_argument("--workers", type=int, default=0,
+                        help="processes that load data, in all of them")
     parser.add_argument("--stock", action="store_true", help="transformers' Trainer too")
     asked = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     warnings.filterwarnings("ignore")
-    machine = torch.cuda.get_device_name() if asked.device == "cuda" else platform.processor() or platform.machine()
-    result = {"machine": machine, "torch": torch.__version__, "arguments": vars(asked), **measure(asked)}
+    machine = torch.cuda.get_device_name() if asked.device == "cuda" else platform.machine()
+    about = {"machine": machine, "torch": torch.__version__, "arguments": vars(asked)}
+    result = {**about, **measure(asked)}
     print(json.dumps(result, indent=1))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
@@ -36,7 +36,7 @@ class TextTask(Task):
     "Real text as a task, so that a natural-language warm-up runs through the very same trainer."
     name = "text"
 
-    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, block_size: int):
+    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, block_size: int):
         super().__init__({
             "corpus": corpus.name, "sha256": corpus.sha256, "block_size": block_size})
         self.corpus = corpus
@@ -88,7 +88,7 @@ class StudySetup:
         return load_corpus(self.config.corpus, max_bytes=self.config.corpus_bytes)
 
     @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def tokenizer(self) -> PreTrainedTokenizerFast:
         "The tokenizer of the text, trained on it."
         return train_tokenizer(self.corpus, self.config.vocab_size)
 

@@ -1,4 +1,4 @@
-"""A killed run starts again and ends with the same weights; an interrupted one says where its state is."""
+"""A killed run starts again and ends with the same weights; interrupted, it says where it is."""
 from __future__ import annotations
 
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-# argv: output directory, and what to do to oneself: nothing | half-save N (die inside the N-th torch.save)
+# argv: output directory, and what to do to oneself: nothing, or half-save N:
+# die inside the N-th torch.save
 SCRIPT = """
 import os, signal, sys, torch
 from pathlib import Path
@@ -33,11 +34,13 @@ def dying_save(value, path, **more):
         os.kill(os.getpid(), signal.SIGKILL)
 
 class Tell(TrainerCallback):
-    def on_step_end(self, args, state, control, **more): print("step", state.global_step, flush=True)
+    def on_step_end(self, args, state, control, **more):
+        print("step", state.global_step, flush=True)
 
 if fate == "half-save": torch.save = dying_save
 task = create_task("procedural", {"preset": "smoke"})
-model = HFCausalLMAdapter(HFModelConfig("gpt2-2_2_16", config_overrides={"n_positions": 64}))  # dropout 0.1
+context = {"n_positions": 64}                                   # and a dropout of 0.1
+model = HFCausalLMAdapter(HFModelConfig("gpt2-2_2_16", config_overrides=context))
 settings = RunConfig(out, max_steps=60, save_steps=5, logging_steps=5, lr_scheduler_type="constant")
 try: PrePreTrainer(task, model, settings, callbacks=[Tell()]).fit()
 except KeyboardInterrupt as e: print("interrupted:", e); sys.exit(130)
@@ -47,7 +50,8 @@ except KeyboardInterrupt as e: print("interrupted:", e); sys.exit(130)
 def start(out: Path, *fate: object) -> subprocess.Popen:
     "A training process; its steps can be read from stdout."
     command = [sys.executable, "-c", SCRIPT, str(out), *map(str, fate or ("nothing",))]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=env, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -80,19 +84,21 @@ def undisturbed(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_kill_nine(tmp_path, undisturbed):
-    "Killed in mid-step, then while writing a checkpoint, then left alone: the same weights, the same diary."
+    "Killed in mid-step, then while writing a checkpoint, then left alone: same weights and diary."
     assert signal_at(start(tmp_path), 23, signal.SIGKILL)[0] == -signal.SIGKILL
     assert not (tmp_path / "summary.json").exists()
 
-    half = start(tmp_path, "half-save", 6)          # dies in its second checkpoint: optimizer, schedule, ...
+    half = start(tmp_path, "half-save", 6)          # dies in its second checkpoint
     half.communicate(timeout=300)
     assert half.returncode == -signal.SIGKILL
 
     steps = finish(start(tmp_path))
-    assert 20 < steps[0] <= 31 and steps[-1] == 60  # neither from scratch nor from the broken checkpoint
+    # neither from scratch nor from the broken checkpoint
+    assert 20 < steps[0] <= 31 and steps[-1] == 60
     ours, theirs = summary(tmp_path), summary(undisturbed)
     assert ours["weights_sha256"] == theirs["weights_sha256"]
-    assert ours["train_loss"] == theirs["train_loss"] and ours["tokens_seen"] == theirs["tokens_seen"]
+    for name in ("train_loss", "tokens_seen", "eval_loss"):
+        assert ours[name] == theirs[name]
     assert (tmp_path / "history.csv").read_bytes() == (undisturbed / "history.csv").read_bytes()
 
 

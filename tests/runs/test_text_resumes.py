@@ -1,4 +1,4 @@
-"""The text stage, killed with -9 at any moment, goes on from its last checkpoint to the rows of an undisturbed run."""
+"""The text stage, killed with -9, goes on from its last checkpoint to the undisturbed rows."""
 from __future__ import annotations
 
 import json
@@ -43,9 +43,10 @@ if what == "fit":
     from pptrain.cli import main
     sys.exit(main(["fit", f"{folder}/fit.yaml", "--eval-config", f"{folder}/eval.yaml"]))
 from pptrain.study import StudyConfig, run_study
-config = StudyConfig("demo", "procedural", "smoke", corpus="docs", corpus_bytes=150_000, vocab_size=384,
-                     model="gpt2-1_2_16", block_size=64, batch_size=4, synthetic_steps=6, text_steps=40,
-                     eval_every=10, eval_blocks=8, warmup_steps=2)
+config = StudyConfig(
+    "demo", "procedural", "smoke", corpus="docs", corpus_bytes=150_000, vocab_size=384,
+    model="gpt2-1_2_16", block_size=64, batch_size=4, synthetic_steps=6, text_steps=40,
+    eval_every=10, eval_blocks=8, warmup_steps=2)
 run_study(config, folder, [1], ["scratch", "shuffled"])
 """
 
@@ -68,7 +69,8 @@ def start(what: str, folder: Path, *fate: object) -> subprocess.Popen:
     (folder / "fit.yaml").write_text(FIT.replace("FOLDER", str(folder)))
     (folder / "eval.yaml").write_text(EVAL)
     command = [sys.executable, "-c", SCRIPT, what, str(folder), *map(str, fate)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=env, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -113,13 +115,13 @@ def same_results(folder: Path, expected: dict[str, bytes]) -> None:
 
 @pytest.mark.slow
 def test_kill_nine_in_the_text_stage(tmp_path, undisturbed):
-    "In mid-step, then in the middle of writing a checkpoint, then left alone; then asked once more."
+    "In mid-step, then while a checkpoint is written, then left alone; then asked once more."
     what, expected = undisturbed
     name = SECOND[what]
     assert stop_at(start(what, tmp_path), f"{name} step 23") == -signal.SIGKILL
     assert checkpoints(tmp_path, name) == [10, 20]
 
-    half = start(what, tmp_path, name, 2)             # optimizer, schedule, …: dies in its next checkpoint
+    half = start(what, tmp_path, name, 2)             # dies in its next checkpoint
     half.communicate(timeout=300)
     assert half.returncode == -signal.SIGKILL
 
@@ -136,7 +138,7 @@ def test_kill_nine_in_the_text_stage(tmp_path, undisturbed):
 
 @pytest.mark.slow
 def test_an_early_kill_and_a_signal(tmp_path, undisturbed):
-    "Before the first checkpoint a run starts over; SIGINT saves the step, and the next start goes on from it."
+    "Before the first checkpoint a run starts over; SIGINT saves the step to go on from."
     what, expected = undisturbed
     name = SECOND[what]
     assert stop_at(start(what, tmp_path), f"{name} step 4") == -signal.SIGKILL
@@ -154,8 +156,8 @@ def test_measurements_of_a_comparison_survive():
     "What was measured before the kill is in the rows; `comparison.json` has its keys."
     from pptrain.runs.evaluation import variant_result
     from pptrain.runs.text import TextRun
-    rows = [dict(step=s, tokens=s, metric=m, value=float(v)) for s, m, v in
-            [(0, "eval_loss", 6), (0, "perplexity/loss", 6), (5, "eval_loss", 5), (5, "perplexity/loss", 5)]]
+    rows = [dict(step=step, tokens=step, metric=metric, value=value)
+            for step, value in ((0, 6.0), (5, 5.0)) for metric in ("eval_loss", "perplexity/loss")]
     result = variant_result(TextRun(rows, None), ["perplexity"])
     assert result["perplexity"] == {"metrics": {"loss": 5.0}, "before": {"loss": 6.0}}
     assert [row["value"] for row in result["curve"]] == [6.0, 5.0]
