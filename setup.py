@@ -10,7 +10,7 @@ config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 suffix = "_requirements"
-extras = {key.removesuffix(suffix): value.split() for key, value in cfg.items() if key.endswith(suffix)}
+extras = {key.removesuffix(suffix): cfg[key].split() for key in cfg if key.endswith(suffix)}
 readme = here / "README.md"
 
 setup(
@@ -35,7 +35,8 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
     packages=find_packages(include=["pptrain", "pptrain.*"]),
-    # notebooks/ is a link to nbs/replication: real files in wheels and sdists, found in editable installs too
+    # notebooks/ is a link to nbs/replication: real files in wheels and sdists,
+    # and editable installs find them too
     package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*"]},
     include_package_data=False,
     entry_points={

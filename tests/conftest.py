@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def notebooks() -> list[Path]:
-    "Every notebook of the checkout, relative to its root; the front door counts once, as index.ipynb."
-    found = [p.relative_to(ROOT) for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if not p.is_symlink()]
-    return [Path("index.ipynb")] + [p for p in found if not any(part[0] in "._" for part in p.parts)]
+    "Every notebook, relative to the root of the checkout; the front door once, as index.ipynb."
+    files = sorted((ROOT / "nbs").rglob("*.ipynb"))
+    pages = [path.relative_to(ROOT) for path in files if not path.is_symlink()]
+    shown = [page for page in pages if not any(part[0] in "._" for part in page.parts)]
+    return [Path("index.ipynb"), *shown]
 
 
 def cells_of(notebook: Path) -> list[dict]:
@@ -33,9 +35,10 @@ def cells_of(notebook: Path) -> list[dict]:
 
 def repo_files() -> list[Path]:
     "What a commit of this tree would hold: tracked files and new ones that git does not ignore."
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
-    return [Path(name) for name in listed if name and os.path.lexists(ROOT / name)]
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+    names = listed.stdout.split("\0")
+    return [Path(name) for name in names if name and os.path.lexists(ROOT / name)]
 
 
 def tool(name: str) -> str:
@@ -44,7 +47,7 @@ def tool(name: str) -> str:
 
 
 def copy_repo(folder: Path) -> Path:
-    "A copy of the checkout in `folder`, links kept as links; skips the test where there is no git checkout."
+    "A copy of the checkout in `folder`, links kept as links; without git the test is skipped."
     try:
         files = repo_files()
     except (OSError, subprocess.CalledProcessError):

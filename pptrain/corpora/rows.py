@@ -21,20 +21,24 @@ from ..errors import InputError, unknown
 from ..vocab import Vocab
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 # %% auto #0
 __all__ = ['token_ids', 'TextBlocks', 'TextDataset']
 
 # %% ../../nbs/corpora/06_rows.ipynb #f5a06602
-def token_ids(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast,
+def token_ids(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase,
               cache_dir: str | Path | None = None) -> np.ndarray:
     """All documents in one line of ids, `eos` after each.
 
-    1-D, uint16 if the vocabulary allows, else uint32. Raises `InputError` without an `eos`."""
+    1-D, uint16 if the vocabulary allows, else uint32. Raises `InputError` without an `eos`, and
+    for a tokenizer written in Python: its rules have no text that a cache could go by."""
     eos = tokenizer.eos_token_id
     if eos is None:
         raise InputError("the tokenizer has no token to end a document; set tokenizer.eos_token")
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise InputError(f"{type(tokenizer).__name__} is written in Python; take a fast tokenizer")
     texts = [doc.text for doc in documents]
     dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
     options: dict[str, Any] = dict(
@@ -44,8 +48,8 @@ def token_ids(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast,
         lines = [tokenizer(text, **options)["input_ids"] for text in texts]
         return b"".join(np.array([*line, eos], dtype).tobytes() for line in lines)
 
-    rules = tokenizer.backend_tokenizer.to_str()
-    return np.frombuffer(cached(build, cache_dir, "ids", rules, eos, dtype, *texts), dtype)
+    facts = (backend.to_str(), eos, dtype)
+    return np.frombuffer(cached(build, cache_dir, "ids", *facts, *texts), dtype)
 
 # %% ../../nbs/corpora/06_rows.ipynb #608bbcb1
 @functools.lru_cache(maxsize=4)
@@ -84,7 +88,7 @@ class TextDataset(TaskDataset):
     (block_size,). Loss / ln 2 / `bytes_per_token` is bits per byte. Raises `InputError` if the
     split is shorter than a block."""
 
-    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, block_size: int,
+    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, block_size: int,
                  split: str = "train", seed: int = 0, cache_dir: str | Path | None = None):
         if split not in ("train", "eval"):
             raise unknown("split", split, ["train", "eval"])

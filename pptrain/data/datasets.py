@@ -87,6 +87,6 @@ class Collate:
 class DatasetBundle:
     "What `task.build_datasets(seed)` returns."
     train_dataset: Any
-    eval_dataset: Any | None = None
+    eval_dataset: Any = None
     data_collator: Callable | None = None
     metadata: dict[str, Any] = field(default_factory=dict)

@@ -46,7 +46,8 @@ def strip_with_facts(example: Example) -> str:
     vocab = example.vocab
     names = [vocab.names[i] if vocab else str(i) for i in example.ids[:SHOWN]]
     names += [""] * (len(example) - len(names))
-    strip = token_strip(names, example.ids, example.mask, vocab.special if vocab else frozenset())
+    special = vocab.special if vocab else frozenset()
+    strip = token_strip(names, example.ids.tolist(), example.mask.tolist(), special)
     counts = f"{len(example)} tokens, {int(example.mask.sum())} carry loss"
     facts = [f"{k}: {v}" for k, v in example.meta.items() if isinstance(v, (str, int, float))]
     note = " · ".join([counts, *facts])

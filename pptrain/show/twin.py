@@ -196,8 +196,8 @@ def draw_heatmap(panel: Panel, trace: Any, color: Any) -> None:
     for i, j in np.ndindex(z.shape):
         red, green, blue, _ = picture.cmap(picture.norm(z[i, j]))
         color = "white" if red + green + blue < 1.5 else "black"
-        look = dict(ha="center", va="center", fontsize=8, color=color)
-        panel.ax.text(x[j], y[i], format(z[i, j], spec), **look)
+        number = format(z[i, j], spec)
+        panel.ax.text(x[j], y[i], number, ha="center", va="center", fontsize=8, color=color)
 
 # %% ../../nbs/show/02_twin.ipynb #4ef222a8
 def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Every preset gives the items it gave when streams.json was written, and the fingerprint that names them.
+"""Every preset gives the items it gave when streams.json was written, and their fingerprint.
 
 The file changes only together with a generator's version, and the CHANGELOG says so."""
 from __future__ import annotations
@@ -19,8 +19,9 @@ MANY, FEW = 32, 4   # items of the first place; few where one takes a simulation
 def digest(task, items: int) -> str:
     "sha256 over ids, loss masks and attention of some items of three streams."
     found = hashlib.sha256()
-    for seed, split, epoch, indices in PLACES:
-        for x in task.examples(seed, split, epoch, list(range(items) if indices is None else indices)):
+    for seed, split, epoch, asked in PLACES:
+        indices = range(items) if asked is None else asked
+        for x in task.examples(seed, split, epoch, list(indices)):
             found.update(x.ids.astype("<i8").tobytes())
             found.update(x.mask.astype(bool).tobytes())
             if x.attend is not None:

@@ -1,4 +1,4 @@
-"""Families written against the documented API of pptrain 0.3.0 run unchanged: names, signatures and meanings are kept."""
+"""Families written for pptrain 0.3.0 run unchanged: names, signatures and meanings are kept."""
 from __future__ import annotations
 
 import subprocess
@@ -46,12 +46,15 @@ class RepeatTask(TokenSequenceTask):
         super().__init__(config)
 
     def tokenizer_spec(self) -> TokenizerSpec:
-        return TokenizerSpec(vocab_size=3 + self.config.symbols, pad_token_id=2, bos_token_id=0, eos_token_id=1)
+        size = 3 + self.config.symbols
+        return TokenizerSpec(vocab_size=size, pad_token_id=2, bos_token_id=0, eos_token_id=1)
 
-    def sample_example(self, rng: np.random.Generator, spec: TokenizerSpec) -> tuple[list[int], dict]:
+    def sample_example(self, rng: np.random.Generator,
+                       spec: TokenizerSpec) -> tuple[list[int], dict]:
         length = int(rng.integers(2, 9))
         symbols = [3 + int(rng.integers(self.config.symbols)) for _ in range(length)]
-        return [spec.bos_token_id or 0, *symbols, *symbols, spec.eos_token_id or 1], {"length": length}
+        row = [spec.bos_token_id or 0, *symbols, *symbols, spec.eos_token_id or 1]
+        return row, {"length": length}
 
 
 # three verbs
@@ -81,12 +84,14 @@ class CompareFamily(SymbolicTaskFamily):
 
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
         answer = max(task.payload) if task.name == "larger" else min(task.payload)
-        return ExecutedSymbolicTask(name=task.name, payload=(task.payload, answer), metadata={"answer": answer})
+        payload = (task.payload, answer)
+        return ExecutedSymbolicTask(name=task.name, payload=payload, metadata={"answer": answer})
 
     def serialize_task(self, executed: ExecutedSymbolicTask, spec: TokenizerSpec) -> list[int]:
         values, answer = executed.payload
         extra = spec.extra_token_ids
-        return [spec.bos_token_id, extra[executed.name], *(6 + v for v in values), extra["equals"], 6 + answer, spec.eos_token_id]
+        question = [extra[executed.name], *(6 + value for value in values)]
+        return [spec.bos_token_id, *question, extra["equals"], 6 + answer, spec.eos_token_id]
 
     def numeric_metadata_fields(self) -> tuple[str, ...]:
         return ("operands", "answer")
@@ -121,10 +126,23 @@ class ClockTask(Task):
 
 
 def register_all() -> None:
-    register_task("repeat", lambda config: RepeatTask(RepeatConfig(**config)), description="Say it twice.",
-                  presets=(TaskPreset(name="short", description="Few symbols.", config={"symbols": 2, "sequence_count": 16},
-                                      reference="this test"),))
-    register_task("compare", lambda config: CompareFamily(CompareConfig(**config)), description="Largest or smallest.")
+    short = TaskPreset(
+        name="short",
+        description="Few symbols.",
+        config={"symbols": 2, "sequence_count": 16},
+        reference="this test",
+    )
+    register_task(
+        "repeat",
+        lambda config: RepeatTask(RepeatConfig(**config)),
+        description="Say it twice.",
+        presets=(short,),
+    )
+    register_task(
+        "compare",
+        lambda config: CompareFamily(CompareConfig(**config)),
+        description="Largest or smallest.",
+    )
     register_task("clock", lambda config: ClockTask(config))
 
 
@@ -143,7 +161,8 @@ def test_registering_first_hides_no_built_in():
     "In 0.3.0 whoever registered before the first look-up lost the built-in families."
     code = ("from pptrain import create_task, register_task, registered_tasks\n"
             "register_task('mine', lambda config: None)\n"
-            "print(create_task('procedural', {'preset': 'smoke'}).name, *[t.name for t in registered_tasks()])")
+            "names = [task.name for task in registered_tasks()]\n"
+            "print(create_task('procedural', {'preset': 'smoke'}).name, *names)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert {"mine", "procedural", "dyck"} <= set(done.stdout.split())
@@ -151,31 +170,43 @@ def test_registering_first_hides_no_built_in():
 
 def test_registered_tasks_are_listed_by_name():
     names = [task.name for task in registered_tasks()]
-    assert {"repeat", "compare", "clock", "procedural"} <= set(names) and names == sorted(names)
-    assert next(t for t in registered_tasks() if t.name == "repeat").description == "Say it twice."
+    assert {"repeat", "compare", "clock", "procedural"} <= set(names)
+    assert names == sorted(names)
+    repeat = next(task for task in registered_tasks() if task.name == "repeat")
+    assert repeat.description == "Say it twice."
     assert [p.name for p in registered_presets("repeat")] == ["short"]
     assert create_task("procedural", {"preset": "smoke"}).name == "procedural"
 
 
 def test_a_user_may_replace_a_built_in():
-    register_task("procedural", lambda config: RepeatTask(RepeatConfig(**config)), description="mine")
+    register_task(
+        "procedural", lambda config: RepeatTask(RepeatConfig(**config)), description="mine")
     assert isinstance(create_task("procedural", {}), RepeatTask)
-    assert {t.name: t.description for t in registered_tasks()}["procedural"] == "mine"
+    descriptions = {task.name: task.description for task in registered_tasks()}
+    assert descriptions["procedural"] == "mine"
 
 
 def test_registering_twice_replaces():
     register_task("repeat", lambda config: RepeatTask(RepeatConfig(symbols=9)))
-    assert create_task("repeat", {}).config.symbols == 9 and registered_presets("repeat") == ()
+    assert create_task("repeat", {}).config.symbols == 9
+    assert registered_presets("repeat") == ()
 
 
 def test_preset_then_overrides():
     task = create_task("repeat", {"preset": "short", "eval_sequence_count": 3})
     assert isinstance(task, RepeatTask)
-    assert (task.config.symbols, task.config.sequence_count, task.config.eval_sequence_count) == (2, 16, 3)
-    assert task.export_config() == {"sequence_count": 16, "eval_sequence_count": 3, "max_length": 32, "symbols": 2}
+    assert task.config.symbols == 2
+    assert task.config.sequence_count == 16
+    assert task.config.eval_sequence_count == 3
+    assert task.export_config() == {
+        "sequence_count": 16, "eval_sequence_count": 3, "max_length": 32, "symbols": 2}
 
 
-@pytest.mark.parametrize("config, says", [({"preset": "shrot"}, "short"), ({"symbol": 3}, "symbol"), ({"max_length": 3}, "max_length")])
+@pytest.mark.parametrize("config, says", [
+    ({"preset": "shrot"}, "short"),
+    ({"symbol": 3}, "symbol"),
+    ({"max_length": 3}, "max_length"),
+])
 def test_refusals_are_sentences(config, says):
     with pytest.raises(InputError, match=says):
         create_task("repeat", config)
@@ -189,8 +220,10 @@ def test_rows_keep_bos_and_eos_in_ids_and_labels(name):
     assert len(bundle.eval_dataset) == task.config.eval_sequence_count
     for row in (bundle.train_dataset[i] for i in range(16)):
         assert row["input_ids"][0] == row["labels"][0] == spec.bos_token_id
-        assert row["input_ids"][-1] == row["labels"][-1] == spec.eos_token_id   # 0.3.0 cut it off
-        assert torch.equal(row["input_ids"], row["labels"])                     # loss everywhere, never shifted
+        # 0.3.0 cut the end off
+        assert row["input_ids"][-1] == row["labels"][-1] == spec.eos_token_id
+        # loss everywhere, never shifted
+        assert torch.equal(row["input_ids"], row["labels"])
         assert len(row["input_ids"]) <= task.config.max_length
 
 
@@ -201,7 +234,7 @@ def test_repeat_repeats():
 
 
 def test_bare_specials_may_be_id_zero():
-    "`spec.bos_token_id or 0` is how 0.3.0's families spell it; a padding id other than 0 must then be respected."
+    "0.3.0's families say `spec.bos_token_id or 0`: a padding id other than 0 is then respected."
     bundle = create_task("repeat", {}).build_datasets(seed=0)
     batch = bundle.data_collator([bundle.train_dataset[i] for i in range(8)])
     assert (batch["input_ids"][batch["attention_mask"] == 0] == 2).all()
@@ -213,13 +246,16 @@ def test_facts_of_the_three_verbs():
     for i in range(30):
         x = family.sample(i, seed=4)
         values = [t - 6 for t in x.ids[2:-3]]
-        assert x.meta["mode"] in ("larger", "smaller") and x.meta["operands"] == len(values)
-        assert x.meta["answer"] == (max if x.meta["mode"] == "larger" else min)(values) == x.ids[-2] - 6
+        assert x.meta["mode"] in ("larger", "smaller")
+        assert x.meta["operands"] == len(values)
+        answer = max(values) if x.meta["mode"] == "larger" else min(values)
+        assert x.meta["answer"] == x.ids[-2] - 6 == answer
 
 
 def test_summary_reads_the_group_key_and_the_numeric_fields():
     family = create_task("compare", {})
-    facts, metas = family.summary(60, seed=4), [family.sample(i, seed=4).meta for i in range(60)]
+    facts = family.summary(60, seed=4)
+    metas = [family.sample(i, seed=4).meta for i in range(60)]
     assert facts["mode_counts"] == Counter(m["mode"] for m in metas)
     assert facts["avg_operands"] == pytest.approx(np.mean([m["operands"] for m in metas]))
     assert facts["avg_answer"] == pytest.approx(np.mean([m["answer"] for m in metas]))
@@ -229,7 +265,8 @@ def test_a_family_without_groups():
     class Plain(CompareFamily):
         task_group_metadata_key = None
     family = Plain(CompareConfig())
-    assert "mode" not in family.sample(0).meta and set(family.summary()) == {"avg_operands", "avg_answer"}
+    assert "mode" not in family.sample(0).meta
+    assert set(family.summary()) == {"avg_operands", "avg_answer"}
 
 
 def test_bundle_metadata():
@@ -242,17 +279,21 @@ def test_bundle_metadata():
 def test_a_family_that_overrides_sample_example_is_asked():
     class Marked(CompareFamily):
         def sample_example(self, rng, spec):
-            tokens, facts = [9], {"marked": True}
-            return tokens + self.serialize_task(self.execute_task(self.sample_task(rng)), spec)[1:], facts
+            executed = self.execute_task(self.sample_task(rng))
+            written = self.serialize_task(executed, spec)
+            return [9, *written[1:]], {"marked": True}
     x = Marked(CompareConfig()).sample(0)
     assert x.ids[0] == 9 and x.meta == {"marked": True, "op": "compare"}
 
 
 def test_a_task_of_the_lowest_level():
     task = create_task("clock", {"note": "any mapping"})
-    assert task.export_config() == {"note": "any mapping"} and task.default_transfer_policy_name() == "reinit_embeddings"
+    assert task.export_config() == {"note": "any mapping"}
+    assert task.default_transfer_policy_name() == "reinit_embeddings"
     x = task.sample(2, seed=3)
-    assert x.mask.all() and x.ids.tolist() == task.build_datasets(3).train_dataset[2]["input_ids"].tolist()
+    assert x.mask.all()
+    row = task.build_datasets(3).train_dataset[2]
+    assert x.ids.tolist() == row["input_ids"].tolist()
     assert task.sample(0, "eval").ids.shape == (8,)
     assert task.fingerprint() == task.fingerprint() != task.fingerprint(seed=1)
 
@@ -260,11 +301,16 @@ def test_a_task_of_the_lowest_level():
 def test_mask_free_families_train(tmp_path):
     "The trainer path of 0.3.0's quick start, with a family of one's own."
     from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
-    adapter = HFCausalLMAdapter(HFModelConfig(model_name_or_path="sshleifer/tiny-gpt2", config_overrides={"n_positions": 32}))
-    run = pptrain.RunConfig(output_dir=str(tmp_path / "run"), max_steps=2, per_device_train_batch_size=4,
-                            per_device_eval_batch_size=4, logging_steps=1, save_steps=2, eval_steps=2)
-    trainer = pptrain.PrePreTrainer(task=create_task("repeat", {"preset": "short"}), model_adapter=adapter, run_config=run)
+    model_config = HFModelConfig(
+        model_name_or_path="sshleifer/tiny-gpt2", config_overrides={"n_positions": 32})
+    adapter = HFCausalLMAdapter(model_config)
+    run_config = pptrain.RunConfig(
+        output_dir=str(tmp_path / "run"), max_steps=2, per_device_train_batch_size=4,
+        per_device_eval_batch_size=4, logging_steps=1, save_steps=2, eval_steps=2)
+    task = create_task("repeat", {"preset": "short"})
+    trainer = pptrain.PrePreTrainer(task=task, model_adapter=adapter, run_config=run_config)
     bundle = trainer.fit().load_transfer_bundle()
     assert bundle.task_name == "repeat" and bundle.task_config["symbols"] == 2
-    report = pptrain.ReinitializeEmbeddingTransferPolicy().apply_bundle(bundle, adapter.load_downstream_model())
+    policy = pptrain.ReinitializeEmbeddingTransferPolicy()
+    report = policy.apply_bundle(bundle, adapter.load_downstream_model())
     assert report.loaded_parameter_count > 0

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,10 @@ import torch
 
 import pptrain
 from pptrain import (
-    Example, InputError, PrePreTrainer, PrePreTrainingRun, Recipe, ReinitializeEmbeddingTransferPolicy, RunConfig,
-    SkipParametersTransferPolicy, TaskPreset, TransferBundle, TransferReport, create_task, load_recipe,
-    register_task, registered_presets, registered_tasks,
+    Example, InputError, PrePreTrainer, PrePreTrainingRun, Recipe,
+    ReinitializeEmbeddingTransferPolicy, RunConfig, SkipParametersTransferPolicy, TaskPreset,
+    TransferBundle, TransferReport, create_task, load_recipe, register_task, registered_presets,
+    registered_tasks,
 )
 from pptrain.core import (
     DatasetBundle, ExecutedSymbolicTask, SymbolicTask, SymbolicTaskFamily, Task, TokenizerSpec,
@@ -21,9 +23,12 @@ from pptrain.data import TaskDataset, create_control, registered_controls, shuff
 from pptrain.eval import EvalConfig, run_transfer_evaluation
 from pptrain.grid import RunSpec, plan, run_grid
 from pptrain.integrations import (
-    CallableCausalLMAdapter, CausalLMAdapter, HFCausalLMAdapter, HFModelConfig, VocabSizeCausalLMAdapter,
+    CallableCausalLMAdapter, CausalLMAdapter, HFCausalLMAdapter, HFModelConfig,
+    VocabSizeCausalLMAdapter,
 )
-from pptrain.measure import exact_match, perplexity, registered_measures, token_saving, tokens_to_reach
+from pptrain.measure import (
+    exact_match, perplexity, registered_measures, token_saving, tokens_to_reach,
+)
 from pptrain.study import COLUMNS, Claim, configure, judge
 from pptrain.transfer import TransferPolicy, create_policy, registered_policies
 from pptrain.widgets import compare, explore, inspect, monitor
@@ -43,7 +48,8 @@ def data() -> None:
     digest: str = task.fingerprint(seed=2)
     ops: tuple[str, ...] = task.op_names()
     drawn: list[tuple[str, str]] = task.steps(example)
-    print(text, ids, mask, row["labels"], soup, names, presets, digest, ops, drawn, task.summary(), task.knobs())
+    print(text, ids, mask, row["labels"], soup, names, presets, digest, ops, drawn)
+    print(task.summary(), task.knobs())
     for name in registered_controls():
         print(create_control(name)(bundle.train_dataset))
 
@@ -69,7 +75,8 @@ class Noise(TokenSequenceTask):
     def tokenizer_spec(self) -> TokenizerSpec:
         return TokenizerSpec(vocab_size=8, pad_token_id=7)
 
-    def sample_example(self, rng: np.random.Generator, spec: TokenizerSpec) -> tuple[list[int], dict]:
+    def sample_example(self, rng: np.random.Generator,
+                       spec: TokenizerSpec) -> tuple[list[int], dict[str, Any]]:
         return rng.integers(7, size=5).tolist(), {}
 
 
@@ -78,21 +85,39 @@ def own_family() -> None:
     register_family(Noise)
 
 
-def model(vocab_size: int) -> torch.nn.Module:
+def of_size(vocab_size: int) -> torch.nn.Module:
     return torch.nn.Linear(vocab_size, vocab_size)
 
 
+def of_spec(spec: TokenizerSpec) -> torch.nn.Module:
+    return of_size(spec.vocab_size)
+
+
+def for_text() -> torch.nn.Module:
+    return of_size(50)
+
+
+def adapters() -> CausalLMAdapter:
+    sized: CausalLMAdapter = VocabSizeCausalLMAdapter(
+        create_prepretrain_model=of_size, load_downstream_model=for_text)
+    called: CausalLMAdapter = CallableCausalLMAdapter(
+        create_prepretrain_model=of_spec, load_downstream_model=for_text, name="mine")
+    config = HFModelConfig("sshleifer/tiny-gpt2", config_overrides={"n_positions": 128})
+    adapter = HFCausalLMAdapter(config)
+    net: torch.nn.Module = adapter.load_downstream_model(vocab_size=50)
+    print(sized.load_downstream_model(), called.load_downstream_tokenizer(), net)
+    return adapter
+
+
 def training() -> PrePreTrainingRun:
-    adapter: CausalLMAdapter = HFCausalLMAdapter(
-        HFModelConfig(model_name_or_path="sshleifer/tiny-gpt2", config_overrides={"n_positions": 128}))
-    other: CausalLMAdapter = VocabSizeCausalLMAdapter(model)
-    third: CausalLMAdapter = CallableCausalLMAdapter(lambda spec: model(spec.vocab_size), lambda: model(50))
-    run_config = RunConfig(output_dir="runs/x", max_steps=20, per_device_train_batch_size=8, logging_steps=5)
-    trainer = PrePreTrainer(task=create_task("dyck", preset="smoke"), model_adapter=adapter, run_config=run_config)
+    run_config = RunConfig(
+        output_dir="runs/x", max_steps=20, per_device_train_batch_size=8, logging_steps=5)
+    trainer = PrePreTrainer(
+        task=create_task("dyck", preset="smoke"), model_adapter=adapters(), run_config=run_config)
     run: PrePreTrainingRun = trainer.fit()
     folder: Path = run.model_dir
     loss: float = run.metrics["train_loss"]
-    print(other, third, folder, loss)
+    print(folder, loss)
     return run
 
 
@@ -100,12 +125,14 @@ def transferring(run: PrePreTrainingRun, target: torch.nn.Module) -> None:
     bundle: TransferBundle = run.load_transfer_bundle()
     again: TransferBundle = TransferBundle.load(run.run_dir)
     weights: dict[str, torch.Tensor] = bundle.state_dict()
-    policy: TransferPolicy = ReinitializeEmbeddingTransferPolicy(embeddings="mean", positions="fresh")
+    policy: TransferPolicy = ReinitializeEmbeddingTransferPolicy(
+        embeddings="mean", positions="fresh")
     report: TransferReport = policy.apply_bundle(bundle, target)
     loaded: int = report.loaded_parameter_count
     skip = SkipParametersTransferPolicy(skip_parameter_prefixes=("lm_head",))
     same: bool = create_policy({"name": "skip_parameters", "prefixes": ["lm_head"]}) == skip
-    print(again.model_dir, again.task_name, again.task_config, again.tokenizer_spec, weights, loaded, same)
+    print(again.model_dir, again.task_name, again.task_config, again.tokenizer_spec)
+    print(weights, loaded, same)
     print([create_policy(name).to_dict() for name in registered_policies()], str(policy))
     print(skip.apply_state_dict(weights, target).skipped_parameters)
 
@@ -142,7 +169,9 @@ def recipes() -> None:
         print(e)
 
 
-def looking() -> None:
+def looking(run: PrePreTrainingRun, net: torch.nn.Module) -> None:
     view = explore("dyck", preset="smoke")
     page: str = view.to_html()
-    print(page, view.static(), monitor("runs/x"), inspect("runs/x"), compare("runs/grid"), pptrain.__version__)
+    print(page, view.static(), monitor("runs/x"), compare("runs/grid"), pptrain.__version__)
+    crossing = inspect(run.load_transfer_bundle(), net, create_policy("copy"))
+    print(crossing, inspect(run, net), inspect("runs/x", net, "skip_parameters"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, cells_of, notebooks
+from conftest import cells_of, notebooks
 
 CELLS = 150                         # in a notebook
 REACH = 3                           # code cells within which an export is put to work
@@ -17,9 +17,9 @@ WORDS = 120                         # of a prose cell
 WIDTH = 100                         # of a line of code
 
 FAMILY_HEADINGS = [
-    "The story", "One example, by hand", "The picture", "Settings", "Sampling a problem", "Executing it",
-    "Writing it down", "The family", "Refusals", "Presets", "Faithful to the paper",
-    "Does a tiny model learn it?", "Play",
+    "The story", "One example, by hand", "The picture", "Settings", "Sampling a problem",
+    "Executing it", "Writing it down", "The family", "Refusals", "Presets",
+    "Faithful to the paper", "Does a tiny model learn it?", "Play",
 ]
 # these speak about families or papers; they export nothing
 ESSAYS = ("how_to", "replication")
@@ -50,11 +50,13 @@ class Cell:
 
     @property
     def asserts(self) -> bool:
-        "Does it check something: an assert, or a call such as raises(...), assert_equal(...), test_eq(...)?"
-        called = {getattr(n.func, "attr", getattr(n.func, "id", "")) for n in ast.walk(self.tree)
-                  if isinstance(n, ast.Call)}
-        return any(isinstance(n, ast.Assert) for n in ast.walk(self.tree)) or any(
-            re.match(r"(raises|assert_|test_|refuse)", name) for name in called)
+        "Does it check something: an assert, or a call such as raises(...) or test_eq(...)?"
+        nodes = list(ast.walk(self.tree))
+        if any(isinstance(n, ast.Assert) for n in nodes):
+            return True
+        functions = [n.func for n in nodes if isinstance(n, ast.Call)]
+        called = [getattr(f, "attr", getattr(f, "id", "")) for f in functions]
+        return any(re.match(r"(raises|assert_|test_|refuse)", name) for name in called)
 
     @property
     def mentions(self) -> set[str]:
@@ -83,7 +85,7 @@ def names_of(node: ast.AST) -> list[str]:
 
 
 def mentions(tree: ast.AST, strings: bool = True) -> set[str]:
-    "Every name, attribute and keyword in `tree`, and every word of its `strings` (ops are called by name)."
+    "Every name, attribute and keyword in `tree`, and the words of its `strings`: ops go by name."
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name): found.add(node.id)
@@ -104,13 +106,15 @@ class Chapter:
         self.code = [c for c in self.cells if c.kind == "code"]
         self.prose = [c for c in self.cells if c.kind == "markdown"]
         self.exports = [c for c in self.code if c.exported]
-        names = [m.group(1) for c in self.code if (m := re.match(r"#\|\s*default_exp\s+(\S+)", c.source))]
+        matches = [re.match(r"#\|\s*default_exp\s+(\S+)", c.source) for c in self.code]
+        names = [match.group(1) for match in matches if match]
         self.module = names[0] if names else None
         self.aliases, self.uses = self.graph()
-        self.headings = [h.strip() for c in self.prose for h in re.findall(r"^## +(.+)$", c.source, re.M)]
+        prose = "\n".join(c.source for c in self.prose)
+        self.headings = [h.strip() for h in re.findall(r"^## +(.+)$", prose, re.M)]
 
     def graph(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-        """Two tables over the exported code: the names each definition goes by, and what each name uses.
+        """Over the exported code: the names each definition goes by, and what each name uses.
 
         A function may be registered under another name.
         """
@@ -163,7 +167,8 @@ def none(found: Iterator[str] | list[str]) -> None:
 
 @each(ALL)
 def test_length(chapter):
-    assert len(chapter.cells) <= CELLS, f"{chapter.path} has {len(chapter.cells)} cells, at most {CELLS}"
+    count = len(chapter.cells)
+    assert count <= CELLS, f"{chapter.path} has {count} cells, at most {CELLS}"
 
 
 @each(ALL)
@@ -181,7 +186,8 @@ def test_prose_between_code(chapter):
         for cell in chapter.cells:
             run = run + 1 if cell.kind == "code" else 0
             if run == CODE_RUN + 1:
-                yield f"{chapter.at(cell)} is code cell {run} in a row without prose, at most {CODE_RUN}"
+                place = f"{chapter.at(cell)} is code cell {run}"
+                yield f"{place} in a row without prose, at most {CODE_RUN}"
     none(found())
 
 
@@ -194,19 +200,22 @@ def test_prose_is_short(chapter):
 
 @each([c for c in ALL if not c.module])
 def test_essays_export_nothing(chapter):
-    none(f"{chapter.at(c)} exports, but the notebook has no default_exp" for c in chapter.exports)
+    places = [chapter.at(cell) for cell in chapter.exports]
+    none([f"{place} exports, but the notebook has no default_exp" for place in places])
 
 
 @each([c for c in ALL if c.path.parent.name in ESSAYS])
 def test_essays_have_no_module(chapter):
-    assert not chapter.module, f"{chapter.path} is an essay; the library lives in the numbered chapters"
+    complaint = f"{chapter.path} is an essay; the library lives in the numbered chapters"
+    assert not chapter.module, complaint
 
 
 @each([c for c in ALL if c.path.parent.name == "replication"])
 def test_replications_take_parameters(chapter):
     "papermill injects its values behind the one cell tagged `parameters`."
     tagged = [c.id for c in chapter.code if "parameters" in c.tags]
-    assert len(tagged) == 1, f"{chapter.path} needs exactly 1 cell tagged 'parameters', it has {tagged}"
+    complaint = f"{chapter.path} needs exactly 1 cell tagged 'parameters', it has {tagged}"
+    assert len(tagged) == 1, complaint
 
 
 # chapters that export
@@ -215,20 +224,24 @@ def test_replications_take_parameters(chapter):
 def test_frame(chapter):
     "default_exp first, annotations postponed in the first export, the export of the book last."
     first, last = chapter.code[0], chapter.code[-1]
-    assert "default_exp" in first.directives, f"{chapter.at(first)} must be `#| default_exp {chapter.module}`"
+    start = f"#| default_exp {chapter.module}"
+    assert "default_exp" in first.directives, f"{chapter.at(first)} must be `{start}`"
     if chapter.exports:
         opening = chapter.exports[0]
-        assert opening.lines[:1] == ["from __future__ import annotations"], \
-            f"{chapter.at(opening)}: the first export must start with `from __future__ import annotations`"
-    assert "hide" in last.directives and "nbdev_export()" in last.source, \
-        f"{chapter.at(last)} must be the hidden cell that calls nbdev.nbdev_export()"
+        start = "from __future__ import annotations"
+        complaint = f"{chapter.at(opening)}: the first export must start with `{start}`"
+        assert opening.lines[:1] == [start], complaint
+    complaint = f"{chapter.at(last)} must be the hidden cell that calls nbdev.nbdev_export()"
+    assert "hide" in last.directives, complaint
+    assert "nbdev_export()" in last.source, complaint
 
 
 def at_work(chapter: Chapter, i: int, name: str, seen: set[str]) -> bool:
     """Do the REACH code cells after cell `i` assert something that runs its export `name`?
 
-    An example may first build something with it. An export among them that uses it passes the duty on: where
-    that one is put to work, so is this one. What Python calls by itself (`__len__`) counts in any example.
+    An example may first build something with it. An export among them that uses it passes the duty
+    on: where that one is put to work, so is this one. What Python calls by itself (`__len__`)
+    counts in any example.
     """
     if name in seen: return False
     seen.add(name)
@@ -236,8 +249,8 @@ def at_work(chapter: Chapter, i: int, name: str, seen: set[str]) -> bool:
     implicit = any(re.match(r"__|_repr_", alias) for alias in known)
     for j, cell in enumerate(chapter.code[i:i + 1 + REACH], start=i):
         if cell.exported:
-            users = [n for node in cell.tree.body if known & mentions(node, strings=False)
-                     for n in names_of(node)]
+            using = [node for node in cell.tree.body if known & mentions(node, strings=False)]
+            users = [user for node in using for user in names_of(node)]
             if any(at_work(chapter, j, user, seen) for user in users): return True
         elif implicit or known & chapter.reach(cell.mentions) or built & cell.mentions:
             if cell.asserts: return True
@@ -250,7 +263,8 @@ def idle(chapter: Chapter) -> Iterator[str]:
     for i, cell in enumerate(chapter.code):
         for name in cell.definitions if cell.exported else ():
             if not at_work(chapter, i, name, set()):
-                yield f"{chapter.at(cell)} exports {name}; no example in {REACH} code cells asserts with it"
+                place = f"{chapter.at(cell)} exports {name}"
+                yield f"{place}; no example in {REACH} code cells asserts with it"
 
 
 @each(CHAPTERS)
@@ -260,7 +274,7 @@ def test_exports_are_put_to_work(chapter):
 
 @each(CHAPTERS)
 def test_classes_are_whole(chapter):
-    "A method stands in its class, so that editors, type checkers and tracebacks know it by its name."
+    "A method stands in its class, so that editors, checkers and tracebacks know it by its name."
     def found():
         for cell in chapter.exports:
             for node in cell.tree.body:
@@ -273,13 +287,18 @@ def test_classes_are_whole(chapter):
 
 @each(CHAPTERS)
 def test_lines_fit_a_page(chapter):
-    none(f"{chapter.at(c)} has a line of {len(line)} columns, at most {WIDTH}: {line.strip()[:50]} …"
-         for c in chapter.code for line in c.source.splitlines() if len(line) > WIDTH)
+    def found():
+        for cell in chapter.code:
+            for line in cell.source.splitlines():
+                if len(line) > WIDTH:
+                    place = f"{chapter.at(cell)} has a line of {len(line)} columns"
+                    yield f"{place}, at most {WIDTH}: {line.strip()[:50]} …"
+    none(found())
 
 
 @each(CHAPTERS)
 def test_public_names_are_documented_and_used(chapter):
-    "Public functions and classes have a docstring; every public name occurs again in its own chapter."
+    "Public functions and classes have a docstring; a public name occurs again in its chapter."
     statements = [(cell, node) for cell in chapter.code for node in cell.tree.body]
     occurrences = [(node, mentions(node)) for _, node in statements]
 
@@ -301,9 +320,10 @@ def test_public_names_are_documented_and_used(chapter):
 @each(FAMILIES)
 def test_family_chapters_share_their_headings(chapter):
     "A reader who knows one family chapter knows where to look in all of them."
-    headings = chapter.headings[:-1] if chapter.headings[-1:] == ["Export"] else chapter.headings
+    path, headings = chapter.path, chapter.headings
+    if headings[-1:] == ["Export"]: headings = headings[:-1]
     missing = [h for h in FAMILY_HEADINGS if h not in headings]
     extra = [h for h in headings if h not in FAMILY_HEADINGS]
-    assert not missing, f"{chapter.path} lacks the sections {missing}"
-    assert not extra, f"{chapter.path} has further sections {extra}: make them '###' below a shared one"
-    assert headings == FAMILY_HEADINGS, f"{chapter.path} has its sections out of order: {headings}"
+    assert not missing, f"{path} lacks the sections {missing}"
+    assert not extra, f"{path} has further sections {extra}: make them '###' below a shared one"
+    assert headings == FAMILY_HEADINGS, f"{path} has its sections out of order: {headings}"

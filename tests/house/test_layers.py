@@ -1,4 +1,4 @@
-"""Imports point down only, families never meet, heavy libraries load late, and importing pptrain is cheap."""
+"""Imports point down, families never meet, heavy libraries load late, `import pptrain` is cheap."""
 from __future__ import annotations
 
 import ast
@@ -30,7 +30,8 @@ FLOORS = [
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
-# third-party library -> the lowest room that may load it at import; rooms below do so inside functions
+# third-party library -> the lowest room that may load it at import;
+# rooms below do so inside functions
 LIBRARIES = {
     "numpy": "errors", "tqdm": "errors", "yaml": "errors",
     "pydantic": "integrations", "torch": "integrations", "transformers": "integrations",
@@ -63,25 +64,31 @@ def room(module: str) -> str:
 
 
 def family(module: str) -> str | None:
-    "The family that `module` belongs to, if it belongs to one: those are packages, shared parts are not."
+    "The family that `module` belongs to, if any: families are packages, shared parts are not."
     parts = module.split(".")
-    is_family = parts[0] == "tasks" and len(parts) > 1
-    return parts[1] if is_family and MODULES[".".join(parts[:2])].name == "__init__.py" else None
+    if parts[0] != "tasks" or len(parts) == 1:
+        return None
+    is_package = MODULES[".".join(parts[:2])].name == "__init__.py"
+    return parts[1] if is_package else None
 
 
 def imports(module: str) -> Iterator[tuple[int, str, bool]]:
-    "(line, absolute dotted name, runs at import) of every import in `module`; `from a import b` gives a.b."
+    """(line, absolute dotted name, runs at import) of every import in `module`.
+
+    `from a import b` gives a.b."""
     package = ["pptrain", *module.split(".")]
     if MODULES[module].name != "__init__.py":
         package.pop()
 
     def visit(node: ast.AST, at_import: bool) -> Iterator[tuple[int, str, bool]]:
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name, at_import) for alias in node.names)
+            for alias in node.names:
+                yield node.lineno, alias.name, at_import
         elif isinstance(node, ast.ImportFrom):
             base = package[:len(package) + 1 - node.level] if node.level else []
             base = [*base, *(node.module.split(".") if node.module else [])]
-            yield from ((node.lineno, ".".join([*base, alias.name]), at_import) for alias in node.names)
+            for alias in node.names:
+                yield node.lineno, ".".join([*base, alias.name]), at_import
         later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         for child in ast.iter_child_nodes(node):
@@ -91,7 +98,7 @@ def imports(module: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def inner(name: str) -> str | None:
-    "The pptrain module that the dotted `name` names or lies in, '' for the package, None for others."
+    "The pptrain module that a dotted `name` names or lies in, '' for the package, None for others."
     if name.split(".")[0] != "pptrain":
         return None
     parts = name.split(".")[1:]
@@ -164,21 +171,22 @@ def test_imports_point_down(module):
 
 def loaded_by(statement: str) -> set[str]:
     "Top-level names in sys.modules after `statement` in a fresh interpreter that runs elsewhere."
-    code = f"import sys; {statement}; print(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+    code = f"import sys; {statement}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, f"{statement} failed:\n{done.stderr}"
-    return set(done.stdout.split())
+    return {name.split(".")[0] for name in done.stdout.split()}
 
 
 LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural",
          "tasks.simpler_tasks", "tasks.lime", "tasks.summarization"]
+HEAVY = {"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets"} | NEVER
 
 
 @pytest.mark.parametrize("module", LIGHT, ids=lambda m: m or "pptrain")
 def test_light_import(module):
     loaded = loaded_by(f"import pptrain{'.' * bool(module)}{module}")
-    heavy = loaded & ({"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets"} | NEVER)
-    assert not heavy, f"import pptrain.{module} loads {sorted(heavy)}"
+    heavy = sorted(loaded & HEAVY)
+    assert not heavy, f"import pptrain.{module} loads {heavy}"
 
 
 def test_no_module_loads_authoring_tools():

@@ -1,4 +1,4 @@
-"""A family, a measure, a policy and a control are one new file each, written as CONTRIBUTING says."""
+"""A family, a measure, a policy and a control are one new file each, as CONTRIBUTING has them."""
 from __future__ import annotations
 
 import json
@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, tool
 
-WANTED = {"family": "counting", "measure": "surprise", "policy": "without_part", "control": "backward"}
+WANTED = {
+    "family": "counting",
+    "measure": "surprise",
+    "policy": "without_part",
+    "control": "backward",
+}
 STUDY = """
 import json, sys
 from pathlib import Path
@@ -19,26 +24,38 @@ from pptrain import load_recipe
 from pptrain.study import StudyConfig, run_study
 from pptrain.study.report import write_report
 
-recipe = load_recipe({"task": {"name": "counting", "config": {"preset": "smoke"}}, "policy": "without_part",
-                      "measures": ["perplexity", "surprise"], "model": {"model_name_or_path": "gpt2-1_2_16"},
-                      "run": {"output_dir": "recipe", "max_steps": 2}})
-again = load_recipe_text = recipe.to_yaml()
-config = StudyConfig("counting", "counting", "smoke", corpus="code", corpus_bytes=60_000, vocab_size=300,
-                     model="gpt2-1_2_16", block_size=32, batch_size=4, synthetic_steps=2, text_steps=4,
-                     warmup_steps=0, eval_every=2, eval_blocks=2, policy="without_part",
-                     measures=["perplexity", "surprise"])
+measures = ["perplexity", "surprise"]
+recipe = load_recipe({
+    "task": {"name": "counting", "config": {"preset": "smoke"}},
+    "model": {"model_name_or_path": "gpt2-1_2_16"},
+    "run": {"output_dir": "recipe", "max_steps": 2},
+    "policy": "without_part",
+    "measures": measures,
+})
+config = StudyConfig(
+    "counting", "counting", "smoke", model="gpt2-1_2_16", corpus="code", corpus_bytes=60_000,
+    vocab_size=300, block_size=32, batch_size=4, synthetic_steps=2, text_steps=4, warmup_steps=0,
+    eval_every=2, eval_blocks=2, policy="without_part", measures=measures)
 table = run_study(config, "grid/counting", [1], ["scratch", "transferred", "backward"], say=str)
-print(json.dumps({"yaml": again, "policy": str(recipe.policy), "variants": sorted(set(table.variant)),
-                  "metrics": sorted(set(table.metric))}))
+print(json.dumps({
+    "yaml": recipe.to_yaml(),
+    "policy": str(recipe.policy),
+    "variants": sorted(set(table.variant)),
+    "metrics": sorted(set(table.metric)),
+}))
 """
 
 
 def blocks() -> dict[str, str]:
     "The Python under each `### A …` of CONTRIBUTING.md, by what it adds."
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    sections = re.split(r"^### An? ", text, flags=re.M)[1:]
-    found = {section.split("\n")[0].strip(): re.findall(r"```python\n(.*?)```", section, re.S) for section in sections}
-    return {kind: programs[0] for kind, programs in found.items() if programs}
+    found = {}
+    for section in re.split(r"^### An? ", text, flags=re.M)[1:]:
+        kind = section.split("\n")[0].strip()
+        program = re.search(r"```python\n(.*?)```", section, re.S)
+        if program:
+            found[kind] = program.group(1)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +91,10 @@ def test_the_command_lists_them(stranger):
 
 
 def test_the_explorer_draws_it(stranger):
-    code = "from pptrain.widgets import explore; ex = explore('counting'); ex.change(steps=3); print(ex.example.text)"
+    code = ("from pptrain.widgets import explore\n"
+            "explorer = explore('counting')\n"
+            "explorer.change(steps=3)\n"
+            "print(explorer.example.text)")
     assert len(said_by([sys.executable, "-c", code], stranger).split()) == 4
 
 

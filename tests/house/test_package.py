@@ -50,10 +50,11 @@ def test_wheel_holds_the_package(wheel):
 def test_wheel_holds_the_replications(wheel):
     archive = zipfile.ZipFile(wheel)
     shipped = {Path(n).name for n in archive.namelist() if n.startswith("pptrain/notebooks/")}
-    assert shipped == set(REPLICATIONS), "pptrain/notebooks must hold the notebooks of nbs/replication"
+    assert shipped == set(REPLICATIONS), "pptrain/notebooks must hold those of nbs/replication"
     for name in REPLICATIONS:
-        original = ROOT / "nbs/replication" / name
-        assert archive.read(f"pptrain/notebooks/{name}") == original.read_bytes(), f"{name} is not the same"
+        original = (ROOT / "nbs/replication" / name).read_bytes()
+        packed = archive.read(f"pptrain/notebooks/{name}")
+        assert packed == original, f"{name} is not the same"
 
 
 def test_metadata(wheel, settings):
@@ -71,7 +72,7 @@ def test_metadata(wheel, settings):
 
 
 def test_works_outside_the_checkout(wheel, tmp_path):
-    "Unpacked somewhere else, with the checkout out of reach, the package imports and finds its notebooks."
+    "Unpacked elsewhere, the checkout out of reach, the package imports and finds its notebooks."
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = """if True:
         import sys; sys.path.insert(0, "site")

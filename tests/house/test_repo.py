@@ -1,4 +1,4 @@
-"""The committed files agree with each other: notebooks, exported modules, README, stored outputs."""
+"""The committed files agree: notebooks, exported modules, README, stored outputs."""
 from __future__ import annotations
 
 import json
@@ -9,7 +9,6 @@ import pytest
 from chapters import LIMIT, is_live, stored_bytes
 from conftest import ROOT, cells_of, notebooks, tool
 from readme import render, stored
-
 
 
 def is_front(name: str) -> bool:
@@ -33,7 +32,7 @@ def differing(old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
 
 
 def test_export_in_sync(repo_copy):
-    "pptrain/ is what the notebooks export, to the byte; modules that no notebook writes are found too."
+    "pptrain/ is what the notebooks export, to the byte, and holds no module that none writes."
     committed = modules(repo_copy)
     for name in committed:
         if not is_front(name):
@@ -76,7 +75,8 @@ def test_stored_outputs(notebook):
     assert "widgets" not in meta, f"{notebook} stores widget state (remove metadata.widgets)"
     cells = cells_of(notebook)
     outputs = [(cell["id"], output) for cell in cells for output in cell.get("outputs", [])]
-    live = [(name, mimetype) for name, o in outputs for mimetype in o.get("data", {}) if is_live(mimetype)]
+    shown = [(name, mimetype) for name, o in outputs for mimetype in o.get("data", {})]
+    live = [(name, mimetype) for name, mimetype in shown if is_live(mimetype)]
     assert not live, f"{notebook} stores outputs that need a kernel or a script: {live}"
     failed = [name for name, o in outputs if o["output_type"] == "error"]
     assert not failed, f"{notebook} stores an uncaught error in cells {failed}"

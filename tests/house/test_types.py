@@ -11,8 +11,9 @@ from conftest import ROOT
 
 import pptrain
 
-MYPY = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-incremental", "--ignore-missing-imports",
-        "--follow-imports=silent", "--check-untyped-defs", "--warn-unreachable"]
+OPTIONS = ["--no-error-summary", "--no-incremental", "--ignore-missing-imports",
+           "--follow-imports=silent", "--check-untyped-defs", "--warn-unreachable"]
+MYPY = [sys.executable, "-m", "mypy", *OPTIONS]
 
 
 def complaints(*programs: Path) -> str:
@@ -41,7 +42,10 @@ def test_checkers_see_a_wrong_program(tmp_path):
     "The test above can fail: misspelt names, methods and arguments are seen."
     program = tmp_path / "wrong.py"
     program.write_text("from pptrain import PrePreTrainer, create_task, creat_task\n"
-                       "task = create_task(3)\ntask.sampel(0)\nPrePreTrainer.fitt\ntask.sample(0).txt\n")
+                       "task = create_task(3)\n"
+                       "task.sampel(0)\n"
+                       "PrePreTrainer.fitt\n"
+                       "task.sample(0).txt\n")
     said = complaints(program)
     for wrong in ("creat_task", "arg-type", "sampel", "fitt", "txt"):
         assert wrong in said, f"{wrong!r} went unseen:\n{said}"
@@ -61,7 +65,8 @@ def test_the_front_is_small_and_listed_once():
 def test_methods_stand_in_their_classes():
     "Tracebacks, profiles and pydoc call a method by its name."
     from pptrain import PrePreTrainer, Task, TransferBundle, TransferPolicy
-    for method in (PrePreTrainer.fit, Task.sample, TransferBundle.save, TransferPolicy.apply_bundle):
+    methods = (PrePreTrainer.fit, Task.sample, TransferBundle.save, TransferPolicy.apply_bundle)
+    for method in methods:
         owner, name = method.__qualname__.split(".")
         assert name == method.__name__ and not name.startswith("_")
     assert PrePreTrainer.fit.__qualname__ == "PrePreTrainer.fit"
