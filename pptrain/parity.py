@@ -5,7 +5,7 @@
 # %% ../nbs/04_parity.ipynb #5472bb26
 from __future__ import annotations
 
-import json, os, zlib
+import html, json, os, zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +140,9 @@ class Tally:
         "Count one distribution test: it fails at or below `LEAST_P`."
         with self.record(section, name) as expect:
             expect(f"p = {p:.2g} > {LEAST_P:g}", p > LEAST_P, True)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table())}</pre>"
 
     def table(self, most: int = 20) -> str:
         "Checked and passed per section, then up to `most` failures, each with the record's name."

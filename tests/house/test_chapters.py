@@ -315,6 +315,17 @@ def test_public_names_are_documented_and_used(chapter):
     none(found())
 
 
+SHOWN = ("image/png", "image/svg+xml", "text/html")
+
+
+@each([c for c in CHAPTERS if c.path.name != "index.ipynb"])
+def test_shows_a_picture_or_a_table(chapter):
+    "Every page stores something to look at."
+    outputs = [o for cell in cells_of(chapter.path) for o in cell.get("outputs", [])]
+    kinds = {kind for o in outputs for kind in o.get("data", {})}
+    assert kinds & set(SHOWN), f"{chapter.path} stores no picture and no table"
+
+
 # family chapters
 
 @each(FAMILIES)
