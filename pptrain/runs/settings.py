@@ -110,7 +110,7 @@ class RunConfig:
         self.given = self.preset = frozenset()
         for name, value in {"output_dir": os.fspath(output_dir), **DEFAULTS, **fields}.items():
             setattr(self, name, value)
-        self.given = frozenset(fields)
+        self.given = frozenset({"output_dir", *fields})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in RunConfig.__slots__:

@@ -52,8 +52,7 @@ def expect_near(expect: Callable, what: str, ours, theirs, tolerance: float) -> 
     theirs = np.asarray(theirs, np.float64)
     expect(f"shape of {what}", ours.shape, theirs.shape)
     worst = float(np.abs(ours - theirs).max())
-    close = f"within {tolerance:g}"
-    expect(what, close if worst <= tolerance else f"off by {worst:.3g}", close)
+    expect(f"{what} within {tolerance:g} (off by {worst:.3g})", worst <= tolerance, True)
 
 # %% ../../../nbs/tasks/nca/30_replay.ipynb #8e6b44b6
 def expect_chosen(
@@ -292,7 +291,7 @@ def check_weights(expect: Callable, v: Arrays) -> None:
 # %% ../../../nbs/tasks/nca/30_replay.ipynb #1fb8022d
 def expect_above(expect: Callable, what: str, p: float, least: str) -> None:
     "Expect a p-value above `least`."
-    expect(what, f"above {least}" if p > float(least) else f"{p:.2g}", f"above {least}")
+    expect(f"{what} = {p:.2g} > {least}", bool(p > float(least)), True)
 
 def compare_other_laws(expect: Callable, ours: Arrays, theirs: Arrays) -> None:
     "Change and occupancy, and that size and change belong together."
