@@ -1,7 +1,7 @@
 """Executes chapters in place and keeps of their outputs what is small and shows everywhere.
 
     python docs/chapters.py                        every chapter under nbs/ but the replications
-    python docs/chapters.py nbs/00_vocab.ipynb     these
+    python docs/chapters.py nbs/01_vocab.ipynb     these
     python docs/chapters.py --fast                 leave `#| slow` cells and their outputs alone
 
 Text, HTML, SVG and PNG stay. Plotly JSON, widget views and their state, stderr, execution counts

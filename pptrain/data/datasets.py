@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
-__all__ = ['Examples', 'TaskDataset', 'Collate', 'DatasetBundle']
+__all__ = ['Examples', 'Rows', 'TaskDataset', 'Collate', 'DatasetBundle']
 
 # %% ../../nbs/data/02_datasets.ipynb #f881f5e6
 class Examples(Protocol):
     "The items at `indices` of a stream; each depends on its own address alone."
     def __call__(self, seed: int | None, split: str, epoch: int,
                  indices: Sequence[int]) -> list[Example]: ...
+
+class Rows(Protocol):
+    "A map-style dataset or a list: `len(rows)`, and `rows[i]` with the features of an example."
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Mapping[str, Any]: ...
 
 # %% ../../nbs/data/02_datasets.ipynb #4f3e4344
 class TaskDataset:

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import contextlib, math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import IGNORE, Collate
+from ..data import IGNORE, Collate, Rows
 from ..errors import InputError
 from .measures import register_measure
 
@@ -49,7 +49,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 # %% ../../nbs/measure/01_losses.ipynb #9feba0b4
 Scores = tuple[Tensor, Tensor, Tensor]     # loss, right, live
 
-def scored_batches(model: nn.Module, rows: Sequence[Mapping], batch_size: int = 16,
+def scored_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
                    device: str | torch.device | None = None) -> Iterator[Scores]:
     "`token_scores` of each batch of `rows`, a dataset or list. `device` moves the model, for good."
     if device is not None:
@@ -66,7 +66,7 @@ def scored_batches(model: nn.Module, rows: Sequence[Mapping], batch_size: int = 
         yield token_scores(output["logits"], batch["labels"])
 
 # %% ../../nbs/measure/01_losses.ipynb #c100504b
-def perplexity(model: nn.Module, rows: Sequence[Mapping], batch_size: int = 16,
+def perplexity(model: nn.Module, rows: Rows, batch_size: int = 16,
                device: str | torch.device | None = None) -> dict[str, float]:
     """Over all tokens that carry loss: `loss` (mean nats), `perplexity` and their number, `tokens`.
 
@@ -88,7 +88,7 @@ def perplexity(model: nn.Module, rows: Sequence[Mapping], batch_size: int = 16,
 
 # %% ../../nbs/measure/01_losses.ipynb #a1666a1a
 @register_measure("perplexity")
-def text_loss(model: nn.Module, rows: Sequence[Mapping], *,
+def text_loss(model: nn.Module, rows: Rows, *,
               batch_size: int = 16) -> dict[str, float]:
     "`eval_loss` in nats per token and, on text that knows its bytes, `bits_per_byte`."
     result = perplexity(model, rows, batch_size)

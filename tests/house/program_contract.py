@@ -43,6 +43,7 @@ def data() -> None:
     bundle: DatasetBundle = task.build_datasets(seed=0)
     row: dict[str, torch.Tensor] = TaskDataset(task.build_datasets(0).train_dataset.examples, 10)[0]
     soup: TaskDataset = shuffled(bundle.train_dataset)
+    print(perplexity(torch.nn.Identity(), soup), perplexity(torch.nn.Identity(), [soup[0]]))
     names: list[str] = [entry.name for entry in registered_tasks()]
     presets: tuple[TaskPreset, ...] = registered_presets("dyck")
     digest: str = task.fingerprint(seed=2)
