@@ -201,7 +201,7 @@ def show_command(
         return say_json([{"ids": x.ids, "mask": x.mask, "meta": x.meta, "text": x.text}
                          for x in examples])
     for i, x in enumerate(examples):
-        facts = [f"{k} {v}" for k, v in x.meta.items() if isinstance(v, (str, int, float))]
+        facts = [f"{name} {fact}" for name, fact in x.facts.items()]
         counts = f"{len(x)} tokens, {int(x.mask.sum())} carry loss"
         print(f"{split} item {i}, seed {seed}: {counts}; {', '.join(facts)}")
         print(f"  {in_brackets(x)}")

@@ -49,8 +49,7 @@ def strip_with_facts(example: Example) -> str:
     special = vocab.special if vocab else frozenset()
     strip = token_strip(names, example.ids.tolist(), example.mask.tolist(), special)
     counts = f"{len(example)} tokens, {int(example.mask.sum())} carry loss"
-    facts = [f"{k}: {v}" for k, v in example.meta.items() if isinstance(v, (str, int, float))]
-    note = " · ".join([counts, *facts])
+    note = " · ".join([counts, *(f"{name}: {fact}" for name, fact in example.facts.items())])
     return f'{strip}<div style="font-size:85%;opacity:.75">{note}</div>'
 
 # %% ../../nbs/data/01_examples.ipynb #7c2b9a5f
@@ -83,6 +82,15 @@ class Example:
     def text(self) -> str:
         "The tokens by name, or the bare ids where the family has no vocabulary."
         return self.vocab.text(self.ids) if self.vocab else " ".join(map(str, self.ids))
+
+    @property
+    def facts(self) -> dict[str, str | int | float]:
+        "What `meta` says in one word or number; a fact that goes by two names is said once."
+        short = (str, int, float)
+        facts = {name: fact for name, fact in self.meta.items() if isinstance(fact, short)}
+        if facts.get("task") == facts.get("op"):
+            facts.pop("task", None)
+        return facts
 
     @property
     def official(self) -> dict:

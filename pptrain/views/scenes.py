@@ -56,9 +56,8 @@ def stretches(x: Example) -> list[tuple[str, int, int]]:
 def scene_of(task: Task, x: Example) -> dict:
     "The example laid out for the eye: plain values, ready for JSON."
     note = f"{len(x)} tokens, {int(x.mask.sum())} carry loss"
-    for name, value in x.meta.items():
-        if isinstance(value, (str, int, float)):
-            note += f" · {name}: {value}"
+    for name, fact in x.facts.items():
+        note += f" · {name}: {fact}"
     steps = [(str(label), str(text)) for label, text in task.steps(x)]
     scene = {"tokens": token_facts(x), "parts": stretches(x), "steps": steps, "note": note}
     return scene | task.scene(x)
