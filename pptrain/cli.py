@@ -313,9 +313,9 @@ def compared(path: Path) -> str:
         for name, measured in comparison.get(arm, {}).items():
             if name == "curve":
                 continue
-            before = measured["before"]["loss"]
-            after = measured["metrics"]["loss"]
-            lines.append(f"{arm} {name}: loss {before:.4f} before, {after:.4f} after learning text")
+            losses = [measured[when]["loss"] for when in ("before", "metrics")]
+            before, after = ["no number" if v is None else f"{v:.4f}" for v in losses]
+            lines.append(f"{arm} {name}: loss {before} before, {after} after learning text")
     return "\n".join(lines)
 
 # %% ../nbs/50_cli.ipynb #db1fbf45

@@ -26,7 +26,11 @@ def import_file(path: Path) -> None:
     folder = str(path.parent.resolve())
     if folder not in sys.path:
         sys.path.append(folder)
-    module = import_module(path.stem)
+    try:
+        module = import_module(path.stem)
+    except Exception as e:
+        fault = f"{type(e).__name__}: {e}"
+        raise InputError(f"PPTRAIN_PLUGINS: {str(path)!r} cannot be imported ({fault})") from e
     where = getattr(module, "__file__", None) or "a part of Python"
     if where != str(path.resolve()):
         raise InputError(f"PPTRAIN_PLUGINS: {path.name} is called like {where}; "

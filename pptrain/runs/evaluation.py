@@ -20,7 +20,7 @@ from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity
-from .text import TextRun, learn_text, text_tokenizer
+from .text import TextRun, learn_text, rows_sha256, text_tokenizer
 from .yaml12 import read_yaml
 from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
 
@@ -146,6 +146,10 @@ class BeforeAndAfter:
     "A measure with rows of its own; its metrics are called `label/…`."
     label: str
     rows: Any
+
+    def record(self) -> list[str]:
+        "What it is, for the record of a run: the label, and the hash of its rows."
+        return [self.label, rows_sha256(self.rows)]
 
     def __call__(self, model: nn.Module, rows: Any, *, batch_size: int = 16) -> dict[str, float]:
         scores = perplexity(model, self.rows, batch_size)

@@ -5,6 +5,7 @@
 # %% ../../nbs/runs/05_text.ipynb #ccad5101
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import math
@@ -18,8 +19,8 @@ import torch
 from torch import nn
 
 from ..config import jsonable
-from ..corpora import Corpus, train_tokenizer
-from ..data import Collate, DatasetBundle
+from ..corpora import Corpus, TextBlocks, train_tokenizer
+from ..data import Collate, DatasetBundle, TaskDataset
 from ..errors import InputError
 from ..files import write_atomic
 from ..integrations import (
@@ -61,17 +62,50 @@ def text_settings(folder: str | Path, *, steps: int, batch_size: int, learning_r
         save_steps=eval_every)
     return RunConfig(folder, **{**chosen, **more})
 
+# %% ../../nbs/runs/05_text.ipynb #69e58013
+MOST_ROWS = 10_000   # of a list, at most, are hashed; more are sampled evenly
+FIRST_ROWS = 64      # of a data set that is a function of the address
+
+def rows_sha256(rows: Any) -> str:
+    """sha256 of what a data set holds and of how it is read, in hexadecimal.
+
+    All the ids of blocks of text, every row of a list, the first rows of a function."""
+    reading = [len(rows), getattr(rows, "seed", None), getattr(rows, "split", None)]
+    digest = hashlib.sha256(repr(reading).encode())
+    blocks = getattr(rows, "examples", None)
+    if isinstance(blocks, TextBlocks):
+        digest.update(str(blocks.size).encode())
+        digest.update(blocks.ids.tobytes())
+        return digest.hexdigest()
+    if isinstance(rows, TaskDataset):
+        places = range(min(len(rows), FIRST_ROWS))
+    else:
+        places = range(0, len(rows), 1 + len(rows) // MOST_ROWS)
+    for i in places:
+        row = rows[i]
+        for name in ("input_ids", "labels"):
+            digest.update(torch.as_tensor(row[name]).numpy().tobytes())
+    return digest.hexdigest()
+
 # %% ../../nbs/runs/05_text.ipynb #27d1986e
+def asked_of(measure: Any) -> Any:
+    "What a measure is, for the record: its name, its mapping, or what it says itself."
+    if isinstance(measure, (str, Mapping)):
+        return measure
+    if hasattr(measure, "record"):
+        return measure.record()
+    return getattr(measure, "__qualname__", type(measure).__qualname__)
+
 def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
               measures: Sequence[Any]) -> dict[str, Any]:
     "Everything that can change the rows of a text run, as JSON values."
-    held: Any = data.eval_dataset
+    first_rows(data.train_dataset)   # refuses what is empty
     return jsonable({
         "stage": "text",
         "start": weights_sha256(plain_state(model)),
-        "first_rows": first_rows(data.train_dataset)["sha256"],
-        "held_out": [len(held), first_rows(held)["sha256"]],
-        "measures": list(measures),
+        "rows": rows_sha256(data.train_dataset),
+        "held_out": rows_sha256(data.eval_dataset),
+        "measures": [asked_of(measure) for measure in measures],
         "run": result_fields(settings)})
 
 # %% ../../nbs/runs/05_text.ipynb #f7a26bdd
@@ -105,7 +139,7 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
 
     `replace`: another run in the folder is replaced rather than refused."""
     folder = Path(settings.output_dir)
-    spec = text_spec(model, data, settings, measures)
+    spec = text_spec(model, data, settings, [*measures, *end_measures])
     settings.overwrite = replace and first_difference(folder, spec) is not None
     finished = saved_rows(claim(settings, spec))
     if finished is not None:
