@@ -34,10 +34,11 @@ def print_line(line: object, stream: TextIO | None = None, end: str = "\n") -> N
     print(shown, file=stream, end=end, flush=True)
 
 # %% ../nbs/00_files.ipynb #29af76a5
-def check_file_name(path: str | Path, name: str) -> None:
+def check_file_name(path: str | os.PathLike[str], name: str) -> None:
     "Raise `InputError` naming `name` for a path that cannot be written on this system."
     try:
         os.fsencode(path)
     except UnicodeEncodeError as e:
-        raise InputError(f"{name}={ascii(str(path))}: file names here are in {e.encoding}; choose "
-                         "another name, or set PYTHONUTF8=1") from None
+        given = ascii(os.fspath(path))
+        raise InputError(f"{name}={given}: file names here are in {e.encoding}; "
+                         "choose another name, or set PYTHONUTF8=1") from None
