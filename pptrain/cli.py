@@ -307,7 +307,7 @@ def generate_command(family: str = "") -> None:
 # %% ../nbs/50_cli.ipynb #b47e3326
 def compared(path: Path) -> str:
     "The losses in an evaluation's comparison.json, one line per arm."
-    comparison = json.loads(path.read_text())
+    comparison = json.loads(path.read_text("utf-8"))
     lines = []
     for arm in ("baseline", "transferred"):
         for name, measured in comparison.get(arm, {}).items():

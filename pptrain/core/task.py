@@ -17,7 +17,7 @@ import numpy as np
 from .look import Look
 from ..data.datasets import Collate, DatasetBundle, TaskDataset
 from ..data.examples import IGNORE, Example
-from ..data.streams import item_key, item_rngs
+from ..data.streams import item_key, item_rngs, seed_number, whole_number
 from ..errors import InputError
 from ..vocab import TokenizerSpec, Vocab
 
@@ -94,7 +94,7 @@ class Task(Look, ABC):
         equal data."""
         data = self.build_datasets(seed).train_dataset
         examples = [example_at(data, i) for i in range(min(items, len(data)))]
-        return sha256_of([self.name, self.export_config(), seed or 0], examples)
+        return sha256_of([self.name, self.export_config(), seed_number(seed)], examples)
 
     def summary(self, items: int = 200, split: str = "train", seed: int | None = 0) -> dict:
         "Over the first `items` examples: their number per operation."
@@ -105,13 +105,16 @@ class Task(Look, ABC):
         return "reinit_embeddings"
 
 # %% ../../nbs/core/01_task.ipynb #bba06389
-def check_address(i: int, seed: int | None) -> None:
-    "Raises `InputError` unless `i` is a whole number from 0 on and `seed` one of at most 64 bits."
-    whole = (int, np.integer)
-    if not isinstance(i, whole) or not 0 <= i < 2**64:
-        raise InputError(f"i={i!r}: must be a whole number from 0 on, below 2**64")
-    if seed is not None and (not isinstance(seed, whole) or not -(2**64) <= seed < 2**64):
-        raise InputError(f"seed={seed!r}: must be a whole number, below 2**64")
+def read_address(i: int, seed: int | None) -> tuple[int, int]:
+    """Item and seed as plain numbers.
+
+    Raises `InputError` unless `i` is a whole number from 0 on and `seed` one of at most 64 bits."""
+    item, number = whole_number(i, "i"), seed_number(seed)
+    if not 0 <= item < 2**64:
+        raise InputError(f"i={item}: must be a whole number from 0 on, below 2**64")
+    if not -(2**64) <= number < 2**64:
+        raise InputError(f"seed={number}: must be a whole number, below 2**64")
+    return item, number
 
 # %% ../../nbs/core/01_task.ipynb #daf7e8cf
 class AddressedTask(Task):
@@ -142,7 +145,7 @@ class AddressedTask(Task):
         return DatasetBundle(train, held, Collate(self.tokenizer_spec().pad_token_id), facts)
 
     def head(self, items: int = 5, split: str = "train", seed: int | None = 0) -> list[Example]:
-        examples = self.examples(seed, split, 0, range(items))
+        examples = self.examples(seed_number(seed), split, 0, range(items))
         for example in examples:
             example.meta.setdefault("op", self.name)
         return examples
@@ -151,8 +154,8 @@ class AddressedTask(Task):
         """Item `i` of a split; `i` may lie past the preset's count.
 
         Raises `InputError` for anything but a whole number from 0 on, and for an unknown split."""
-        check_address(i, seed)
-        example = self.examples(seed, split, 0, [i])[0]
+        item, number = read_address(i, seed)
+        example = self.examples(number, split, 0, [item])[0]
         example.meta.setdefault("op", self.name)
         return example
 

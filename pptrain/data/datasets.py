@@ -6,16 +6,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .examples import IGNORE, Example
+from .streams import seed_number, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
 __all__ = ['Examples', 'Rows', 'TaskDataset', 'Collate', 'DatasetBundle']
+
+# %% ../../nbs/data/02_datasets.ipynb #90244727
+def place_of(i: int, count: int) -> int:
+    "Where item `i` of `count` is; negative ones count from the end. Raises `IndexError` outside."
+    item = whole_number(i, "item")
+    if not -count <= item < count:
+        raise IndexError(f"item {item} is outside this dataset of {count} items")
+    return item % count
+
+# %% ../../nbs/data/02_datasets.ipynb #2741d1a8
+class SharedNumber:
+    """A whole number that worker processes read where it stands, whether forked or started afresh.
+
+    A copy, or a pickle, is a number of its own."""
+
+    def __init__(self, value: int = 0, place: Any = None):
+        self.place = RawValue("q", value) if place is None else place
+
+    def __reduce__(self):
+        into_worker = get_spawning_popen() is not None
+        return SharedNumber, (self.place.value, self.place if into_worker else None)
 
 # %% ../../nbs/data/02_datasets.ipynb #f881f5e6
 class Examples(Protocol):
@@ -40,9 +65,14 @@ class TaskDataset:
                  epoch: int = 0):
         self.examples = examples
         self.count = count
-        self.seed = seed
+        self.seed = None if seed is None else seed_number(seed)
         self.split = split
+        self.shared_epoch = SharedNumber()
         self.epoch = epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        "A copy has an epoch of its own; a worker reads the epoch of the dataset it came from."
+        return self.__dict__ | {"shared_epoch": copy(self.shared_epoch)}
 
     def __len__(self) -> int:
         return self.count
@@ -51,11 +81,11 @@ class TaskDataset:
         return f"{type(self).__name__}({self.count:,} {self.split} items, seed {self.seed})"
 
     def batch(self, indices: Sequence[int]) -> list[Example]:
-        "The examples at `indices`, in that order. Raises `IndexError` outside the dataset."
-        places = [int(i) + (self.count if i < 0 else 0) for i in indices]
-        outside = [i for i in places if not 0 <= i < self.count]
-        if outside:
-            raise IndexError(f"item {outside[0]} is outside this dataset of {self.count} items")
+        """The examples at `indices`, in that order.
+
+        Indices are whole numbers of any type; negative ones count from the end. Raises
+        `IndexError` outside the dataset, `InputError` for what is no whole number."""
+        places = [place_of(i, self.count) for i in indices]
         return self.examples(self.seed, self.split, self.epoch, places)
 
     def example(self, i: int) -> Example:
@@ -68,8 +98,19 @@ class TaskDataset:
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         return [example.features() for example in self.batch(indices)]
 
-    def set_epoch(self, epoch: int):
-        "Fresh items from the next epoch on: trainers call this. The eval split stays as it is."
+    @property
+    def epoch(self) -> int:
+        "The epoch of the items; workers read it too."
+        return self.shared_epoch.place.value
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.shared_epoch.place.value = whole_number(epoch, "epoch")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Items of `epoch` from now on, in workers too: trainers call this.
+
+        The eval split stays as it is."""
         self.epoch = epoch if self.split == "train" else 0
 
 # %% ../../nbs/data/02_datasets.ipynb #38c59f6f

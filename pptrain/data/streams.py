@@ -5,7 +5,9 @@
 # %% ../../nbs/data/00_streams.ipynb #736c6e64
 from __future__ import annotations
 
+import operator, reprlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +16,34 @@ from ..errors import InputError
 # %% auto #0
 __all__ = ['SPLITS', 'item_key', 'item_rngs', 'item_rng']
 
+# %% ../../nbs/data/00_streams.ipynb #25dc9592
+def whole_number(value: Any, name: str) -> int:
+    "A whole number of any type as an `int`. Raises `InputError` for everything else, bools too."
+    if type(value) is int:
+        return value
+    is_bool = isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+    try:
+        if not is_bool:
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise InputError(f"{name}={reprlib.repr(value)}: must be one whole number")
+
+def seed_number(seed: int | None) -> int:
+    "A seed as an `int`, None as 0. Raises `InputError` for what is no whole number."
+    return 0 if seed is None else whole_number(seed, "seed")
+
 # %% ../../nbs/data/00_streams.ipynb #ba2d078c
 SPLITS = {"train": 0, "eval": 1}
 
 def item_key(seed: int | None, split: str, epoch: int) -> list[int]:
     """The two 64-bit words of a Philox key. Distinct (seed, split, epoch) give distinct keys.
 
-    Seeds are taken mod 2**64, None as 0. Raises `InputError` for an unknown split."""
+    Seeds are taken mod 2**64, None as 0. Raises `InputError` for an unknown split, and for what
+    is no whole number."""
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    return [(seed or 0) % 2**64, epoch << 4 | SPLITS[split]]
+    return [seed_number(seed) % 2**64, whole_number(epoch, "epoch") << 4 | SPLITS[split]]
 
 # %% ../../nbs/data/00_streams.ipynb #b408e3ac
 def item_rngs(seed: int | None, split: str, epoch: int, indices: Iterable[int],

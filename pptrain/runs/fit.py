@@ -28,7 +28,7 @@ from transformers import (
 from ..config import jsonable
 from ..data import DatasetBundle
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import print_line, write_atomic
 from ..integrations import quiet
 from ..measure import create_measure
 from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
@@ -108,7 +108,7 @@ def say(line: str) -> None:
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and ipython.get_ipython() is not None
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(line, file=sys.stdout if in_notebook else sys.stderr, flush=True)
+        print_line(line, sys.stdout if in_notebook else sys.stderr)
 
 # %% ../../nbs/runs/03_fit.ipynb #aad26356
 @dataclass

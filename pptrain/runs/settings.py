@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..errors import InputError, unknown
+from ..files import check_file_name
 from ..show.markup import html_table
 
 # %% auto #0
@@ -107,6 +108,7 @@ class RunConfig:
     preset: frozenset[str]   # names of those that a preset's advice filled
 
     def __init__(self, output_dir: str | os.PathLike[str], **fields: Any):
+        check_file_name(output_dir, "output_dir")
         self.given = self.preset = frozenset()
         for name, value in {"output_dir": os.fspath(output_dir), **DEFAULTS, **fields}.items():
             setattr(self, name, value)

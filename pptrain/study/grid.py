@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import check_file_name, print_line, write_atomic
 from .budgets import profile, read_seeds
 
 # %% auto #0
@@ -72,6 +72,20 @@ def run_folder(spec: RunSpec, folder: str | Path) -> Path:
     "Where a run puts its results."
     return Path(folder).resolve() / "runs" / spec.id
 
+# %% ../../nbs/study/20_grid.ipynb #b1be7da9
+def plain_path(path: str | Path) -> str:
+    "`path` for papermill, which takes braces for parameters."
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+class SafeOutput:
+    "Where papermill writes what a notebook prints: stdout, and no sign is an obstacle."
+
+    def write(self, text: str) -> None:
+        print_line(text, end="")
+
+    def flush(self) -> None:
+        "Every line is out at once."
+
 # %% ../../nbs/study/20_grid.ipynb #5a2867e4
 def execute(spec: RunSpec, folder: str | Path) -> None:
     "Run one notebook: results in `folder/runs/<id>`, the executed copy in `folder/notebooks`."
@@ -81,8 +95,9 @@ def execute(spec: RunSpec, folder: str | Path) -> None:
     for needed in (out, copy.parent):
         needed.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
-        spec.notebook, str(copy), parameters=spec.parameters | {"out_dir": str(out)},
-        kernel_name="python3", language="python", cwd=str(out), stdout_file=sys.stdout,
+        plain_path(spec.notebook), plain_path(copy),
+        parameters=spec.parameters | {"out_dir": str(out)},
+        kernel_name="python3", language="python", cwd=str(out), stdout_file=SafeOutput(),
         progress_bar=False, store_widget_state=False)
 
 # %% ../../nbs/study/20_grid.ipynb #4e1388ec
@@ -97,21 +112,26 @@ CHILD = "from pptrain.study.grid import run_from_command_line as run; run()"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
               "TOKENIZERS_PARALLELISM": "false"}
 
+UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}   # in any locale
+
 # %% ../../nbs/study/20_grid.ipynb #bea2b3e8
 def launch(spec: RunSpec, folder: str | Path) -> subprocess.Popen:
-    "Start a process for one run, one thread per library; its complaints go to `log.txt`."
+    """Start a process for one run, one thread per library; its complaints go to `log.txt`.
+
+    It speaks UTF-8, and so does its notebook, whatever the locale."""
     out = run_folder(spec, folder)
     out.mkdir(parents=True, exist_ok=True)
     order = json.dumps([asdict(spec), str(Path(folder).resolve())])
     command = [sys.executable, "-c", CHILD, order]
     with open(out / "log.txt", "w") as log:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log,
-                                env=os.environ | ONE_THREAD, text=True)
+                                env=os.environ | ONE_THREAD | UTF8, text=True,
+                                encoding="utf-8", errors="replace")
 
 # %% ../../nbs/study/20_grid.ipynb #7f64c2c8
 def why_failed(out: Path) -> str:
     "The last telling line of a run's log."
-    log = (out / "log.txt").read_text(errors="replace")
+    log = (out / "log.txt").read_text("utf-8", errors="replace")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line.split(":")[0]]
     ours = [line for line in errors if not line.startswith(("papermill", "nbclient"))]
@@ -126,7 +146,7 @@ class Manifest:
         self.path = Path(folder) / "manifest.json"
         self.lock = threading.Lock()
         self.interrupted = False
-        kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+        kept = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
         for name, value in facts.items():
             if kept.get(name, value) != value:
                 raise InputError(f"{str(folder)!r} holds a grid of {name} {kept[name]!r}, "
@@ -189,12 +209,15 @@ def stop(children: Iterable[subprocess.Popen], patience: float = 10.0) -> None:
 
 # %% ../../nbs/study/20_grid.ipynb #37ed30c8
 def run_grid(specs: Sequence[RunSpec], folder: str | Path, workers: int = 1,
-             say: Callable[[str], Any] = print, **facts: Any) -> Manifest:
+             say: Callable[[str], Any] = print_line, **facts: Any) -> Manifest:
     """Run every spec that is not done yet, `workers` at a time; a failed one sinks no other.
 
     `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before anything
-    runs, for an unknown notebook or parameter and for a folder that holds another grid."""
+    runs, for an unknown notebook or parameter, for a folder that holds another grid, and for names
+    that cannot be files here."""
+    check_file_name(folder, "folder")
     for spec in specs:
+        check_file_name(spec.id, "study")
         check_parameters(spec)
     Path(folder).mkdir(parents=True, exist_ok=True)
     manifest = Manifest(folder, **facts)

@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from ..core import example_at
 from ..data import Collate, Example
 from ..errors import InputError
+from ..files import print_line
 from ..measure import evaluating
 from ..show import PALETTE, Picture, embed, frame, token_strip
 from ..show.strip import BOX
@@ -182,7 +183,7 @@ def run_state(folder: Path) -> tuple[str, int | None]:
     The number is None where only the Trainer knows it, as in a run that counts epochs."""
     def read(name):
         path = folder / name
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
     metrics = read("summary.json").get("metrics")
     if metrics: return "finished", metrics.get("steps")
     planned = read("run.json").get("settings", {}).get("max_steps", -1)
@@ -321,7 +322,7 @@ class Monitor(RunView):
         "Prints the status line at each tenth of the run, if neither widget nor progress bar does."
         if self.panes or not args.disable_tqdm: return
         tenths = 10 * step // max(1, self.steps or 1)
-        if now or tenths > self.tenths: print(status_line(self.rows(), self.steps), flush=True)
+        if now or tenths > self.tenths: print_line(status_line(self.rows(), self.steps))
         self.tenths = max(tenths, self.tenths)
 
     def mark_answers(self, model: torch.nn.Module, args: Any, step: int):

@@ -129,7 +129,7 @@ def attend(process: subprocess.Popen, port: int, token: str, browser: bool, log:
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not comes_up(port, process):
-            raise RuntimeError("Voilà did not start: " + log.read_text()[-400:])
+            raise RuntimeError("Voilà did not start: " + log.read_text(errors="replace")[-400:])
         print(f"explorer at {url}\nCtrl-C stops it", flush=True)
         if browser:
             webbrowser.open(url)

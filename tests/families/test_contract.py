@@ -1,6 +1,7 @@
 """One contract for every family: its items are addresses, it travels, and it answers the views."""
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -235,6 +236,63 @@ def test_an_epoch_moves_training_items_only(family):
     assert rows(bundle.train_dataset, range(20)) != first["train"]
     bundle.train_dataset.set_epoch(0)
     assert rows(bundle.train_dataset, range(20)) == first["train"]
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("view", ["as it is", "shuffled"])
+def test_workers_that_live_on_follow_the_epoch(start, view):
+    "Whatever way workers are started, they serve the epoch that was set last, and no other."
+    bundle = smoke("procedural", sequence_count=12).build_datasets(seed=3)
+    data = shuffled(bundle.train_dataset) if view == "shuffled" else bundle.train_dataset
+    loader = DataLoader(data, 3, collate_fn=bundle.data_collator, num_workers=2,
+                        persistent_workers=True, prefetch_factor=2, multiprocessing_context=start)
+    epochs = []
+    for epoch in (0, 1, 4, 1):
+        data.set_epoch(epoch)
+        alone = [bundle.data_collator(data.__getitems__(range(i, i + 3))) for i in range(0, 12, 3)]
+        served = [batch["input_ids"].tolist() for batch in loader]
+        assert served == [batch["input_ids"].tolist() for batch in alone]
+        epochs.append(str(served))
+    assert len(set(epochs)) == 3 and epochs[1] == epochs[3]
+
+
+def test_a_copy_has_an_epoch_of_its_own():
+    data = smoke("dyck").build_datasets(seed=0).train_dataset
+    data.set_epoch(2)
+    for other in (copy.copy(data), copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+        assert rows(other, range(5)) == rows(data, range(5))
+        other.set_epoch(3)
+        assert other.epoch == 3 and data.epoch == 2
+        assert rows(other, range(5)) != rows(data, range(5))
+
+
+@each_family
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16, np.uint64, torch.tensor])
+def test_a_number_is_a_number_whatever_its_type(family, kind):
+    "Seeds and indices: numpy's and torch's whole numbers mean what they show."
+    task = smoke(family)
+    three = kind(3)
+    bundle, plain = task.build_datasets(seed=three), task.build_datasets(seed=3)
+    assert rows(bundle.train_dataset, [three]) == rows(plain.train_dataset, [3])
+    assert torch.equal(bundle.eval_dataset[three]["input_ids"], plain.eval_dataset[3]["input_ids"])
+    assert task.sample(three, seed=three).ids.tolist() == task.sample(3, seed=3).ids.tolist()
+    assert task.head(2, seed=three)[1].ids.tolist() == task.sample(1, seed=3).ids.tolist()
+    assert task.fingerprint(seed=three, items=2) == task.fingerprint(seed=3, items=2)
+    assert bundle.train_dataset.seed == 3 and type(bundle.train_dataset.seed) is int
+
+
+@each_family
+def test_what_is_no_whole_number_is_refused(family):
+    data = smoke(family).build_datasets(seed=0).train_dataset
+    for wrong in (2.7, 2.0, np.float64(2), True, np.True_, torch.tensor(True), "2", None, [1, 2],
+                  slice(0, 2), torch.tensor([1, 2])):
+        with pytest.raises(InputError, match="^item=.*whole number"):
+            data[wrong]
+    for seed in (1.5, True, "one"):
+        with pytest.raises(InputError, match="^seed=.*whole number"):
+            smoke(family).build_datasets(seed=seed)
+        with pytest.raises(InputError, match="^seed=.*whole number"):
+            smoke(family).sample(0, seed=seed)
 
 
 def small_model(task: Task) -> torch.nn.Module:

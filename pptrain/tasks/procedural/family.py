@@ -13,6 +13,7 @@ import numpy as np
 from ...core import ExecutedSymbolicTask, Example, OpFamily, register_family
 from ...core.look import Knob
 from ...data import item_rngs
+from ...data.streams import seed_number
 from .ops import ops, stack_moves
 from .settings import (
     PROCEDURAL_PRESETS, ProceduralConfig, check_procedural, row_width)
@@ -100,7 +101,7 @@ class Procedural(OpFamily):
              indices: Iterable[int]) -> Iterator[Any]:
         "The paper's stream for training items when asked for, else ours."
         if self.config.stream == "official" and split == "train":
-            return (LegacyDraws((seed or 0) + epoch + i) for i in indices)
+            return (LegacyDraws(seed_number(seed) + epoch + i) for i in indices)
         return item_rngs(seed, split, epoch, indices)
 
     def symbols(self, rng: Any, count: int) -> list[int]:

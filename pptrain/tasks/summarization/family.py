@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ...core import ExecutedSymbolicTask, Ops, SymbolicTask, SymbolicTaskFamily
 from ...core import register_family
 from ...data import Example, pair_example
+from ...data.streams import seed_number
 from .marks import CLASSES, MARK_RULES, draw_marks, find_marks
 from .marks import write_marks
 from .nonsense import Lines, NonsenseDraws, RandomStateDraws
@@ -329,7 +330,7 @@ class Summarization(SymbolicTaskFamily):
              indices: Iterable[int]) -> Iterator[Any]:
         "The paper's own draws for training items when asked for, else one generator per item."
         if self.config.stream == "official" and split == "train":
-            return (RandomStateDraws((seed or 0) + epoch + i) for i in indices)
+            return (RandomStateDraws(seed_number(seed) + epoch + i) for i in indices)
         return super().rngs(seed, split, epoch, indices)
 
     def op_names(self) -> tuple[str, ...]:
