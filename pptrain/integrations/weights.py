@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy, hashlib, re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,21 +53,71 @@ def token_modules(model: nn.Module) -> list[nn.Module]:
     return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #b128d59e
-PARTS = {
-    "position": r"wpe|pos(ition)?_?emb|embed_pos",
-    "norm": r"\bln_|layer_?norm|norm\b",
-    "attn": r"attn|attention",
-    "mlp": r"mlp|ffn|feed_forward|\bfc\d|intermediate",
+POSITION = r"wpe|pos(ition(al)?)?_?(emb|enc|bias)|embed_pos"
+NORM = r"norm(?!al(_|$))|rms|(^|[_\d])ln[fx]?(?=[_\d]|$)"
+TYPES = {
+    "attn": r"attn|attention|mha$|time_?mix",
+    "mlp": r"mlp|feed_?for?ward|ff[nw]?\d?$|glu$|moe$|channel_?mix|dense(re?lu|act|gated)",
 }
+NAMES = {
+    "attn": r"attn|attention|(^|_)(sa|mha|mhsa|msa|mqa|gqa|mla|att)(_|\d|$)|time_?mix",
+    "mlp": (r"mlp|feed_?for?ward|(^|_)(ff|ffn|ffs|ffns|ffw|ffwd|moe)(_|\d|$)|intermediate|glu$"
+            r"|channel_?mix|dense_?re?lu"),
+}
+WHOLE = r"block|model|decoder|encoder|transformer|layer$|lm$"   # types that hold several parts
 
-def part_by_name(name: str) -> str:
-    "'position', 'norm', 'attn', 'mlp' or 'other'; earlier patterns win."
-    for part, pattern in PARTS.items():
+def part_of_holder(name: str, kind: str) -> str | None:
+    "What a module is by its type, else by its name; None where neither says."
+    if kind.endswith("norm") and not re.match(r"(pre|post|residual)", kind):
+        return "norm"
+    by_type = {} if re.search(WHOLE, kind) else TYPES
+    for word, patterns in ((kind, by_type), (name, NAMES)):
+        for part, pattern in patterns.items():
+            if word and re.search(pattern, word):
+                return part
+    return None
+
+# %% ../../nbs/integrations/03_weights.ipynb #32879610
+BARE = {
+    "attn": (r"\.\d+\.((to_|w_?)?(q|k|v|o|qkv|kv)|query|key|value|c_attn|(c_|out_)?proj)"
+             r"(_?(proj|lin|linear))?\."),
+    "mlp": (r"\.\d+\.((fc|linear|lin|dense|w)_?\d|(c_)?fc|fc_(in|out)|(up|down|gate)(_proj)?|w[io]"
+            r"|output)\.|\bfc\d|\bexperts\b"),
+}
+MATRICES = r"(linear|conv\d?d?|embedding)$"
+
+def is_norm(owner: str, kind: str, leaf: str) -> bool:
+    "Whether the module that owns a parameter normalises; `kind` is its type, if known."
+    if re.search(MATRICES, kind):
+        return False
+    return any(re.search(NORM, word) for word in (kind, owner, leaf))
+
+def part_by_name(name: str, kinds: Sequence[str] = ()) -> str:
+    """'position', 'norm', 'attn', 'mlp' or 'other'.
+
+    `kinds` are the types of the modules that the name leads through, as far as known."""
+    *holders, leaf = name.lower().split(".")
+    types = [kind.lower() for kind in kinds] or [""] * len(holders)
+    if re.search(POSITION, name.lower()):
+        return "position"
+    owner = next((word for word in reversed(holders) if not word.isdigit()), "")
+    if is_norm(owner, types[-1] if types else "", leaf):
+        return "norm"
+    for holder, kind in zip(reversed(holders), reversed(types)):
+        part = part_of_holder(holder, kind)
+        if part:
+            return part
+    for part, pattern in BARE.items():
         if re.search(pattern, name.lower()):
             return part
     return "other"
 
 # %% ../../nbs/integrations/03_weights.ipynb #515bc66b
+def _prefixes(name: str) -> list[str]:
+    "'a.b.c' → ['a', 'a.b']: the modules that a parameter's name leads through."
+    steps = name.split(".")
+    return [".".join(steps[:n]) for n in range(1, len(steps))]
+
 def parts(model: nn.Module) -> dict[str, str]:
     """Every parameter name of a model → what part it plays.
 
@@ -80,13 +130,15 @@ def parts(model: nn.Module) -> dict[str, str]:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             tables.update(map(storage, module.parameters()))
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     found: dict[str, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         place = storage(parameter)
+        way = [kinds[prefix] for prefix in _prefixes(name)]
         if place in tokens:
             found[name] = "embed"
         else:
-            found[name] = "position" if place in tables else part_by_name(name)
+            found[name] = "position" if place in tables else part_by_name(name, way)
     return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #d1f63781
