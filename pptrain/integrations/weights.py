@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
+from .wrappers import named, plain_names, unwrapped
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -26,10 +29,10 @@ def storage(tensor: Tensor) -> tuple[object, ...]:
 
 # %% ../../nbs/integrations/03_weights.ipynb #fb272a3a
 def ties(model: nn.Module) -> dict[str, str]:
-    "Every parameter name → the first name of the same memory."
+    "Every (plain) parameter name → the first name of the same memory."
     first: dict[tuple[object, ...], str] = {}
-    named = model.named_parameters(remove_duplicate=False)
-    return {name: first.setdefault(storage(parameter), name) for name, parameter in named}
+    own = named(model).items()
+    return {name: first.setdefault(storage(parameter), name) for name, parameter in own}
 
 # %% ../../nbs/integrations/03_weights.ipynb #d6e1c55e
 def token_modules(model: nn.Module) -> list[nn.Module]:
@@ -38,6 +41,7 @@ def token_modules(model: nn.Module) -> list[nn.Module]:
     Without Hugging Face's accessors: the first `nn.Embedding`, and a `Linear` called head, unembed
     or logits with as many outputs as that has ids."""
     from torch import nn
+    model = unwrapped(model)
     accessors = ("get_input_embeddings", "get_output_embeddings")
     asked = [getattr(model, name)() for name in accessors if hasattr(model, name)]
     if asked:
@@ -77,7 +81,7 @@ def part_of_holder(name: str, kind: str) -> str | None:
                 return part
     return None
 
-# %% ../../nbs/integrations/03_weights.ipynb #32879610
+# %% ../../nbs/integrations/03_weights.ipynb #6ed297f0
 BARE = {
     "attn": (r"\.\d+\.((to_|w_?)?(q|k|v|o|qkv|kv)|query|key|value|c_attn|(c_|out_)?proj)"
              r"(_?(proj|lin|linear))?\."),
@@ -119,7 +123,7 @@ def _prefixes(name: str) -> list[str]:
     return [".".join(steps[:n]) for n in range(1, len(steps))]
 
 def parts(model: nn.Module) -> dict[str, str]:
-    """Every parameter name of a model → what part it plays.
+    """Every (plain) parameter name of a model → what part it plays.
 
     'embed' (tokens, in and out), 'position', 'norm', 'attn', 'mlp' or 'other'."""
     from torch import nn
@@ -130,9 +134,11 @@ def parts(model: nn.Module) -> dict[str, str]:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             tables.update(map(storage, module.parameters()))
-    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    plain = plain_names(model, modules)        # what is inside comes later, and stays
+    kinds = {plain[name]: type(module).__name__ for name, module in modules.items()}
     found: dict[str, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in named(model).items():
         place = storage(parameter)
         way = [kinds[prefix] for prefix in _prefixes(name)]
         if place in tokens:
@@ -143,13 +149,21 @@ def parts(model: nn.Module) -> dict[str, str]:
 
 # %% ../../nbs/integrations/03_weights.ipynb #d1f63781
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    "Every tensor of a model once, under its first name, copied to the CPU."
+    """Every tensor of a model once, under its first plain name, copied to the CPU.
+
+    Raises `InputError` for tensors on the meta device: they have no numbers."""
     state: dict[str, Tensor] = {}
     seen: set[tuple[object, ...]] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    inner = unwrapped(model)
+    tensors = inner.state_dict(keep_vars=True)
+    plain = plain_names(inner, tensors)
+    for name, tensor in tensors.items():
+        if tensor.device.type == "meta":
+            raise InputError(f"{plain[name]} lies on the meta device and has no numbers; build or "
+                             "load the model on a real device")
         if storage(tensor) not in seen:
             seen.add(storage(tensor))
-            state[name] = tensor.detach().to("cpu", copy=True).contiguous()
+            state[plain[name]] = tensor.detach().to("cpu", copy=True).contiguous()
     return state
 
 # %% ../../nbs/integrations/03_weights.ipynb #b68b9b27
@@ -171,6 +185,7 @@ def write_model(model: nn.Module, folder: Path, max_shard_size: str | int = "5GB
     from huggingface_hub import save_torch_state_dict
     folder.mkdir(parents=True)
     save_torch_state_dict(plain_state(model), folder, max_shard_size=max_shard_size)
+    model = unwrapped(model)
     config: Any = getattr(model, "config", None)
     if hasattr(config, "save_pretrained"):
         config = copy.deepcopy(config)

@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..integrations.wrappers import named
 from ..integrations.weights import plain_state, weights_sha256, write_model
 from .policies import ReinitializeEmbeddingTransferPolicy, TransferPolicy
+from .names import check_numbers
 from .policies import create_policy
 from ..vocab import TokenizerSpec
 
@@ -88,7 +90,7 @@ def checked_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: its sha256 does not match; copy the bundle again")
     return manifest
 
-# %% ../../nbs/transfer/04_bundle.ipynb #a7ea4117
+# %% ../../nbs/transfer/04_bundle.ipynb #9b33ad5e
 def check_name(folder: Path, name: str) -> None:
     "Raises `InputError` for a name that leads out of the bundle on any system."
     there = PureWindowsPath(name)      # reads both kinds of slashes
@@ -228,7 +230,11 @@ class TransferBundle:
              fingerprint: str = "", training: Mapping[str, Any] | None = None,
              transfer_policy: TransferPolicy | Mapping[str, Any] | str = DEFAULT_POLICY,
              max_shard_size: str | int = "5GB") -> TransferBundle:
-        "Writes `run_dir/bundle` in one step and returns it."
+        """Writes `run_dir/bundle` in one step and returns it.
+
+        The names in it are plain, whatever wraps the model. Raises `InputError` for a model without
+        numbers: on the meta device, or with NaN."""
+        check_numbers(named(model), "the model to save")
         facts = dict(
             task_name=task_name, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,

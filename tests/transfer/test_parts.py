@@ -1,4 +1,4 @@
-"""What a layer is decides what part it plays, in transformers' decoders and in models of one's own."""
+"""What a layer is says what part it plays, in transformers' decoders and in own models."""
 from __future__ import annotations
 
 import pytest
@@ -36,8 +36,8 @@ def test_decoders_of_transformers(kind):
         own = {f"{name}.{leaf}" for leaf, _ in module.named_parameters(recurse=False)}
         if type(module).__name__.lower().endswith("norm") and not list(module.children()):
             assert {part[leaf] for leaf in own} <= {"norm"}, name
-    inside = {name: p for name, p in part.items() if any(step.isdigit() for step in name.split("."))}
-    played = set(inside.values())
+    inside = [name for name in part if any(step.isdigit() for step in name.split("."))]
+    played = {part[name] for name in inside}
     assert "norm" in played and played >= ({"other"} if kind == "mamba" else {"attn", "mlp"})
     if kind != "mamba":
         assert "other" not in played, [name for name in inside if part[name] == "other"]
