@@ -60,13 +60,14 @@ def inside(model: nn.Module) -> Iterator[nn.Module]:
     "The model inside its wrappers, which runs compiled in here if one of them compiles."
     inner = unwrapped(model)
     before = inner._compiled_call_impl
-    step = wrapped_step(model)
+    outer: Any = model
+    step = wrapped_step(outer)
     while step:
-        compiler = getattr(model, "dynamo_ctx", None) if step == "_orig_mod" else None
+        compiler = getattr(outer, "dynamo_ctx", None) if step == "_orig_mod" else None
         if compiler is not None:
             inner._compiled_call_impl = compiler(inner._call_impl)
-        model = model._modules[step]
-        step = wrapped_step(model)
+        outer = outer._modules[step]
+        step = wrapped_step(outer)
     try:
         yield inner
     finally:
