@@ -27,3 +27,7 @@ from .weights import (
     weights_sha256 as weights_sha256,
     write_model as write_model,
 )
+from .wrappers import (
+    named as named,
+    unwrapped as unwrapped,
+)

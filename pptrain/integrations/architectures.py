@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from ..errors import InputError, unknown
+from .wrappers import unwrapped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -234,6 +235,7 @@ CONTEXT_FIELDS = ("n_positions", "max_position_embeddings", "max_seq_len", "cont
 
 def context_field(model: Any) -> str | None:
     "The name of the setting that bounds the context of a model or config; None without one."
+    model = unwrapped(model)
     config = getattr(model, "config", model)
     for name in CONTEXT_FIELDS:
         if isinstance(getattr(config, name, None), int):
@@ -243,5 +245,6 @@ def context_field(model: Any) -> str | None:
 # %% ../../nbs/integrations/01_architectures.ipynb #75f9c223
 def context_length(model: Any) -> int | None:
     "How many tokens a model or config can read at once; None if it declares no bound."
+    model = unwrapped(model)
     name = context_field(model)
     return getattr(getattr(model, "config", model), name) if name else None

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import copy, hashlib, re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from .wrappers import named, plain_names, unwrapped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,10 +29,10 @@ def storage(tensor: Tensor) -> tuple[object, ...]:
 
 # %% ../../nbs/integrations/03_weights.ipynb #fb272a3a
 def ties(model: nn.Module) -> dict[str, str]:
-    "Every parameter name → the first name of the same memory."
+    "Every (plain) parameter name → the first name of the same memory."
     first: dict[tuple[object, ...], str] = {}
-    named = model.named_parameters(remove_duplicate=False)
-    return {name: first.setdefault(storage(parameter), name) for name, parameter in named}
+    own = named(model).items()
+    return {name: first.setdefault(storage(parameter), name) for name, parameter in own}
 
 # %% ../../nbs/integrations/03_weights.ipynb #d6e1c55e
 def token_modules(model: nn.Module) -> list[nn.Module]:
@@ -38,6 +41,7 @@ def token_modules(model: nn.Module) -> list[nn.Module]:
     Without Hugging Face's accessors: the first `nn.Embedding`, and a `Linear` called head, unembed
     or logits with as many outputs as that has ids."""
     from torch import nn
+    model = unwrapped(model)
     accessors = ("get_input_embeddings", "get_output_embeddings")
     asked = [getattr(model, name)() for name in accessors if hasattr(model, name)]
     if asked:
@@ -53,23 +57,73 @@ def token_modules(model: nn.Module) -> list[nn.Module]:
     return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #b128d59e
-PARTS = {
-    "position": r"wpe|pos(ition)?_?emb|embed_pos",
-    "norm": r"\bln_|layer_?norm|norm\b",
-    "attn": r"attn|attention",
-    "mlp": r"mlp|ffn|feed_forward|\bfc\d|intermediate",
+POSITION = r"wpe|pos(ition(al)?)?_?(emb|enc|bias)|embed_pos"
+NORM = r"norm(?!al(_|$))|rms|(^|[_\d])ln[fx]?(?=[_\d]|$)"
+TYPES = {
+    "attn": r"attn|attention|mha$|time_?mix",
+    "mlp": r"mlp|feed_?for?ward|ff[nw]?\d?$|glu$|moe$|channel_?mix|dense(re?lu|act|gated)",
 }
+NAMES = {
+    "attn": r"attn|attention|(^|_)(sa|mha|mhsa|msa|mqa|gqa|mla|att)(_|\d|$)|time_?mix",
+    "mlp": (r"mlp|feed_?for?ward|(^|_)(ff|ffn|ffs|ffns|ffw|ffwd|moe)(_|\d|$)|intermediate|glu$"
+            r"|channel_?mix|dense_?re?lu"),
+}
+WHOLE = r"block|model|decoder|encoder|transformer|layer$|lm$"   # types that hold several parts
 
-def part_by_name(name: str) -> str:
-    "'position', 'norm', 'attn', 'mlp' or 'other'; earlier patterns win."
-    for part, pattern in PARTS.items():
+def part_of_holder(name: str, kind: str) -> str | None:
+    "What a module is by its type, else by its name; None where neither says."
+    if kind.endswith("norm") and not re.match(r"(pre|post|residual)", kind):
+        return "norm"
+    by_type = {} if re.search(WHOLE, kind) else TYPES
+    for word, patterns in ((kind, by_type), (name, NAMES)):
+        for part, pattern in patterns.items():
+            if word and re.search(pattern, word):
+                return part
+    return None
+
+# %% ../../nbs/integrations/03_weights.ipynb #6ed297f0
+BARE = {
+    "attn": (r"\.\d+\.((to_|w_?)?(q|k|v|o|qkv|kv)|query|key|value|c_attn|(c_|out_)?proj)"
+             r"(_?(proj|lin|linear))?\."),
+    "mlp": (r"\.\d+\.((fc|linear|lin|dense|w)_?\d|(c_)?fc|fc_(in|out)|(up|down|gate)(_proj)?|w[io]"
+            r"|output)\.|\bfc\d|\bexperts\b"),
+}
+MATRICES = r"(linear|conv\d?d?|embedding)$"
+
+def is_norm(owner: str, kind: str, leaf: str) -> bool:
+    "Whether the module that owns a parameter normalises; `kind` is its type, if known."
+    if re.search(MATRICES, kind):
+        return False
+    return any(re.search(NORM, word) for word in (kind, owner, leaf))
+
+def part_by_name(name: str, kinds: Sequence[str] = ()) -> str:
+    """'position', 'norm', 'attn', 'mlp' or 'other'.
+
+    `kinds` are the types of the modules that the name leads through, as far as known."""
+    *holders, leaf = name.lower().split(".")
+    types = [kind.lower() for kind in kinds] or [""] * len(holders)
+    if re.search(POSITION, name.lower()):
+        return "position"
+    owner = next((word for word in reversed(holders) if not word.isdigit()), "")
+    if is_norm(owner, types[-1] if types else "", leaf):
+        return "norm"
+    for holder, kind in zip(reversed(holders), reversed(types)):
+        part = part_of_holder(holder, kind)
+        if part:
+            return part
+    for part, pattern in BARE.items():
         if re.search(pattern, name.lower()):
             return part
     return "other"
 
 # %% ../../nbs/integrations/03_weights.ipynb #515bc66b
+def _prefixes(name: str) -> list[str]:
+    "'a.b.c' → ['a', 'a.b']: the modules that a parameter's name leads through."
+    steps = name.split(".")
+    return [".".join(steps[:n]) for n in range(1, len(steps))]
+
 def parts(model: nn.Module) -> dict[str, str]:
-    """Every parameter name of a model → what part it plays.
+    """Every (plain) parameter name of a model → what part it plays.
 
     'embed' (tokens, in and out), 'position', 'norm', 'attn', 'mlp' or 'other'."""
     from torch import nn
@@ -80,24 +134,36 @@ def parts(model: nn.Module) -> dict[str, str]:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             tables.update(map(storage, module.parameters()))
+    modules = dict(model.named_modules(remove_duplicate=False))
+    plain = plain_names(model, modules)        # what is inside comes later, and stays
+    kinds = {plain[name]: type(module).__name__ for name, module in modules.items()}
     found: dict[str, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in named(model).items():
         place = storage(parameter)
+        way = [kinds[prefix] for prefix in _prefixes(name)]
         if place in tokens:
             found[name] = "embed"
         else:
-            found[name] = "position" if place in tables else part_by_name(name)
+            found[name] = "position" if place in tables else part_by_name(name, way)
     return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #d1f63781
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    "Every tensor of a model once, under its first name, copied to the CPU."
+    """Every tensor of a model once, under its first plain name, copied to the CPU.
+
+    Raises `InputError` for tensors on the meta device: they have no numbers."""
     state: dict[str, Tensor] = {}
     seen: set[tuple[object, ...]] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    inner = unwrapped(model)
+    tensors = inner.state_dict(keep_vars=True)
+    plain = plain_names(inner, tensors)
+    for name, tensor in tensors.items():
+        if tensor.device.type == "meta":
+            raise InputError(f"{plain[name]} lies on the meta device and has no numbers; build or "
+                             "load the model on a real device")
         if storage(tensor) not in seen:
             seen.add(storage(tensor))
-            state[name] = tensor.detach().to("cpu", copy=True).contiguous()
+            state[plain[name]] = tensor.detach().to("cpu", copy=True).contiguous()
     return state
 
 # %% ../../nbs/integrations/03_weights.ipynb #b68b9b27
@@ -119,6 +185,7 @@ def write_model(model: nn.Module, folder: Path, max_shard_size: str | int = "5GB
     from huggingface_hub import save_torch_state_dict
     folder.mkdir(parents=True)
     save_torch_state_dict(plain_state(model), folder, max_shard_size=max_shard_size)
+    model = unwrapped(model)
     config: Any = getattr(model, "config", None)
     if hasattr(config, "save_pretrained"):
         config = copy.deepcopy(config)

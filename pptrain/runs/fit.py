@@ -30,6 +30,7 @@ from ..data import DatasetBundle
 from ..errors import InputError
 from ..files import print_line, write_atomic
 from ..integrations import quiet
+from ..integrations.wrappers import inside
 from ..measure import create_measure
 from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
 from .settings import RunConfig
@@ -132,7 +133,7 @@ def no_question(*ids_and_mask: Any) -> None:
 @contextlib.contextmanager
 def trusted_batches(model: nn.Module) -> Iterator[None]:
     "Inside, the parts of `model` do not look for padding themselves."
-    asking = [module for module in model.modules() if hasattr(module, PADDING_QUESTION)]
+    asking = [module for module in model.modules() if hasattr(type(module), PADDING_QUESTION)]
     for module in asking:
         setattr(module, PADDING_QUESTION, no_question)
     try:
@@ -324,14 +325,15 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
         callbacks: Sequence[Any] = (), note: str = "") -> LoopTrainer:
     """Trains `model` on `data` in the claimed directory of `settings`, from its newest checkpoint.
 
-    `note` is said when all is ready.
+    `note` is said when all is ready. Of a wrapped model the inner one is trained, compiled if the
+    wrapper compiles it.
 
     Returns the Trainer at its end, held-out data measured. Raises `InputError` for settings that
     cannot work, `Diverged`, and `KeyboardInterrupt` with the state saved."""
     run_dir = Path(settings.output_dir)
     args = settings.to_training_arguments(data.eval_dataset is not None)
     functions = [create_measure(measure) for measure in measures]
-    with StopOnSignal() as stop, quiet(), trusted_batches(model):
+    with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
         trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
         write_record(run_dir, spec, settings)

@@ -9,7 +9,7 @@ import hashlib, json, os, platform, shutil, tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from safetensors import SafetensorError
@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..integrations.wrappers import named
 from ..integrations.weights import plain_state, weights_sha256, write_model
 from .policies import ReinitializeEmbeddingTransferPolicy, TransferPolicy
+from .names import check_numbers
 from .policies import create_policy
 from ..vocab import TokenizerSpec
 
@@ -88,12 +90,30 @@ def checked_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: its sha256 does not match; copy the bundle again")
     return manifest
 
+# %% ../../nbs/transfer/04_bundle.ipynb #9b33ad5e
+def check_name(folder: Path, name: str) -> None:
+    "Raises `InputError` for a name that leads out of the bundle on any system."
+    there = PureWindowsPath(name)      # reads both kinds of slashes
+    if there.drive or there.root or ".." in there.parts:
+        raise InputError(f"{folder}: {name} lies outside the bundle")
+
+def check_names(path: Path, files: Any) -> None:
+    "Raises `InputError` unless `files`, of the manifest `path`, says what each file must be."
+    known = isinstance(files, Mapping) and len(files) > 0
+    if not known or not all(_is_facts(expected) for expected in files.values()):
+        raise InputError(f"{path} is damaged: its `files` are no list of names, bytes and sha256; "
+                         "copy the bundle again")
+    for name in files:
+        check_name(path.parent, name)
+
+def _is_facts(expected: Any) -> bool:
+    return isinstance(expected, Mapping) and {"bytes", "sha256"} <= set(expected)
+
 # %% ../../nbs/transfer/04_bundle.ipynb #2f65fdf3
 def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
     "Raises `InputError` for a file that is missing, truncated, altered, or outside the bundle."
+    check_name(folder, name)
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder}: {name} lies outside the bundle")
     if not path.is_file():
         raise InputError(f"{path} is missing; copy the bundle again")
     size = path.stat().st_size
@@ -115,6 +135,13 @@ def read_weights(paths: list[Path]) -> dict[str, Tensor]:
     return state
 
 # %% ../../nbs/transfer/04_bundle.ipynb #4b72355b
+def clear_place(path: Path) -> None:
+    "Removes an earlier bundle; of a link only the link, what it points to stays."
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
 def write_bundle(model: nn.Module, run_dir: Path, facts: Mapping[str, Any],
                  max_shard_size: str | int) -> None:
     "Writes `run_dir/bundle`: the weights, and a manifest of `facts` that lists the files."
@@ -125,7 +152,7 @@ def write_bundle(model: nn.Module, run_dir: Path, facts: Mapping[str, Any],
         write_model(model, work / "model", max_shard_size)
         manifest = {"format_version": FORMAT_VERSION, **facts, "files": file_facts(work)}
         (work / MANIFEST).write_bytes(sealed(manifest))
-        shutil.rmtree(run_dir / "bundle", ignore_errors=True)
+        clear_place(run_dir / "bundle")
         work.rename(run_dir / "bundle")
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -187,6 +214,7 @@ class TransferBundle:
         "Reads a run or bundle directory; `verify` re-hashes every file. Raises `InputError`."
         folder = find_bundle(path)
         manifest = checked_manifest(folder / MANIFEST)
+        check_names(folder / MANIFEST, manifest.get("files"))
         for name, expected in manifest["files"].items() if verify else ():
             check_file(folder, name, expected)
         return cls(path=folder, **bundle_fields(manifest))
@@ -202,7 +230,11 @@ class TransferBundle:
              fingerprint: str = "", training: Mapping[str, Any] | None = None,
              transfer_policy: TransferPolicy | Mapping[str, Any] | str = DEFAULT_POLICY,
              max_shard_size: str | int = "5GB") -> TransferBundle:
-        "Writes `run_dir/bundle` in one step and returns it."
+        """Writes `run_dir/bundle` in one step and returns it.
+
+        The names in it are plain, whatever wraps the model. Raises `InputError` for a model without
+        numbers: on the meta device, or with NaN."""
+        check_numbers(named(model), "the model to save")
         facts = dict(
             task_name=task_name, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,

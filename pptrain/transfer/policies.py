@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError, unknown
 from ..integrations.weights import parts, ties
+from ..integrations.wrappers import named
+from .names import aligned, check_numbers, names_with_nan
 from ..registers import Register
 from .report import Fate, TransferReport
 from .rules import Rule, embedding_rules
@@ -59,8 +61,10 @@ def place(trained: Tensor, new: nn.Parameter, rule: Rule | None) -> tuple[str, s
 def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
     """Copies from `source` into `model` as `policy` says, in place.
 
-    Returns what became of every name, those of `source` first."""
-    own = dict(model.named_parameters(remove_duplicate=False))
+    Names are plain ones, whatever wraps the model or wrapped the trained one. Returns what became
+    of every name, those of `source` first."""
+    own = named(model)
+    source = aligned(source, own)
     part = parts(model)
     group = ties(model)
     left = leave_group(policy, model)
@@ -99,6 +103,24 @@ def flow_yaml(settings: Mapping[str, Any]) -> str:
     text = yaml.safe_dump(dict(settings), default_flow_style=True, sort_keys=False, width=10**6)
     return text.strip()
 
+# %% ../../nbs/transfer/03_policies.ipynb #5b08240e
+def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> None:
+    "Raises `InputError` where what is to cross, or the new model, has no numbers."
+    own = named(model)
+    absent = {name: tensor for name, tensor in own.items() if tensor.device.type == "meta"}
+    check_numbers(absent, "the new model")
+    left = leave_group(policy, model)
+    moving = {name: tensor for name, tensor in aligned(source, own).items()
+              if name in own and name not in left}
+    check_numbers(moving, "the trained model")
+
+def warn_of_nan(model: nn.Module) -> None:
+    "Warns of parameters that stay as they are and hold NaN."
+    broken = names_with_nan(named(model))
+    if broken:
+        warnings.warn(f"the new model holds NaN in {len(broken)} parameters, "
+                      f"{', '.join(broken[:3])} first", stacklevel=3)
+
 # %% ../../nbs/transfer/03_policies.ipynb #8ec4e614
 @dataclass(frozen=True, eq=False)
 class TransferPolicy:
@@ -122,12 +144,16 @@ class TransferPolicy:
 
     def apply_state_dict(self, source_state_dict: Mapping[str, Tensor],
                          target_model: nn.Module) -> TransferReport:
-        "Writes into `target_model` in place. Warns when no parameter crosses."
+        """Writes into `target_model` in place. Warns when no parameter crosses.
+
+        Wrappers of both are seen through. Raises `InputError` for what has no numbers."""
+        check_crossing(self, source_state_dict, target_model)
         report = TransferReport.of(carry(self, source_state_dict, target_model), self.to_dict())
         if not report.loaded_parameter_count:
             first = list(report.reasons.items())[:3]
             why = "; ".join(f"{name}: {reason}" for name, reason in first)
             warnings.warn(f"policy {self.name!r}: no parameter crossed ({why} …)", stacklevel=2)
+        warn_of_nan(target_model)
         return report
 
     def apply_bundle(self, bundle: TransferBundle, target_model: nn.Module) -> TransferReport:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from ..integrations.weights import part_by_name, parts, ties, token_modules
+from ..integrations.wrappers import named
 from ..runs import PrePreTrainingRun
 from ..show import PALETTE, Markup, html_table
 from ..transfer.bundle import TransferBundle
@@ -166,7 +167,7 @@ SKIP = "skip layers from …"
 def layer_prefixes(model: nn.Module, start: int) -> list[str]:
     "The name prefixes of layers `start` and above, each with its closing dot."
     prefixes = set()
-    for name, _ in model.named_parameters():
+    for name in named(model):
         numbered = re.match(r"(.*?\.(\d+)\.)", name)
         if numbered and int(numbered[2]) >= start: prefixes.add(numbered[1])
     return sorted(prefixes)
@@ -175,8 +176,7 @@ def skip_from(model: nn.Module, start: int) -> SkipParametersTransferPolicy:
     "Everything crosses but token embeddings, head and the layers from `start` on."
     tokens = set()
     for module in token_modules(model): tokens |= {id(p) for p in module.parameters()}
-    named = model.named_parameters(remove_duplicate=False)
-    names = [name for name, p in named if id(p) in tokens]
+    names = [name for name, p in named(model).items() if id(p) in tokens]
     return SkipParametersTransferPolicy(skip_parameter_names=names,
                                         skip_parameter_prefixes=layer_prefixes(model, start))
 
@@ -187,7 +187,7 @@ class Inspector(View):
                  name: str = "bundle"):
         self.source, self.model, self.policy = source, model, policy
         self.title = f"transfer of {name} under {policy.name}"
-        layers = [layer_of(name) for name, _ in model.named_parameters()]
+        layers = [layer_of(name) for name in named(model)]
         self.layers = 1 + max((n for n in layers if n is not None), default=-1)
 
     def policies(self, start: int | None = None) -> dict[str, TransferPolicy]:
