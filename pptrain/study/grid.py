@@ -212,9 +212,8 @@ def run_grid(specs: Sequence[RunSpec], folder: str | Path, workers: int = 1,
              say: Callable[[str], Any] = print_line, **facts: Any) -> Manifest:
     """Run every spec that is not done yet, `workers` at a time; a failed one sinks no other.
 
-    `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before anything
-    runs, for an unknown notebook or parameter, for a folder that holds another grid, and for names
-    that cannot be files here."""
+    `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before any work,
+    for an unknown notebook or parameter, another grid's folder, and names that cannot be files."""
     check_file_name(folder, "folder")
     for spec in specs:
         check_file_name(spec.id, "study")

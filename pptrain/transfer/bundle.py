@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..integrations.wrappers import named
 from ..integrations.weights import plain_state, weights_sha256, write_model
 from .policies import ReinitializeEmbeddingTransferPolicy, TransferPolicy
-from .names import check_numbers
+from .names import check_tensors
 from .policies import create_policy
 from ..vocab import TokenizerSpec
 
@@ -234,7 +234,7 @@ class TransferBundle:
 
         The names in it are plain, whatever wraps the model. Raises `InputError` for a model without
         numbers: on the meta device, or with NaN."""
-        check_numbers(named(model), "the model to save")
+        check_tensors(named(model), "the model to save")
         facts = dict(
             task_name=task_name, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..integrations.wrappers import HIDDEN
 
 # %% auto #0
-__all__ = ['aligned', 'check_numbers', 'names_with_nan']
+__all__ = ['aligned', 'check_tensors', 'names_with_nan']
 
 # %% ../../nbs/transfer/02_names.ipynb #1bc54a6b
 def bare(name: str) -> str:
@@ -75,7 +75,7 @@ def aligned(source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
     return renamed
 
 # %% ../../nbs/transfer/02_names.ipynb #e6508e54
-def check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
+def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
     "Raises `InputError` that names the tensors without memory, or with NaN."
     absent = [name for name, tensor in tensors.items() if tensor.device.type == "meta"]
     if absent:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import InputError, unknown
 from ..integrations.weights import parts, ties
 from ..integrations.wrappers import named
-from .names import aligned, check_numbers, names_with_nan
+from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
 from .report import Fate, TransferReport
 from .rules import Rule, embedding_rules
@@ -108,11 +108,11 @@ def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: 
     "Raises `InputError` where what is to cross, or the new model, has no numbers."
     own = named(model)
     absent = {name: tensor for name, tensor in own.items() if tensor.device.type == "meta"}
-    check_numbers(absent, "the new model")
+    check_tensors(absent, "the new model")
     left = leave_group(policy, model)
     moving = {name: tensor for name, tensor in aligned(source, own).items()
               if name in own and name not in left}
-    check_numbers(moving, "the trained model")
+    check_tensors(moving, "the trained model")
 
 def warn_of_nan(model: nn.Module) -> None:
     "Warns of parameters that stay as they are and hold NaN."
