@@ -28,9 +28,10 @@ def difference(what: str, ours: Any, theirs: Any) -> str | None:
     theirs = theirs.tolist() if isinstance(theirs, np.ndarray) else theirs
     if ours == theirs:
         return None
-    long_texts = isinstance(ours, str) and isinstance(theirs, str) and len(theirs) > 40
     both_lists = isinstance(ours, list) and isinstance(theirs, list)
-    if not (both_lists or long_texts):
+    both_texts = isinstance(ours, str) and isinstance(theirs, str)
+    two_words = both_texts and len(theirs) < 40 and len(ours) != len(theirs)
+    if two_words or not (both_lists or both_texts):
         return f"{what} is {theirs!r}, ours {ours!r}"
     if len(ours) != len(theirs):
         return f"{what} has {len(theirs)} entries, ours {len(ours)}"

@@ -98,7 +98,8 @@ def execute(spec: RunSpec, folder: str | Path) -> None:
         plain_path(spec.notebook), plain_path(copy),
         parameters=spec.parameters | {"out_dir": str(out)},
         kernel_name="python3", language="python", cwd=str(out), stdout_file=SafeOutput(),
-        progress_bar=False, store_widget_state=False)
+        progress_bar=False, store_widget_state=False,
+        iopub_timeout=60, raise_on_iopub_timeout=False)   # a busy machine prints late
 
 # %% ../../nbs/study/20_grid.ipynb #4e1388ec
 def run_from_command_line() -> None:
