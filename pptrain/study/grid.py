@@ -217,8 +217,8 @@ def run_grid(specs: Sequence[RunSpec], folder: str | Path, workers: int = 1,
     for an unknown notebook or parameter, another grid's folder, and names that cannot be files."""
     check_file_name(folder, "folder")
     for spec in specs:
-        check_file_name(spec.id, "study")
         check_parameters(spec)
+        check_file_name(spec.id, "study")
     Path(folder).mkdir(parents=True, exist_ok=True)
     manifest = Manifest(folder, **facts)
     todo = [spec for spec in specs if not finished(spec, folder, manifest)]

@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_notebook
+
+from pptrain.errors import InputError
+from pptrain.grid import RunSpec, run_grid
 
 LOCALE_VARIABLES = {"LANG", "LC_ALL", "LC_CTYPE", "PYTHONIOENCODING", "PYTHONUTF8"}
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -53,6 +57,14 @@ def test_a_grid_with_braces_in_its_names_prints_anything(tmp_path, locale):
     written = tmp_path / "g{6} }{word}/runs" / run["id"] / "rows.csv"
     assert written.read_text("utf-8") == "value\n→ größer {n}"
     assert (tmp_path / "g{6} }{word}" / run["notebook"]).is_file()
+
+
+def test_a_parameter_that_is_no_plain_value_is_refused_by_its_name(tmp_path):
+    source = notebook(tmp_path / "books" / "one.ipynb")
+    spec = RunSpec("odd", str(source), {"word": np.int64(3)})
+    with pytest.raises(InputError, match="word"):
+        run_grid([spec], tmp_path / "grid")
+    assert not (tmp_path / "grid").exists()
 
 
 def test_a_name_that_cannot_be_a_file_is_refused_by_name(tmp_path):
