@@ -15,7 +15,6 @@ from .variants import split_corpus as split_corpus
 from .variants import text_model as text_model
 from .variants import warm_up as warm_up
 
-Lab = StudySetup   # its earlier name
 
 # what is measured on the table
 from ..measure.savings import gains as gains

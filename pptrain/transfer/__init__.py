@@ -34,12 +34,3 @@ from .rules import (
     embedding_rules as embedding_rules,
     register_embedding_rule as register_embedding_rule,
 )
-
-# earlier names
-POLICIES = policies
-skyline = parameter_bars
-
-
-def transfer_policy(name: str, **options: object) -> TransferPolicy:
-    "The policy called `name`: `create_policy` does more."
-    return create_policy(name, **options)
