@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['prediction_kl', 'prediction_js', 'divergences', 'divergence_figure']
 
-# %% ../../nbs/measure/12_divergence.ipynb #50359ade
+# %% ../../nbs/measure/12_divergence.ipynb #bf3cd41c
 def as_logits(logits: Any, name: str) -> Tensor:
     "`logits` as a tensor (…, ids) on their device. Raises `InputError` for what is none."
     if not isinstance(logits, Tensor):
@@ -54,7 +54,7 @@ def as_mask(mask: Any, shape: torch.Size) -> Tensor:
         raise InputError("mask: no position is True, so there is nothing to compare")
     return live.bool()
 
-# %% ../../nbs/measure/12_divergence.ipynb #39b98947
+# %% ../../nbs/measure/12_divergence.ipynb #f374eeed
 def log_probabilities(logits: Tensor, name: str) -> Tensor:
     """Log-softmax (positions, ids) in float64; -inf is a token that is ruled out.
 
@@ -88,7 +88,7 @@ def aligned_positions(p_logits: Any, q_logits: Any, mask: Any = None,
         others = log_probabilities(q[start:start + CHUNK], names[1])
         yield some, others.to(some.device)
 
-# %% ../../nbs/measure/12_divergence.ipynb #b1a3bf3e
+# %% ../../nbs/measure/12_divergence.ipynb #563edc27
 def token_kl(p: Tensor, q: Tensor) -> Tensor:
     "KL(p‖q) per position, from log-probabilities (positions, ids); what p rules out costs nothing."
     terms = p.exp() * (p - q)
@@ -103,7 +103,7 @@ def token_js(p: Tensor, q: Tensor) -> Tensor:
     "Jensen–Shannon divergence per position, from log-probabilities (positions, ids)."
     return (token_half_js(p, q) + token_half_js(q, p)) / 2
 
-# %% ../../nbs/measure/12_divergence.ipynb #d7fd38f6
+# %% ../../nbs/measure/12_divergence.ipynb #80ed8501
 def prediction_kl(p_logits: Any, q_logits: Any, mask: Any = None) -> float:
     """KL(p‖q) in nats per token, the mean over positions where `mask` is True.
 
@@ -129,7 +129,7 @@ def prediction_js(p_logits: Any, q_logits: Any, mask: Any = None) -> float:
         count += len(p)
     return min(total / count, math.log(2))
 
-# %% ../../nbs/measure/12_divergence.ipynb #86dd644e
+# %% ../../nbs/measure/12_divergence.ipynb #d6d03156
 def next_token_logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     "Logits (tokens, ids) of the predictions that carry loss, one a token. Raises `InputError`."
     inner = unwrapped(model)
@@ -149,7 +149,7 @@ def pair_sums(p_logits: Tensor, q_logits: Tensor, names: tuple[str, str]) -> np.
         sums += tokens.sum(1).cpu().numpy()
     return sums
 
-# %% ../../nbs/measure/12_divergence.ipynb #cbbb5a00
+# %% ../../nbs/measure/12_divergence.ipynb #325c8050
 def check_vocabularies(logits: Mapping[str, Tensor]) -> None:
     "Raises `InputError` for models that predict different vocabularies."
     sizes = {name: values.shape[-1] for name, values in logits.items()}
@@ -189,7 +189,7 @@ def divergences(models: Any, rows: Any, batch_size: int = 16) -> pd.DataFrame:
         table.append(dict(model_a=b, model_b=a, kl=back, js=js, tokens=tokens))
     return pd.DataFrame(table)
 
-# %% ../../nbs/measure/12_divergence.ipynb #47816f00
+# %% ../../nbs/measure/12_divergence.ipynb #45add5a3
 def divergence_figure(table: pd.DataFrame, value: str = "js", title: str = "") -> Picture:
     """The matrix of what `divergences` returns, `value` "js" or "kl", a model a row.
 

@@ -25,7 +25,7 @@ from .variants import StudySetup, text_model
 # %% auto #0
 __all__ = ['PAIR_COLUMNS', 'Question', 'QUESTIONS', 'compare_models', 'KeepWeights', 'kept_weights', 'arm_models']
 
-# %% ../../nbs/study/25_representations.ipynb #dd37e029
+# %% ../../nbs/study/25_representations.ipynb #7f466bfe
 PAIR_COLUMNS = ["metric", "model_a", "model_b", "component", "value", "low", "high"]
 
 # %% ../../nbs/study/25_representations.ipynb #5f20c6a3
@@ -61,7 +61,7 @@ def weight_rows(models: Mapping[str, nn.Module], rows: Any,
             found.append(place | dict(metric="weight_distance", value=value))
     return found
 
-# %% ../../nbs/study/25_representations.ipynb #f38374e7
+# %% ../../nbs/study/25_representations.ipynb #c0e9c48a
 def rank_rows(models: Mapping[str, nn.Module], rows: Any,
               batch_size: int) -> list[dict[str, Any]]:
     "Effective rank of the middle layer, a row a model."
@@ -114,7 +114,7 @@ def compare_models(models: Any, rows: Any, which: Sequence[str] = tuple(QUESTION
     table = pd.DataFrame(found, columns=PAIR_COLUMNS)
     return table.fillna({"model_b": ""})
 
-# %% ../../nbs/study/25_representations.ipynb #5707b9f4
+# %% ../../nbs/study/25_representations.ipynb #395d4934
 class KeepWeights:
     """Give it to a text run among `end_measures`: at the end the model's weights are in `path`.
 
@@ -147,12 +147,12 @@ def kept_weights(model: nn.Module, path: str | Path) -> nn.Module:
         raise InputError(f"{str(path)!r} does not hold weights of this model: {why}") from None
     return model
 
-# %% ../../nbs/study/25_representations.ipynb #e463795b
+# %% ../../nbs/study/25_representations.ipynb #f6e26036
 def weights_path(setup: StudySetup, variant: str, seed: int) -> Path:
     "Where a study keeps the text model of a variant and seed."
     return setup.folder / "models" / f"{variant}-{seed}.safetensors"
 
-# %% ../../nbs/study/25_representations.ipynb #9875d740
+# %% ../../nbs/study/25_representations.ipynb #1fb9a78d
 def arm_models(setup: StudySetup, variants: Sequence[str], seed: int) -> dict[str, nn.Module]:
     "Variant → its trained text model of `seed`, as kept. Raises `InputError` where one was not."
     models = {}
