@@ -24,4 +24,5 @@ from .split import (
     split_documents as split_documents,
     without_copies as without_copies,
 )
-from .tokenizer import token_vocab as token_vocab, train_tokenizer as train_tokenizer
+from .tokenizer import id_count as id_count, token_vocab as token_vocab
+from .tokenizer import train_tokenizer as train_tokenizer

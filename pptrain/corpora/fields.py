@@ -82,16 +82,19 @@ def field_text(row: Any, field: str, place: str) -> str:
     return value
 
 # %% ../../nbs/corpora/00_fields.ipynb #a552b3ac
-BLANK = re.compile(r"\s*")
+def next_word(text: str, place: int) -> int:
+    "Where the first character that is no blank stands, from `place` on; else the length."
+    found = re.compile(r"\S").search(text, place)
+    return found.start() if found else len(text)
 
 def json_rows(text: str) -> Iterator[Any]:
     "JSON values, one after the other; a list gives its items. Raises `ValueError`."
     decoder = json.JSONDecoder()
-    place = BLANK.match(text).end()
+    place = next_word(text, 0)
     while place < len(text):
         value, end = decoder.raw_decode(text, place)
         yield from value if isinstance(value, list) else [value]
-        place = BLANK.match(text, end).end()
+        place = next_word(text, end)
 
 def is_json(text: str) -> bool:
     "Whether a text begins with a line, or is a list, of JSON mappings, whatever it is called."
