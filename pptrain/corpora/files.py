@@ -9,6 +9,7 @@ import glob, importlib, os
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import home_expanded
 
 # %% auto #0
 __all__ = ['read_text']
@@ -104,12 +105,12 @@ def find_files(name: str) -> tuple[list[Path], list[Path]]:
     """(files to read, other files): the file, the text files in the folder, or a pattern's matches.
 
     Both in the order of their names; others are in a folder. Folders and files that begin with a
-    dot are left out."""
-    place = Path(name).expanduser()
-    if name and os.path.isfile(place):
-        return [place], []
-    if not name:
+    dot are left out. Raises `InputError` for a home that is not known."""
+    if not name.strip():
         return [], []
+    place = home_expanded(name, "corpus")
+    if os.path.isfile(place):
+        return [place], []
     pattern = f"{glob.escape(str(place))}/**/*" if os.path.isdir(place) else str(place)
     files: list[Path] = []
     others: list[Path] = []

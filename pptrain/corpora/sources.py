@@ -14,7 +14,7 @@ from pathlib import Path
 from .fields import file_texts
 from .files import find_files, shown, suffix
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import resolve_path, write_atomic
 from ..registers import Register
 
 # %% auto #0
@@ -131,14 +131,30 @@ def read_documents(request: TextRequest) -> tuple[list[Document], str]:
     documents, words = source(request)
     return collect(documents, request.max_bytes), words
 
+# %% ../../nbs/corpora/01_sources.ipynb #c17c3c54
+def cache_folder(cache_dir: str | Path | None) -> Path | None:
+    """`cache_dir`, `$PPTRAIN_CACHE` or ~/.cache/pptrain; None where there is no home.
+
+    Raises `InputError` for a given path that is none."""
+    chosen = os.environ.get("PPTRAIN_CACHE")
+    if cache_dir or chosen:
+        given = (cache_dir, "cache_dir") if cache_dir else (chosen, "PPTRAIN_CACHE")
+        return resolve_path(*given)
+    try:
+        return resolve_path("~/.cache/pptrain")
+    except InputError:
+        return None
+
 # %% ../../nbs/corpora/01_sources.ipynb #201424fb
 def cached(build: Callable[[], bytes], cache_dir: str | Path | None, kind: str,
            *key: object) -> bytes:
     """`build()`, or what it returned earlier for this `kind` and `key`.
 
-    Kept in `cache_dir`, `$PPTRAIN_CACHE` or ~/.cache/pptrain."""
-    chosen = cache_dir or os.environ.get("PPTRAIN_CACHE") or os.path.expanduser("~/.cache/pptrain")
-    folder = Path(chosen)
+    Kept in `cache_folder(cache_dir)`. Raises `InputError` for a path that is none."""
+    folder = cache_folder(cache_dir)
+    if folder is None:
+        warnings.warn("no cache: no home directory is known; set PPTRAIN_CACHE", stacklevel=2)
+        return build()
     path = folder / f"{kind}-{digest(*key)[:24]}"
     try:
         blob = path.read_bytes()

@@ -136,6 +136,8 @@ def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int
         raise InputError(f"eval_fraction must be in 0..1, not {eval_fraction}")
     if max_bytes is not None and max_bytes < 1:
         raise InputError(f"max_bytes must be > 0, not {max_bytes}")
+    if not isinstance(name, (str, Path)):
+        raise InputError(f"a corpus is a name or a path, not {name!r}")
     called = shown(str(name))
     documents, source = read_documents(TextRequest(str(name), max_bytes, text_field, cache_dir))
     train, held = split_documents(documents, eval_fraction, seed)
