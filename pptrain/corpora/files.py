@@ -55,15 +55,15 @@ def decoded(data: bytes, name: str) -> str:
 
     Raises `InputError` that names the first byte that is no text."""
     encoding = begins(data, MARKS) or "utf-8"
+    if encoding == "utf-8" and 0 in data:
+        raise InputError(f"{name} is no text: it holds a zero at byte {data.index(0)}; UTF-16 "
+                         "needs a byte order mark")
     try:
         text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as e:
         raise InputError(
             f"cannot read {name} as {encoding.upper()} text: {e.reason} at byte {e.start}; "
             f"save it as UTF-8, from Latin-1 say with iconv -f LATIN1 -t UTF-8") from None
-    if "\0" in text:
-        raise InputError(f"{name} is no text: it holds a zero at byte {data.index(0)}; UTF-16 "
-                         "needs a byte order mark")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.replace("\n\ufeff", "\n")       # files put together, each with its mark
 

@@ -17,6 +17,7 @@ from .sources import Document, cached
 from .split import Corpus
 from .tokenizer import token_vocab
 from ..data import Example, TaskDataset, item_rngs
+from ..data.streams import whole_number
 from ..errors import InputError, unknown
 from ..vocab import Vocab
 
@@ -148,6 +149,7 @@ class TextDataset(TaskDataset):
             raise unknown("split", split, ["train", "eval"])
         documents = corpus.train if split == "train" else corpus.eval
         ids, nbytes = token_line(documents, tokenizer, cache_dir)
+        block_size = whole_number(block_size, "block_size")
         if not 2 <= block_size <= len(ids):
             raise InputError(f"block_size {block_size} is not in 2..{len(ids)}, "
                              f"the {split} tokens there are")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .fields import file_texts
-from .files import find_files, shown, suffix
+from .files import SUFFIXES, find_files, shown, suffix
 from ..errors import InputError, unknown
 from ..files import resolve_path, write_atomic
 from ..registers import Register
@@ -98,8 +98,13 @@ def file_documents(files: Sequence[Path], text_field: str = "text") -> Iterator[
     base = os.path.commonpath([f.parent for f in files])
     for path in files:
         origin = shown(path.relative_to(base).as_posix())
-        for text, place in file_texts(path, text_field):
-            yield Document(text, origin + place)
+        try:
+            for text, place in file_texts(path, text_field):
+                yield Document(text, origin + place)
+        except InputError as e:
+            if len(files) == 1:
+                raise
+            raise InputError(f"{e}; a pattern such as '*.md' can leave that file out") from None
 
 def count_words(files: Sequence[Path], others: Sequence[Path]) -> str:
     "How many files are read, and what kinds are left out, in words."
@@ -117,7 +122,10 @@ def local_files(request: TextRequest) -> tuple[Iterable[Document], str]:
     files, others = find_files(request.name)
     if files:
         return file_documents(files, request.text_field), count_words(files, others)
-    if request.name.isidentifier():
+    if others:
+        raise InputError(f"none of the files in {shown(request.name)!r} is text by its suffix; "
+                         f"known: {', '.join(sorted(SUFFIXES))}")
+    if request.name.isidentifier() and not os.path.exists(request.name):
         raise InputError(f"{unknown('corpus', request.name, sources.load())} {KINDS}")
     raise InputError(f"no text file at {shown(request.name)!r}. {KINDS}")
 

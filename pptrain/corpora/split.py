@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +133,10 @@ def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int
     text, or none left."""
     if not isinstance(text_field, str) or not text_field:
         raise InputError(f"text_field must be the name of a field, not {text_field!r}")
-    if not 0 <= eval_fraction <= 1:
-        raise InputError(f"eval_fraction must be in 0..1, not {eval_fraction}")
-    if max_bytes is not None and max_bytes < 1:
-        raise InputError(f"max_bytes must be > 0, not {max_bytes}")
+    if not (isinstance(eval_fraction, Real) and 0 <= eval_fraction <= 1):
+        raise InputError(f"eval_fraction must be in 0..1, not {eval_fraction!r}")
+    if max_bytes is not None and not (isinstance(max_bytes, Real) and max_bytes >= 1):
+        raise InputError(f"max_bytes must be a number > 0, not {max_bytes!r}")
     if not isinstance(name, (str, Path)):
         raise InputError(f"a corpus is a name or a path, not {name!r}")
     called = shown(str(name))
