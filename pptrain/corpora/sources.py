@@ -115,7 +115,7 @@ def count_words(files: Sequence[Path], others: Sequence[Path]) -> str:
     return words
 
 # %% ../../nbs/corpora/01_sources.ipynb #da39927f
-KINDS = "A corpus is 'code', 'docs', 'hf:owner/name', a file, a folder or a pattern."
+KINDS = "a corpus is 'code', 'docs', 'hf:owner/name', a file, a folder or a pattern"
 
 def local_files(request: TextRequest) -> tuple[Iterable[Document], str]:
     "The source of every name that is not registered. Raises `InputError` if no file is there."
@@ -126,8 +126,8 @@ def local_files(request: TextRequest) -> tuple[Iterable[Document], str]:
         raise InputError(f"none of the files in {shown(request.name)!r} is text by its suffix; "
                          f"known: {', '.join(sorted(SUFFIXES))}")
     if request.name.isidentifier() and not os.path.exists(request.name):
-        raise InputError(f"{unknown('corpus', request.name, sources.load())} {KINDS}")
-    raise InputError(f"no text file at {shown(request.name)!r}. {KINDS}")
+        raise InputError(f"{unknown('corpus', request.name, sources.load())}; {KINDS}")
+    raise InputError(f"no text file at {shown(request.name)!r}; {KINDS}")
 
 # %% ../../nbs/corpora/01_sources.ipynb #e245b052
 def read_documents(request: TextRequest) -> tuple[list[Document], str]:
