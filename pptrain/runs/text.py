@@ -122,8 +122,10 @@ def asked_of(measure: Any) -> Any:
 
 def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
               measures: Sequence[Any]) -> dict[str, Any]:
-    "Everything that can change the rows of a text run, as JSON values."
+    "Everything that can change the rows of a text run, as JSON values. Raises `InputError`."
     first_rows(data.train_dataset)   # refuses what is empty
+    check_ids(model, data.train_dataset, "training")
+    check_ids(model, data.eval_dataset, "held-out")
     return jsonable({
         "stage": "text",
         "start": weights_sha256(plain_state(model)),
@@ -162,8 +164,6 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
     """Trains `model` in the folder of `settings`, or reads back what was trained there.
 
     `replace`: another run in the folder is replaced rather than refused."""
-    check_ids(model, data.train_dataset, "training")
-    check_ids(model, data.eval_dataset, "held-out")
     folder = Path(settings.output_dir)
     spec = text_spec(model, data, settings, [*measures, *end_measures])
     settings.overwrite = replace and first_difference(folder, spec) is not None
