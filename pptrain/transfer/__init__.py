@@ -10,8 +10,11 @@ from .bundle import (
     sealed as sealed,
     versions as versions,
 )
-from .policies import (
+from .components import (
     ComponentTransferPolicy as ComponentTransferPolicy,
+    register_component as register_component,
+)
+from .policies import (
     ReinitializeEmbeddingTransferPolicy as ReinitializeEmbeddingTransferPolicy,
     SkipParametersTransferPolicy as SkipParametersTransferPolicy,
     TransferPolicy as TransferPolicy,
@@ -19,7 +22,6 @@ from .policies import (
     create_policy as create_policy,
     leave_group as leave_group,
     policies as policies,
-    register_component as register_component,
     register_policy as register_policy,
     registered_policies as registered_policies,
 )
