@@ -10,10 +10,12 @@ from .bundle import (
     sealed as sealed,
     versions as versions,
 )
+from .checkpoints import load_state as load_state
 from .components import (
     ComponentTransferPolicy as ComponentTransferPolicy,
     register_component as register_component,
 )
+from .mixtures import mix as mix
 from .policies import (
     ReinitializeEmbeddingTransferPolicy as ReinitializeEmbeddingTransferPolicy,
     SkipParametersTransferPolicy as SkipParametersTransferPolicy,
@@ -31,6 +33,14 @@ from .report import (
     TransferReport as TransferReport,
     bar as bar,
     parameter_bars as parameter_bars,
+)
+from .statistics import (
+    LayerShuffledTransferPolicy as LayerShuffledTransferPolicy,
+    MimeticTransferPolicy as MimeticTransferPolicy,
+    NormConstantTransferPolicy as NormConstantTransferPolicy,
+    RandomHeadsTransferPolicy as RandomHeadsTransferPolicy,
+    RandomWeightsTransferPolicy as RandomWeightsTransferPolicy,
+    StatisticsTransferPolicy as StatisticsTransferPolicy,
 )
 from .rules import (
     embedding_rules as embedding_rules,
