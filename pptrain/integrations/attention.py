@@ -55,7 +55,8 @@ def role_of(name: str) -> str:
 
 # %% ../../nbs/integrations/04_attention.ipynb #2d58b2be
 HEADS = ("num_heads", "n_heads", "n_head", "num_attention_heads", "nhead", "heads", "nheads")
-SHARED = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads", "kv_n_heads")
+SHARED = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads",
+          "kv_n_heads")
 
 def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
     "The first of the attributes that is a whole number above 0; 0 if none is."
@@ -69,7 +70,7 @@ def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
 
 def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, int]:
     "`(heads, heads of keys and values)` of the attention inside `modules`; zeros if unknown."
-    config = getattr(unwrapped(model), "config", None)
+    config: Any = getattr(unwrapped(model), "config", None)
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
     holders = [*modules, config, getattr(config, "attn_config", None)]

@@ -89,7 +89,8 @@ def layer_choice(layers: Any) -> tuple[int, ...] | str | None:
         words = layers.replace(" ", "")
         if re.fullmatch(r"-?\d*:-?\d*(:[1-9]\d*)?", words):
             return words
-        raise InputError(f"layers={layers!r}: must be layer numbers, or a slice such as '0:2', '-4:'")
+        raise InputError(f"layers={layers!r}: must be layer numbers, or a slice such as '0:2' or "
+                         "'-4:'")
     numbers = list(layers) if isinstance(layers, Iterable) else [layers]
     for number in numbers:
         if type(number) is not int or number < 0:
@@ -153,7 +154,8 @@ def check_found(policy: ComponentTransferPolicy, model: nn.Module) -> None:
     if policy.layers is not None:
         layers = chosen_layers(policy.layers, depth)
         if not layers or max(layers) >= depth:
-            raise InputError(f"layers={policy.layers!r}: the new model has {depth} layers, from 0 on")
+            raise InputError(f"layers={policy.layers!r}: the new model has {depth} layers, "
+                             "from 0 on")
     most = max((head for piece in every for head in piece.heads), default=-1)
     by_layer = isinstance(policy.heads, Mapping)
     lists = list(policy.heads.values()) if by_layer else [policy.heads or ()]
@@ -162,7 +164,7 @@ def check_found(policy: ComponentTransferPolicy, model: nn.Module) -> None:
         raise InputError(f"heads={policy.heads!r}: the new model has {most + 1} heads, from 0 on")
 
 # %% ../../nbs/transfer/04_components.ipynb #b9650fe1
-BODY = ("attn", "mlp", "norm", "position", "other")
+BODY: tuple[str, ...] = ("attn", "mlp", "norm", "position", "other")
 
 @register_policy("components")
 @dataclass(frozen=True, init=False, eq=False)

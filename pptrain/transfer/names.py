@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -120,7 +121,7 @@ def layer_plan(depth: str | Sequence[int] | None, trained: int, new: int) -> lis
         return [n + trained - new if n + trained - new >= 0 else None for n in range(new)]
     if isinstance(depth, str) or not isinstance(depth, Sequence):
         raise unknown("depth", depth, DEPTHS)
-    numbers = list(depth)
+    numbers: list[Any] = list(depth)
     if not all(type(n) is int and n >= 0 for n in numbers):
         raise InputError(f"depth={numbers!r}: must be numbers of trained layers, from 0 on")
     if trained and (len(numbers) != new or max(numbers) >= trained):

@@ -284,7 +284,7 @@ def write_scores(roles: Parts, noise: float, identity: float, generator: torch.G
                 oriented(other, theirs).copy_(a)
 
 def write_results(roles: Parts, noise: float, identity: float, generator: torch.Generator) -> None:
-    "Writes values and outputs so that their product, summed over heads, is near minus the identity."
+    "Writes values and outputs whose products, summed over heads, are near minus the identity."
     first = oriented(*roles["v"][0])
     size, width = first.shape
     rank = min(size * len(roles["v"]), width)
@@ -330,7 +330,8 @@ class MimeticTransferPolicy(MadePolicy):
         "Attention written layer by layer."
         fresh = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
         written = {}
-        for layer in sorted({mine[0].layer for mine in found.values() if mine[0].layer is not None}):
+        layers = {mine[0].layer for mine in found.values()}
+        for layer in sorted(n for n in layers if n is not None):
             roles = attention_of(layer, fresh, found)
             if not all(roles.values()):
                 continue
