@@ -21,7 +21,7 @@ from .policies import TransferPolicy, check_seed, register_policy
 from .rules import Rule, embedding_rule, first_rows
 
 # %% auto #0
-__all__ = ['BODY', 'ComponentTransferPolicy']
+__all__ = ['ComponentTransferPolicy']
 
 # %% ../../nbs/transfer/04_components.ipynb #942d011c
 Component = Callable[[str, str], bool]    # (name, part) → is it of this component?
@@ -130,6 +130,9 @@ def head_stays(piece: Piece, heads: Any) -> str | None:
         return "belongs to no single head"
     return None if set(piece.heads) & set(wanted) else "of another head"
 
+# %% ../../nbs/transfer/04_components.ipynb #a1964e7d
+BODY: tuple[str, ...] = ("attn", "mlp", "norm", "position", "other")
+
 # %% ../../nbs/transfer/04_components.ipynb #2bde31a8
 def why_spared(policy: ComponentTransferPolicy, piece: Piece) -> str | None:
     "Why a piece stays as it is under `policy`; None where it crosses or is filled by a rule."
@@ -164,8 +167,6 @@ def check_found(policy: ComponentTransferPolicy, model: nn.Module) -> None:
         raise InputError(f"heads={policy.heads!r}: the new model has {most + 1} heads, from 0 on")
 
 # %% ../../nbs/transfer/04_components.ipynb #b9650fe1
-BODY: tuple[str, ...] = ("attn", "mlp", "norm", "position", "other")
-
 @register_policy("components")
 @dataclass(frozen=True, init=False, eq=False)
 class ComponentTransferPolicy(TransferPolicy):
