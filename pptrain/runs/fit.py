@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import signal
 import sys
@@ -25,14 +24,15 @@ from transformers import (
     PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
     default_data_collator, set_seed)
 
-from ..config import jsonable
 from ..data import DatasetBundle
 from ..errors import InputError
-from ..files import print_line, write_atomic
+from ..files import print_line
 from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
-from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
+from pptrain.runs.folder import (
+    SEAL, clear, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows, write_history,
+    write_record)
 from .settings import RunConfig
 
 # %% auto #0
@@ -127,8 +127,8 @@ class WithoutFullMasks:
 # %% ../../nbs/runs/03_fit.ipynb #623b5cd8
 PADDING_QUESTION = "warn_if_padding_and_no_attention_mask"
 
-def no_question(*ids_and_mask: Any) -> None:
-    "Nothing to warn of."
+def no_question(*anything: Any) -> None:
+    "Nothing to warn of, nothing to say."
 
 @contextlib.contextmanager
 def trusted_batches(model: nn.Module) -> Iterator[None]:
@@ -243,6 +243,17 @@ class LoopTrainer(WaitlessTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        place = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        (place / SEAL).unlink(missing_ok=True)
+        super()._save_checkpoint(model, trial)
+        self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(place)
+            keep_newest(place.parent, limit, self.state.best_model_checkpoint)
+
 # %% ../../nbs/runs/03_fit.ipynb #3ecfdbec
 def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
     "What the measures say about `rows`, logged at the current step."
@@ -307,10 +318,14 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
     return {row["metric"]: row["value"] for row in tidy_rows(entry)}
 
 # %% ../../nbs/runs/03_fit.ipynb #bb71dcf5
-def write_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
-    "Writes `run.json`: what this run is, and all of its settings."
-    record = {"spec": spec, "settings": settings.to_dict()}
-    write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
+def start_record(trainer: LoopTrainer, spec: Mapping[str, Any], settings: RunConfig) -> None:
+    "Notes in the directory what now runs there; an earlier run goes, where that is asked for."
+    run_dir = Path(settings.output_dir)
+    if trainer.is_world_process_zero():
+        if settings.overwrite:
+            clear(run_dir)
+        write_record(run_dir, spec, settings)
+    trainer.accelerator.wait_for_everyone()
 
 def check_steps(trainer: Trainer) -> None:
     "Raises `InputError` for a run that took no step: it is no result."
@@ -336,11 +351,12 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
         trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
-        write_record(run_dir, spec, settings)
-        if note and trainer.is_world_process_zero():
-            say(note)
+        start_record(trainer, spec, settings)
+        tell = say if trainer.is_world_process_zero() else no_question
+        if note:
+            tell(note)
         set_seed(settings.seed)
-        go_on(trainer, newest_checkpoint(run_dir))
+        go_on(trainer, newest_checkpoint(run_dir, tell))
         state = trainer.state
         if stop.asked and state.global_step < state.max_steps:
             raise KeyboardInterrupt(

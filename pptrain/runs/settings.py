@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import typing
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..errors import InputError, unknown
-from ..files import check_file_name
+from ..files import PathText, resolve_path
 from ..show.markup import html_table
 
 # %% auto #0
@@ -49,14 +48,16 @@ def checked(name: str, value: Any) -> Any:
     Raises `InputError` for an unknown name, a wrong type, or a number out of range."""
     if name not in field_types():
         raise unknown("run setting", name, field_types())
+    if name == "output_dir":
+        return str(resolve_path(value, name))
     try:
         valid = TypeAdapter(field_types()[name]).validate_python(value)
     except ValidationError as e:
         raise InputError(f"{name}={value!r}: {e.errors()[0]['msg'].lower()}") from None
     if name in POSITIVE and valid is not None and valid <= 0:
         raise InputError(f"{name}={value!r}: it must be above zero")
-    if name == "max_steps" and valid == 0:
-        raise InputError("max_steps=0: a run without a step is no result; -1 counts epochs instead")
+    if name == "max_steps" and (valid == 0 or valid < -1):
+        raise InputError(f"max_steps={valid}: it must be above zero, or -1 to count epochs instead")
     if name in NOT_NEGATIVE and valid is not None and valid < 0:
         raise InputError(f"{name}={value!r}: it cannot be negative")
     return getattr(valid, "value", valid)
@@ -107,10 +108,9 @@ class RunConfig:
     given: frozenset[str]    # names of the fields that the caller set
     preset: frozenset[str]   # names of those that a preset's advice filled
 
-    def __init__(self, output_dir: str | os.PathLike[str], **fields: Any):
-        check_file_name(output_dir, "output_dir")
+    def __init__(self, output_dir: PathText, **fields: Any):
         self.given = self.preset = frozenset()
-        for name, value in {"output_dir": os.fspath(output_dir), **DEFAULTS, **fields}.items():
+        for name, value in {"output_dir": output_dir, **DEFAULTS, **fields}.items():
             setattr(self, name, value)
         self.given = frozenset({"output_dir", *fields})
 

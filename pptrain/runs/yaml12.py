@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
+from ..files import PathText, resolve_path
 
 # %% auto #0
 __all__ = ['parse_yaml', 'read_yaml', 'parse_settings', 'merge', 'write_yaml']
@@ -63,11 +64,11 @@ def parse_yaml(text: str) -> Any:
         raise InputError(f"not YAML: {' '.join(str(e).split())}") from None
 
 # %% ../../nbs/runs/00_yaml12.ipynb #b0d9c662
-def read_yaml(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+def read_yaml(source: PathText | Mapping[str, Any]) -> dict[str, Any]:
     "The mapping in a YAML file, or a mapping as it is. Raises `InputError` for anything else."
     if isinstance(source, Mapping):
         return dict(source)
-    path = Path(source).expanduser()
+    path = resolve_path(source, "config file")
     if not path.is_file():
         raise InputError(f"config file {str(source)!r} does not exist")
     try:
