@@ -5,13 +5,13 @@
 # %% ../../nbs/corpora/01_sources.ipynb #1aa9e926
 from __future__ import annotations
 
-import contextlib, glob, hashlib, os, warnings
+import glob, hashlib, os, warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, unknown
-from ..files import PathText, resolve_path, write_atomic
+from ..files import write_atomic
 from ..registers import Register
 
 # %% auto #0
@@ -102,7 +102,7 @@ SUFFIXES = {".txt", ".md", ".rst", ".tex", ".py", ".jsonl", ".csv"}   # looked f
 
 def find_files(name: str) -> list[Path]:
     "The file, the text files in the folder, or the pattern's matches. Raises `InputError` if none."
-    place = resolve_path(name, "corpus")
+    place = Path(name).expanduser()
     if place.is_file():
         return [place]
     pattern = f"{glob.escape(str(place))}/**/*" if place.is_dir() else str(place)
@@ -160,27 +160,13 @@ def read_documents(request: TextRequest) -> tuple[list[Document], str]:
     return collect(documents, request.max_bytes), words
 
 # %% ../../nbs/corpora/01_sources.ipynb #201424fb
-def cache_folder(cache_dir: PathText | None = None) -> Path | None:
-    """`cache_dir`, `$PPTRAIN_CACHE` or ~/.cache/pptrain; None where no home is known.
-
-    Raises `InputError` for what is no path."""
-    if cache_dir is not None:
-        return resolve_path(cache_dir, "cache_dir")
-    if os.environ.get("PPTRAIN_CACHE"):
-        return resolve_path(os.environ["PPTRAIN_CACHE"], "PPTRAIN_CACHE")
-    with contextlib.suppress(InputError):
-        return resolve_path("~/.cache/pptrain")
-    return None
-
-def cached(build: Callable[[], bytes], cache_dir: PathText | None, kind: str,
+def cached(build: Callable[[], bytes], cache_dir: str | Path | None, kind: str,
            *key: object) -> bytes:
     """`build()`, or what it returned earlier for this `kind` and `key`.
 
-    Kept in `cache_folder(cache_dir)`."""
-    folder = cache_folder(cache_dir)
-    if folder is None:
-        warnings.warn("no cache without a home directory; set PPTRAIN_CACHE", stacklevel=2)
-        return build()
+    Kept in `cache_dir`, `$PPTRAIN_CACHE` or ~/.cache/pptrain."""
+    chosen = cache_dir or os.environ.get("PPTRAIN_CACHE") or os.path.expanduser("~/.cache/pptrain")
+    folder = Path(chosen)
     path = folder / f"{kind}-{digest(*key)[:24]}"
     try:
         blob = path.read_bytes()
