@@ -32,8 +32,9 @@ from ..files import print_line, write_atomic
 from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
+from ..processes import once
 from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
-from .settings import RunConfig
+from .settings import RunConfig, first_line
 
 # %% auto #0
 __all__ = ['Diverged', 'fit']
@@ -222,7 +223,9 @@ class LoopTrainer(WaitlessTrainer):
     def get_batch_samples(self, *args: Any) -> Any:
         batches, items = super().get_batch_samples(*args)
         if self.by_hand:
-            self.step_tokens = sum(loss_tokens(batch) for batch in batches)
+            tokens = sum(loss_tokens(batch) for batch in batches)
+            everywhere = self.accelerator.gather(torch.as_tensor(tokens, device=self.args.device))
+            self.step_tokens = everywhere.sum() / self.args.world_size   # gradients are averaged
         return batches, items
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any,
@@ -312,6 +315,19 @@ def write_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) ->
     record = {"spec": spec, "settings": settings.to_dict()}
     write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
 
+@contextlib.contextmanager
+def starting(trainer: Trainer) -> Iterator[None]:
+    "Inside, what fails before a first step was made is an `InputError`: it never worked."
+    try:
+        yield
+    except (InputError, Diverged):
+        raise
+    except Exception as e:
+        if trainer.state.global_step:
+            raise
+        why = f"{type(e).__name__}: {first_line(e)}"
+        raise InputError(f"the first step cannot be made: {why}") from e
+
 def check_steps(trainer: Trainer) -> None:
     "Raises `InputError` for a run that took no step: it is no result."
     if not trainer.state.global_step:
@@ -336,11 +352,12 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
         trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
-        write_record(run_dir, spec, settings)
+        once(lambda: write_record(run_dir, spec, settings))
         if note and trainer.is_world_process_zero():
             say(note)
         set_seed(settings.seed)
-        go_on(trainer, newest_checkpoint(run_dir))
+        with starting(trainer):
+            go_on(trainer, once(lambda: newest_checkpoint(run_dir)))
         state = trainer.state
         if stop.asked and state.global_step < state.max_steps:
             raise KeyboardInterrupt(

@@ -25,9 +25,11 @@ from ..errors import InputError
 from ..files import write_atomic
 from ..integrations import (
     CausalLMAdapter, context_length, plain_state, token_modules, weights_sha256)
+from ..processes import once
 from .fit import Diverged, first_rows, fit
 from .folder import (
     checkpoints, claim, first_difference, measured_rows, remove_folder, result_fields)
+from .rehearsal import rehearse, undone
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 
@@ -140,17 +142,22 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
     `replace`: another run in the folder is replaced rather than refused."""
     folder = Path(settings.output_dir)
     spec = text_spec(model, data, settings, [*measures, *end_measures])
-    settings.overwrite = replace and first_difference(folder, spec) is not None
-    finished = saved_rows(claim(settings, spec))
-    if finished is not None:
-        return finished
-    try:
-        loop = fit(model, data, settings, spec, measures=measures,
-                   end_measures=end_measures, callbacks=callbacks)
-        rows = rows_of(loop.state.log_history)
-    except Diverged as e:
-        rows = rows_of(e.log, diverged=True)
-    save_rows(folder, rows)
+    settings.overwrite = replace and once(lambda: first_difference(folder, spec)) is not None
+    with undone(folder):
+        settings.to_training_arguments()
+        if not settings.overwrite:
+            finished = saved_rows(once(lambda: claim(settings, spec)))
+            if finished is not None:
+                return finished
+        rehearse(model, data, settings, measures)
+        once(lambda: claim(settings, spec))
+        try:
+            loop = fit(model, data, settings, spec, measures=measures,
+                       end_measures=end_measures, callbacks=callbacks)
+            rows = rows_of(loop.state.log_history)
+        except Diverged as e:
+            rows = rows_of(e.log, diverged=True)
+    once(lambda: save_rows(folder, rows))
     return rows
 
 # %% ../../nbs/runs/05_text.ipynb #f375d027
