@@ -21,7 +21,7 @@ from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity
 from .text import TextRun, learn_text, rows_sha256, text_tokenizer
-from .yaml12 import read_yaml
+from ..yaml12 import read_yaml
 from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
 
 # %% auto #0

@@ -30,10 +30,11 @@ from ..files import print_line
 from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
+from ..processes import once
 from pptrain.runs.folder import (
     SEAL, clear, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows, write_history,
     write_record)
-from .settings import RunConfig
+from .settings import RunConfig, first_line
 
 # %% auto #0
 __all__ = ['Diverged', 'fit']
@@ -127,8 +128,8 @@ class WithoutFullMasks:
 # %% ../../nbs/runs/03_fit.ipynb #623b5cd8
 PADDING_QUESTION = "warn_if_padding_and_no_attention_mask"
 
-def no_question(*anything: Any) -> None:
-    "Nothing to warn of, nothing to say."
+def no_question(*ids_and_mask: Any) -> None:
+    "Nothing to warn of."
 
 @contextlib.contextmanager
 def trusted_batches(model: nn.Module) -> Iterator[None]:
@@ -222,7 +223,9 @@ class LoopTrainer(WaitlessTrainer):
     def get_batch_samples(self, *args: Any) -> Any:
         batches, items = super().get_batch_samples(*args)
         if self.by_hand:
-            self.step_tokens = sum(loss_tokens(batch) for batch in batches)
+            tokens = sum(loss_tokens(batch) for batch in batches)
+            everywhere = self.accelerator.gather(torch.as_tensor(tokens, device=self.args.device))
+            self.step_tokens = everywhere.sum() / self.args.world_size   # gradients are averaged
         return batches, items
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any,
@@ -318,14 +321,24 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
     return {row["metric"]: row["value"] for row in tidy_rows(entry)}
 
 # %% ../../nbs/runs/03_fit.ipynb #bb71dcf5
-def start_record(trainer: LoopTrainer, spec: Mapping[str, Any], settings: RunConfig) -> None:
+def start_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
     "Notes in the directory what now runs there; an earlier run goes, where that is asked for."
-    run_dir = Path(settings.output_dir)
-    if trainer.is_world_process_zero():
-        if settings.overwrite:
-            clear(run_dir)
-        write_record(run_dir, spec, settings)
-    trainer.accelerator.wait_for_everyone()
+    if settings.overwrite:
+        clear(run_dir)
+    write_record(run_dir, spec, settings)
+
+@contextlib.contextmanager
+def starting(trainer: Trainer) -> Iterator[None]:
+    "Inside, what fails before a first step was made is an `InputError`: it never worked."
+    try:
+        yield
+    except (InputError, Diverged):
+        raise
+    except Exception as e:
+        if trainer.state.global_step:
+            raise
+        why = f"{type(e).__name__}: {first_line(e)}"
+        raise InputError(f"the first step cannot be made: {why}") from e
 
 def check_steps(trainer: Trainer) -> None:
     "Raises `InputError` for a run that took no step: it is no result."
@@ -351,12 +364,12 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
         trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
-        start_record(trainer, spec, settings)
-        tell = say if trainer.is_world_process_zero() else no_question
-        if note:
-            tell(note)
+        once(lambda: start_record(run_dir, spec, settings))
+        if note and trainer.is_world_process_zero():
+            say(note)
         set_seed(settings.seed)
-        go_on(trainer, newest_checkpoint(run_dir, tell))
+        with starting(trainer):
+            go_on(trainer, once(lambda: newest_checkpoint(run_dir, say)))
         state = trainer.state
         if stop.asked and state.global_step < state.max_steps:
             raise KeyboardInterrupt(

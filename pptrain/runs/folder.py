@@ -19,6 +19,7 @@ from .. import __version__
 from ..config import differences, jsonable
 from ..errors import InputError
 from ..files import locked, make_folder, print_line, read_json, write_atomic
+from ..processes import once, process_number
 from .settings import RunConfig
 from ..transfer.bundle import check_names, file_damage, file_facts
 
@@ -98,9 +99,9 @@ def recorded_spec(run_dir: Path) -> dict[str, Any] | None:
         return None
     record = read_json(path, INSTEAD, "spec")
     if record.get("format") != FORMAT:
-        maker = record.get("pptrain", "an older pptrain, which did not note its version")
-        raise InputError(f"{run_dir} holds a run of {maker}; this is pptrain {__version__}, "
-                         f"and cannot go on with it; {INSTEAD}")
+        maker = record.get("pptrain", "an earlier one, which did not note its version")
+        raise InputError(f"{run_dir} holds a run of another pptrain ({maker}), with which this "
+                         f"one, {__version__}, cannot go on; {INSTEAD}")
     if not isinstance(record["spec"], dict):
         raise InputError(f"{path} is damaged: spec is no mapping; {INSTEAD}")
     return record["spec"]
@@ -115,7 +116,7 @@ def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     changes.sort(key=lambda change: change.startswith(told_by_data))
     return changes[0] if changes else None
 
-# %% ../../nbs/runs/02_folder.ipynb #f932ce16
+# %% ../../nbs/runs/02_folder.ipynb #82a2122b
 def check_claim(run_dir: Path, spec: Mapping[str, Any]) -> None:
     "Raises `InputError` for a directory that holds another run, or one that cannot be named."
     change = first_difference(run_dir, spec)
@@ -129,9 +130,16 @@ def content(path: Path) -> bytes | None:
     "The bytes of a file, None where there is none."
     return path.read_bytes() if path.is_file() else None
 
-def is_first() -> bool:
-    "Whether this process writes: of several that a launcher started together, the first one."
-    return os.environ.get("RANK", "0") in ("", "0")
+def prepare(config: RunConfig, spec: Mapping[str, Any], replace: bool) -> bool:
+    "Checks a locked run directory and makes it writable; whether an earlier run is to go."
+    run_dir = Path(config.output_dir)
+    overwrite = config.overwrite or (replace and first_difference(run_dir, spec) is not None)
+    if not overwrite:
+        check_claim(run_dir, spec)
+    if overwrite or not (run_dir / "summary.json").exists():
+        make_folder(run_dir, "output_dir")
+    sweep(run_dir)
+    return overwrite
 
 # %% ../../nbs/runs/02_folder.ipynb #4218a1f7
 @contextlib.contextmanager
@@ -141,21 +149,16 @@ def claim(config: RunConfig, spec: Mapping[str, Any], replace: bool = False) -> 
     `replace`: another run in it is to be overwritten. Raises `InputError` otherwise; one that is
     raised inside, before a checkpoint, leaves the directory as it was."""
     run_dir = Path(config.output_dir)
-    lock = locked(run_dir, "output_dir") if is_first() else contextlib.nullcontext()
-    with lock:
-        if replace and first_difference(run_dir, spec):
-            config.overwrite = True
-        if not config.overwrite:
-            check_claim(run_dir, spec)
-        if config.overwrite or not (run_dir / "summary.json").exists():
-            make_folder(run_dir, "output_dir")
-        sweep(run_dir)
+    with contextlib.ExitStack() as stack:
+        once(lambda: str(stack.enter_context(locked(run_dir, "output_dir"))))
+        config.overwrite = once(lambda: prepare(config, spec, replace))
         before = content(run_dir / "run.json")
         try:
             yield run_dir
         except InputError:
             ours = content(run_dir / "run.json") != before
-            if ours and (before is None or config.overwrite) and not checkpoints(run_dir):
+            new = before is None or config.overwrite
+            if ours and new and not checkpoints(run_dir) and process_number() == 0:
                 clear(run_dir)
             raise
 
@@ -194,13 +197,12 @@ def newest_checkpoint(run_dir: Path, say: Callable[[str], Any] = print_line) -> 
             return path
         broken += 1
         say(f"{name}: {path.name} cannot be used: {why}")
-        if is_first():
-            remove_folder(path)
+        remove_folder(path)
     if broken:
         say(f"{name}: no whole checkpoint is left; starts over")
     return None
 
-# %% ../../nbs/runs/02_folder.ipynb #1f3b2403
+# %% ../../nbs/runs/02_folder.ipynb #f1b265f5
 def keep_newest(run_dir: Path, limit: int | None, best: str | None = None) -> None:
     "Removes the oldest checkpoints beyond `limit`, except the newest and the one at path `best`."
     ours = checkpoints(run_dir)

@@ -25,9 +25,11 @@ from ..errors import InputError
 from ..files import PathText, read_json, write_atomic
 from ..integrations import (
     CausalLMAdapter, context_length, plain_state, token_modules, weights_sha256)
+from ..processes import once
 from .fit import Diverged, first_rows, fit
 from .folder import (
     INSTEAD, checkpoints, claim, measured_rows, remove_folder, result_fields)
+from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 
@@ -149,17 +151,19 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
 
     `replace`: another run in the folder is replaced rather than refused."""
     spec = text_spec(model, data, settings, [*measures, *end_measures])
+    settings.to_training_arguments()
     with claim(settings, spec, replace) as folder:
         finished = None if settings.overwrite else saved_rows(folder)
         if finished is not None:
             return finished
+        rehearse(model, data, settings, measures)
         try:
             loop = fit(model, data, settings, spec, measures=measures,
                        end_measures=end_measures, callbacks=callbacks)
             rows = rows_of(loop.state.log_history)
         except Diverged as e:
             rows = rows_of(e.log, diverged=True)
-        save_rows(folder, rows)
+        once(lambda: save_rows(folder, rows))
         return rows
 
 # %% ../../nbs/runs/05_text.ipynb #f375d027

@@ -19,9 +19,11 @@ from ..data import DatasetBundle
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from ..integrations import CausalLMAdapter, check_model, plain_state, weights_sha256
+from ..processes import once
 from .fit import LoopTrainer, final_metrics, first_rows, fit
 from .folder import (
     INSTEAD, checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
+from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, create_policy
 
@@ -160,22 +162,29 @@ class PrePreTrainer:
             data.train_dataset = self.wrap(data.train_dataset)
         return data
 
+    def first_model(self, longest: int) -> Any:
+        "A fresh model, checked against the task and rows of `longest` tokens."
+        set_seed(self.run_config.seed)
+        model = self.model_adapter.create_prepretrain_model(self.task.tokenizer_spec())
+        length = getattr(getattr(self.task, "config", None), "max_length", None)
+        check_model(model, length or longest)
+        return model
+
     def fit(self) -> PrePreTrainingRun:
         """Trains, resumes or returns the finished run of `output_dir`.
 
         Raises `InputError` before any work that cannot succeed, `Diverged`, and
         `KeyboardInterrupt` with the state saved."""
-        data = self.datasets()
+        config, data = self.run_config, self.datasets()
         rows = first_rows(data.train_dataset)
         spec = spec_of(self, rows["sha256"])
-        with claim(self.run_config, spec) as run_dir:
-            finished = None if self.run_config.overwrite else saved_run(run_dir)
+        config.to_training_arguments(data.eval_dataset is not None)
+        with claim(config, spec) as run_dir:
+            finished = None if config.overwrite else saved_run(run_dir)
             if finished:
                 return finished
-            set_seed(self.run_config.seed)
-            model = self.model_adapter.create_prepretrain_model(self.task.tokenizer_spec())
-            longest = getattr(getattr(self.task, "config", None), "max_length", None)
-            check_model(model, longest or rows["longest"])
-            loop = fit(model, data, self.run_config, spec,
+            model = self.first_model(rows["longest"])
+            rehearse(model, data, config, self.measures)
+            loop = fit(model, data, config, spec,
                        measures=self.measures, callbacks=self.callbacks, note=advice_taken(self))
             return finish(self, loop, spec, rows["supervised_share"])
