@@ -59,6 +59,9 @@ def saved_run(run_dir: Path) -> PrePreTrainingRun | None:
     if not path.exists():
         return None
     metrics = read_json(path, INSTEAD, "metrics")["metrics"]
+    manifest = run_dir / "bundle" / "bundle.json"
+    if not manifest.is_file():
+        raise InputError(f"{manifest} is missing, though the run was finished; {INSTEAD}")
     try:
         bundle = TransferBundle.load(run_dir)
     except InputError as e:
