@@ -185,8 +185,9 @@ def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, 
     with tempfile.TemporaryDirectory() as scratch:
         if folder is None:
             training_args = {"save_strategy": "no", **training_args}
+        place = scratch if folder is None else folder
         settings = text_settings(
-            scratch if folder is None else folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
+            place, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
             eval_every=eval_every, seed=seed, warmup_steps=warmup_steps, **training_args)
         args = settings.to_training_arguments()
         rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
