@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from ...config import FamilyConfig, TaskPreset
+from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
@@ -47,14 +47,18 @@ class DyckConfig(FamilyConfig):
         return self.bracket_types * (2 if self.language == "no_structure" else 1)
 
 # %% ../../../nbs/tasks/dyck/00_settings.ipynb #16ac57d9
-_LEAST = {"bracket_types": 1, "length": 1, "max_depth": 1, "min_depth": 1, "word_limit": 10}
+_RANGES = {
+    "bracket_types": (1, MOST // 2),
+    "length": (1, MOST),
+    "max_depth": (1, MOST),
+    "min_depth": (1, MOST),
+    "word_limit": (10, MOST // 2),
+    "word_seed": (0, 2**64),
+}
 
 def check_dyck(config: DyckConfig) -> None:
     "Raise `InputError` for settings under which no sequence exists."
-    for name, least in _LEAST.items():
-        value = getattr(config, name)
-        if value < least:
-            raise InputError(f"{name}={value}: must be at least {least}")
+    check_ranges(config, **_RANGES)
     p = config.open_probability
     if not 0 < p < 1:
         raise InputError(f"open_probability={p}: must lie between 0 and 1, say 0.5")
