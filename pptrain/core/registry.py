@@ -114,6 +114,8 @@ def check_fit(task: Task, least: float = 0.01):
         tight = [op for op, need in needs.items() if need > bound]
         if not tight:
             return
+        if min(map(len, lengths.values())) >= 400:
+            break
     works = max(needs.values())
     ops = ", ".join(tight[:4])
     more = f" and {len(tight) - 4} more" if len(tight) > 4 else ""
