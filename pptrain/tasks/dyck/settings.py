@@ -62,6 +62,9 @@ def check_dyck(config: DyckConfig) -> None:
     p = config.open_probability
     if not 0 < p < 1:
         raise InputError(f"open_probability={p}: must lie between 0 and 1, say 0.5")
+    if config.same_token and config.language in ("dyck", "shuffle", "hu_dyck"):
+        raise InputError(f"same_token=True: {config.language} tells its brackets apart; "
+                         "use language='nesting' or 'flat'")
     if config.language == "dyck" and config.length % 2:
         even = config.length + 1
         raise InputError(f"length={config.length}: a closed word is even, like {even}")
