@@ -43,12 +43,20 @@ class RegisteredTask:
         raise unknown(f"preset of {self.name}", name, [p.name for p in self.presets])
 
     def replay(self, vectors: Mapping[str, Any]) -> Tally:
-        "The `Tally` of replaying `vectors`. Raises `InputError` when the family has no replay."
+        """The `Tally` of replaying `vectors`. Raises `InputError` when the family has no replay,
+        or `vectors` are not of its form."""
         if self.parity is None:
             raise InputError(f"family {self.name!r} has no reference vectors to replay")
-        if isinstance(self.parity, str):
-            return import_module(self.parity).parity(vectors)
-        return self.parity(vectors)
+        replay = self.parity
+        if isinstance(replay, str):
+            replay = import_module(replay).parity
+        try:
+            return replay(vectors)
+        except InputError:
+            raise
+        except Exception as e:   # whatever a stranger's file makes of ten thousand lines
+            fault = f"{type(e).__name__}: {' '.join(str(e).split())}"
+            raise InputError(f"these are not vectors of {self.name} ({fault})") from e
 
 # %% ../../nbs/core/03_registry.ipynb #4a76e9b1
 TASKS: Register[RegisteredTask] = Register("task", "pptrain.tasks")

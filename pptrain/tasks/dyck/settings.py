@@ -13,7 +13,7 @@ from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['NESTED', 'CROSSED', 'DYCK_PRESETS', 'DyckConfig', 'check_dyck']
+__all__ = ['NESTED', 'CROSSED', 'SIZES', 'DYCK_PRESETS', 'DyckConfig', 'check_dyck']
 
 # %% ../../../nbs/tasks/dyck/00_settings.ipynb #f3b15376
 NESTED = ("dyck", "hu_dyck", "nesting")   # whoever opened last closes first
@@ -47,7 +47,7 @@ class DyckConfig(FamilyConfig):
         return self.bracket_types * (2 if self.language == "no_structure" else 1)
 
 # %% ../../../nbs/tasks/dyck/00_settings.ipynb #16ac57d9
-_RANGES = {
+SIZES = {
     "bracket_types": (1, MOST // 2),
     "length": (1, MOST),
     "max_depth": (1, MOST),
@@ -58,7 +58,7 @@ _RANGES = {
 
 def check_dyck(config: DyckConfig) -> None:
     "Raise `InputError` for settings under which no sequence exists."
-    check_ranges(config, **_RANGES)
+    check_ranges(config, **SIZES)
     p = config.open_probability
     if not 0 < p < 1:
         raise InputError(f"open_probability={p}: must lie between 0 and 1, say 0.5")
