@@ -45,8 +45,10 @@ def nearby(value):
     "Values like `value`: a number off by some, a text with a letter more, half a list."
     if isinstance(value, bool):
         return [not value, int(value), str(value)]
+    if isinstance(value, int) and abs(value) > 2**70:
+        return [0]
     if isinstance(value, (int, float)):
-        return [value + 1, value - 1, -value, value * 2, value * 1000, value / 3, str(value), [value]]
+        return [value + 1, value - 1, -value, value * 2, value * 1000, value // 3, str(value), [value]]
     if isinstance(value, str):
         return [value + "x", value[1:], value.upper(), value[::-1], [value], {value: value}]
     if isinstance(value, list):
@@ -191,11 +193,12 @@ def array_slip(draw, arrays):
     for _ in range(draw(st.integers(1, 3))):
         name = draw(st.sampled_from(list(arrays)))
         array = arrays.pop(name)
-        others = [None, array[:0], array[:1], array.ravel(), array.astype(str), array * 0 if
-                  array.dtype.kind in "fiu" else array, array[..., :1] if array.ndim else array,
-                  array.astype(float) * np.nan if array.dtype.kind in "fiu" else array,
-                  np.array(draw(st.integers(-9, 9))), array[::-1] if array.ndim else array]
-        other = others[draw(st.integers(0, len(others) - 1))] if array.ndim else None
+        others = [None, np.array(draw(st.integers(-9, 9))), array.astype(str)]
+        if array.ndim:
+            others += [array[:0], array[:1], array[::-1], array.ravel(), array[..., :1]]
+        if array.dtype.kind in "fiu":
+            others += [array * 0, array.astype(float) * np.nan]
+        other = others[draw(st.integers(0, len(others) - 1))]
         if other is not None:
             arrays[name] = other
     return arrays
@@ -218,3 +221,125 @@ def test_vector_arrays_get_a_table_or_a_sentence(tmp_path):
         status, out, _ = command("parity", "nca", path)
         assert status in (0, 1, 2) and (status == 2 or out.startswith("section"))
     check()
+
+
+# recipes
+
+RECIPES = [yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("configs/*_minimal.yaml"))]
+YAML_VALUES = st.one_of(VALUES, st.dates(), st.sampled_from([date(1, 1, 1), b"bytes"]))
+TWISTS = ["again", "gone", "inward", "anchor", "tag", "tab", "odd", "digits"]
+
+
+def twisted(lines, at, how):
+    "The lines of a YAML text, one of them changed so that the text may be another or none."
+    line = lines[at]
+    others = {
+        "again": [line, line], "gone": [], "inward": ["    " + line], "tab": ["\t" + line],
+        "anchor": [line + " &a", "more: *a"], "tag": [line.replace(": ", ": !!python/name:os ", 1)],
+        "odd": [line.replace("e", "\u200b", 1)], "digits": [line.partition(":")[0] + ": " + "9" * 5000],
+    }
+    return lines[:at] + others[how] + lines[at + 1:]
+
+
+@st.composite
+def recipe_text(draw):
+    "The YAML of a recipe with slips in its values, and sometimes in its writing."
+    content = draw(slip(draw(st.sampled_from(RECIPES)), YAML_VALUES))
+    try:
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    except (ValueError, yaml.YAMLError):
+        text = f"task: {'9' * 5000}"
+    lines = text.splitlines() or [""]
+    if not draw(st.integers(0, 2)):
+        lines = twisted(lines, draw(st.integers(0, len(lines) - 1)), draw(st.sampled_from(TWISTS)))
+    return "\n".join(lines)
+
+
+def test_recipes_are_read_or_refused_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "recipe.yaml"
+    count = dict.fromkeys(("accepted", "refused"), 0)
+
+    @slips(2000)
+    @given(recipe_text())
+    def check(text):
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            load_recipe(path).trainer()
+            count["accepted"] += 1
+        except InputError as error:
+            one_sentence(error)
+            count["refused"] += 1
+            if count["refused"] % 10 == 0:
+                assert command("fit", path)[0] == 2
+        assert list(tmp_path.iterdir()) == [path], "something was written"
+    check()
+    assert min(count.values()) > 20
+
+
+def test_settings_on_the_command_line_are_refused_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(RECIPES[0]))
+    places = ["task.config.length", "run.max_steps", "run.seed", "model.config_overrides", "run",
+              "task.name", "run.learning_rate", "policy", "text.corpus", "measures", "", "run.lr", "a.b"]
+    words = st.one_of(st.sampled_from(ODD_TEXTS), st.text(max_size=8),
+                      st.sampled_from(["[", "{a: 1", "*a", "&a 1", "!!int x", "0o7", "2026-11-26", "- 1"]))
+
+    @slips(400)
+    @given(st.sampled_from(places), words, st.sampled_from(["=", "=", "=", ""]))
+    def check(place, word, equals):
+        pair = f"{place}{equals}{word}"
+        try:
+            load_recipe(path, [pair])
+        except InputError as error:
+            one_sentence(error)
+            assert command("fit", path, "--set", pair)[0] == 2
+        assert list(tmp_path.iterdir()) == [path], "something was written"
+    check()
+
+
+# manifests
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    import torch
+
+    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
+    from pptrain.transfer import TransferBundle
+    from pptrain.vocab import TokenizerSpec
+    torch.manual_seed(0)
+    adapter = HFCausalLMAdapter(HFModelConfig("gpt2-1_2_8", config_overrides={"n_positions": 16}))
+    spec = TokenizerSpec(9, pad_token_id=0)
+    return TransferBundle.save(
+        adapter.create_prepretrain_model(spec), tmp_path_factory.mktemp("bundle"), task_name="t",
+        task_config={"a": 1}, tokenizer_spec=spec, training={"steps": 3}, fingerprint="f")
+
+
+def test_bundles_are_read_or_refused_in_a_sentence(bundle):
+    from pptrain.transfer import MANIFEST, TransferBundle
+    from pptrain.transfer.bundle import sealed
+    place = Path(bundle.path) / MANIFEST
+    original = place.read_bytes()
+    whole = json.loads(original)
+    bare = {name: value for name, value in whole.items() if name != "manifest_sha256"}
+
+    @slips(1200)
+    @given(st.one_of(slip(whole), slip(bare)), st.booleans(), st.integers(0, 12))
+    def check(content, seal, cut):
+        try:
+            plain = isinstance(content, dict) and "manifest_sha256" not in content
+            written = sealed(content) if seal and plain else json.dumps(content).encode()
+        except ValueError:
+            written = b"9" * 5000
+        place.write_bytes(written if cut else written[:-20])
+        try:
+            read = TransferBundle.load(bundle.path)
+            read.state_dict()
+            read.policy.to_dict()
+        except InputError as error:
+            one_sentence(error)
+    try:
+        check()
+    finally:
+        place.write_bytes(original)
