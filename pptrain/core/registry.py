@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TaskPreset, build_config
 from .task import AddressedTask, Task
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..registers import Register
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def registered_tasks() -> tuple[RegisteredTask, ...]:
 # %% ../../nbs/core/03_registry.ipynb #e0b99bd5
 def registered_task(name: str) -> RegisteredTask:
     "One family. Raises `InputError` naming the nearest match."
-    if name not in TASKS and str(name).isidentifier() and find_spec(f"pptrain.tasks.{name}"):
+    if not isinstance(name, str):
+        raise InputError(f"task={shown(name)}: must be the name of a family, a text")
+    if name not in TASKS and name.isidentifier() and find_spec(f"pptrain.tasks.{name}"):
         import_module(f"pptrain.tasks.{name}")
     return TASKS.find(name)
 
@@ -148,7 +150,7 @@ def create_task(name: str, config: Mapping[str, Any] | None = None, **overrides:
     nothing fits into."""
     entry = registered_task(name)
     if not isinstance(config, Mapping | None):
-        raise InputError(f"config must be a mapping of fields, not {config!r}")
+        raise InputError(f"config must be a mapping of fields, not {shown(config)}")
     values = {**(config or {}), **overrides}
     preset = values.pop("preset", None)
     if preset is not None:
