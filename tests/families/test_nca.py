@@ -429,7 +429,8 @@ PLACES = {   # what a program may have set before it asks for data
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("settings", [{}, {"identity_bias": .1, "temperature": .5, "num_states": 5}])
+@pytest.mark.parametrize("settings", [
+    {}, {"identity_bias": .1, "temperature": .5, "num_states": 5}])
 def test_items_are_the_same_wherever_they_are_asked_for(place, settings):
     "A model may round as it likes; cells do not follow it."
     task = create_task("nca", {"preset": "smoke", "complexity_min": .2, **settings})

@@ -44,7 +44,8 @@ def accepted_document(draw: Callable[[], Lines], reach: int,
         lines = opening(draw(), reach)
         if lines is not None: return lines, attempt
     sizes = sorted(len(document_pieces(draw())) for _ in range(9))
-    tries = f"step_pieces: {most} documents have no beginning of {reach + 1}..{reach + SLACK} pieces"
+    span = f"{reach + 1}..{reach + SLACK} pieces"
+    tries = f"step_pieces: {most} documents have no beginning of {span}"
     if sizes[4] <= reach:
         raise InputError(f"{tries}; 100 sentences have {sizes[4]}: take step_pieces of at most "
                          f"{sizes[4] * 2 // 3}, or more words")
