@@ -16,15 +16,19 @@ __all__ = ['InputError', 'unknown']
 class InputError(ValueError):
     "What the caller gave cannot work; the message names the field, the value, and what would."
 
-# %% ../nbs/00_errors.ipynb #d073b52e
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 160
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 30
+# %% ../nbs/00_errors.ipynb #5ab999e6
+class Short(Repr):
+    "The `repr` of anything, in a line that can be read."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 160
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 30
 
 def shown(value: object) -> str:
     "`value` for a sentence: its `repr` on one line, without the middle where it is long."
     try:
-        return " ".join(_SHORT.repr(value).split())
+        return " ".join(Short().repr(value).split())
     except Exception as e:   # more digits than Python spells, or a `__repr__` that fails
         return f"<{type(value).__name__}: {type(e).__name__}>"
 

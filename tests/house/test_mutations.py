@@ -89,7 +89,7 @@ def slip(draw, content, values=VALUES):
 def slips(count):
     "How many slips a test sees, and that they are the same ones every time."
     return settings(max_examples=count, derandomize=True, deadline=None, database=None,
-                    suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+                    suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 
 
 def one_sentence(error):

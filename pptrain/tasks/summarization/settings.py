@@ -131,7 +131,7 @@ def check_summarization(c: SummarizationConfig) -> None:
     check_task_choice(c)
     check_shape(c)
 
-# %% ../../../nbs/tasks/summarization/00_settings.ipynb #5ae76da1
+# %% ../../../nbs/tasks/summarization/00_settings.ipynb #8b92363d
 ANSWER_LINES = {   # lines of a document in an answer, where it is more than one
     "CopyKeywordMultipleSentences": 3, "CopyKeywordMultipleSentencesShuffled": 3,
     "CopyKeywordMultipleSentencesSorted": 3, "TopicSegregation": 5, "JoinClauses": 3,
