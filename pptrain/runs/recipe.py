@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config import build_config
 from ..core import Task, create_task, registered_task
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..measure import create_measure
 from .evaluation import EvalConfig, check_eval, run_transfer_evaluation
@@ -39,7 +39,16 @@ def check_parts(config: Mapping[str, Any]) -> None:
     for name in NEEDED:
         value = config.get(name)
         if not isinstance(value, Mapping):
-            raise InputError(f"{name}={value!r}: must be a mapping; see configs/ for examples")
+            raise InputError(f"{name}={shown(value)}: must be a mapping; see configs/ for examples")
+    optional = {
+        "task.config": (config["task"].get("config"), Mapping),
+        "text": (config.get("text"), Mapping),
+        "measures": (config.get("measures"), list),
+    }
+    for name, (value, kind) in optional.items():
+        if not isinstance(value, kind | None):
+            says = "a list" if kind is list else "a mapping"
+            raise InputError(f"{name}={shown(value)}: must be {says}")
     for name in config["task"]:
         if name not in ("name", "config"):
             raise unknown("field of task", name, ["name", "config"])

@@ -60,6 +60,14 @@ class Dyck(SymbolicTaskFamily):
         ids = bracket_sequence(draws, self.config, self.table)
         return SymbolicTask(self.config.language, ids)
 
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "Rows of a fixed length need no draw."
+        c = self.config
+        packed = c.packed and c.language.startswith("hu_")
+        if packed or c.language in ("dyck", "shuffle"):
+            return {c.language: [c.length]}
+        return super().drawn_lengths(draws)
+
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
         "The row, and how deep it goes where its ids tell brackets apart."
         ids = np.asarray(task.payload)

@@ -58,7 +58,7 @@ def symbol_numbers(config: LimeConfig) -> range:
 def lime_vocab(config: LimeConfig) -> Vocab:
     "Ids of the causal form: pad, eos, symbols, marks, separator, and the modes if announced."
     symbols = [str(number) for number in symbol_numbers(config)]
-    modes = [f"<{name}>" for name in config.tasks] if config.op_token else []
+    modes = [f"<{name}>" for name in dict.fromkeys(config.tasks)] if config.op_token else []
     names = ["<pad>", "<eos>", *symbols, *LIME_MARKS[config.form], "⇒", *modes]
     return Vocab(names, eos="<eos>", extras=("⇒",))
 
