@@ -15,7 +15,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import write_atomic
+from .files import make_folder
 
 if TYPE_CHECKING:
     from pptrain.core import RegisteredTask
@@ -235,20 +235,16 @@ def report_command(folder: Path) -> None:
 # %% ../nbs/50_cli.ipynb #296a272f
 def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: Path,
                     workers: int) -> int:
-    "Plan, run and report a replication grid; 1 when a run failed."
+    """Plan, run and report a replication grid; 1 when a run failed.
+
+    SIGTERM stops it as Ctrl-C does."""
     from pptrain.grid import plan, run_grid
+    from pptrain.study.processes import interruptible
     specs = plan(profile, families, seeds)
-    try:
-        write_atomic(folder / ".writable", "").unlink()
-    except OSError as e:
-        raise InputError(f"--output-dir {str(folder)!r} cannot be written ({e.strerror})") from None
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    say(f"{len(specs)} runs, {workers} at a time, in {folder}")
-    manifest = run_grid(specs, folder, workers, say=say, profile=profile)
-    report_command(folder)
+    folder = make_folder(folder, "--output-dir")
+    with interruptible():
+        manifest = run_grid(specs, folder, workers, profile=profile)
+        report_command(folder)
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
 # %% ../nbs/50_cli.ipynb #ddf0b685

@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import unknown
 from ..files import write_atomic
 from ..measure.savings import gains
-from .variants import COLUMNS
+from .variants import COLUMNS, ORIGIN
 from .statistics import Effect, paired_effect
 
 # %% auto #0
@@ -96,7 +96,8 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
 
 # %% ../../nbs/study/11_claims.ipynb #229f63db
 def save_results(folder: str | Path, table: pd.DataFrame, claims: Sequence[Claim]) -> None:
-    "Write `claims.json`, then `rows.csv` (columns `COLUMNS`)."
+    "Write `claims.json`, then `rows.csv`: `COLUMNS`, and `ORIGIN` where the table has it."
     listed = json.dumps([asdict(claim) for claim in claims], indent=1)
     write_atomic(Path(folder) / "claims.json", listed)
-    write_atomic(Path(folder) / "rows.csv", table[COLUMNS].to_csv(index=False))
+    columns = COLUMNS + [name for name in ORIGIN if name in table]
+    write_atomic(Path(folder) / "rows.csv", table[columns].to_csv(index=False))
