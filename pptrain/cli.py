@@ -5,7 +5,7 @@
 # %% ../nbs/50_cli.ipynb #f9d68cbb
 from __future__ import annotations
 
-import dataclasses, json, re, sys
+import contextlib, dataclasses, json, os, re, sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,9 +64,18 @@ def complaint(e: BaseException) -> tuple[int, str]:
         return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
+# %% ../nbs/50_cli.ipynb #5ec50f61
+def leave(status: int) -> None:
+    "End this process now, with all that was printed."
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
 # %% ../nbs/50_cli.ipynb #ae246bb1
 def main(argv: Sequence[str] | None = None) -> int:
     "Run a command line; the exit status. `--traceback`, anywhere, lets exceptions through."
+    in_a_shell = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     loud = "--traceback" in argv
     if loud:
@@ -83,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, sentence = complaint(e)
         start = "" if status == 130 else "error: "
         print(start + " ".join(sentence.split()), file=sys.stderr)
+        if status == 130 and in_a_shell:
+            leave(status)
         return status
 
 # %% ../nbs/50_cli.ipynb #7ce74cf8

@@ -98,6 +98,11 @@ def panels(figure: Any, still: Any) -> dict[str, Panel]:
         placed[x].bars += trace.type == "bar"
     return placed
 
+# %% ../../nbs/show/02_twin.ipynb #d7bae700
+def verbatim(text: Any) -> str:
+    "Text for matplotlib, which reads what stands between dollar signs as a formula."
+    return "" if text is None else str(text).replace("$", r"\$")
+
 # %% ../../nbs/show/02_twin.ipynb #817a7a77
 def draw_intervals(panel: Panel, trace: Any, color: Any) -> None:
     "Error bars along x or y, symmetric or not."
@@ -130,11 +135,6 @@ def mark_colors(trace: Any, color: Any) -> Any:
     if isinstance(wishes, (list, tuple, np.ndarray)) and isinstance(wishes[0], str):
         return [mpl_color(wish) for wish in wishes]
     return color
-
-# %% ../../nbs/show/02_twin.ipynb #ff82befb
-def verbatim(text: Any) -> str:
-    "Text for matplotlib, which reads what stands between dollar signs as a formula."
-    return "" if text is None else str(text).replace("$", r"\$")
 
 # %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:

@@ -39,7 +39,8 @@ def is_run(entry: Any) -> bool:
     if not isinstance(entry, dict):
         return False
     texts = [entry.get(name) for name in ("id", "study", "status")]
-    return all(isinstance(text, str) and text for text in texts) and Path(texts[0]).name == texts[0]
+    named = all(isinstance(text, str) and text for text in texts)
+    return named and Path(entry["id"]).name == entry["id"]
 
 def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
     """The manifest of a grid; entries that name no run are left out, and noted.
@@ -57,7 +58,7 @@ def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
                      "run with id, study and status; they are left out")
     return manifest | {"runs": runs}
 
-# %% ../../nbs/study/31_report.ipynb #e117f88a
+# %% ../../nbs/study/31_report.ipynb #c5e8ba02
 NUMBERS = ("seed", "step", "tokens", "value")
 TEXTS = ("study", "variant", "metric", *ORIGIN)
 AS_WRITTEN = dict(dtype=dict.fromkeys(TEXTS, str), keep_default_na=False,
@@ -98,7 +99,7 @@ def read_claims(path: Path) -> list[dict]:
         pass
     raise InputError(f"{path} is damaged: it is no list of claims")
 
-# %% ../../nbs/study/31_report.ipynb #13183253
+# %% ../../nbs/study/31_report.ipynb #ce78fab7
 @dataclass
 class RunFiles:
     "What a run left, as far as it can be read."
@@ -123,7 +124,7 @@ def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
         rows["study"] = run["study"]
     return rows
 
-# %% ../../nbs/study/31_report.ipynb #d3fb3b5c
+# %% ../../nbs/study/31_report.ipynb #d2973f22
 def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles:
     "The files of a run in a grid's folder; what is damaged is missing, and a note names it."
     place = folder / "runs" / run["id"]
@@ -147,7 +148,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         files.rows["settings"] = files.rows.settings.replace("", mark)
     return files
 
-# %% ../../nbs/study/31_report.ipynb #dd16b1d7
+# %% ../../nbs/study/31_report.ipynb #f7854096
 def apart(study: str, runs: Mapping[str, RunFiles]) -> str:
     "What is said about a study whose `runs` (hash of settings → one of them) are not pooled."
     (first, one), (other, two), *_ = runs.items()
@@ -170,7 +171,7 @@ def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, s
             notes.append(apart(study, marks))
     return names
 
-# %% ../../nbs/study/31_report.ipynb #cc90a366
+# %% ../../nbs/study/31_report.ipynb #f887a3ea
 @dataclass
 class Gathered:
     "The files of all runs of a grid, by the names that studies have in its report."
@@ -195,7 +196,8 @@ def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathe
     for run in runs:
         if run.study not in finished:
             gathered.add(run.study, run)
-        for (study, mark, seed), rows in run.rows.groupby(["study", "settings", "seed"], sort=False):
+        for place, rows in run.rows.groupby(["study", "settings", "seed"], sort=False):
+            study, mark, seed = map(str, place)
             name = names[study, mark or "unknown"]
             once = rows.drop_duplicates(["variant", "step", "metric"], keep="last")
             latest[name, seed] = once.assign(study=name)
@@ -204,7 +206,7 @@ def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathe
         gathered.table = pd.concat(latest.values(), ignore_index=True)
     return gathered
 
-# %% ../../nbs/study/31_report.ipynb #f3f33d77
+# %% ../../nbs/study/31_report.ipynb #80f4cd76
 def diverged_notes(table: pd.DataFrame) -> list[str]:
     "A line for every run that diverged."
     lost = table[table.diverged != ""]
@@ -219,7 +221,7 @@ NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n
 
 def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
                   notes: list[str] | None = None) -> pd.DataFrame:
-    """`judge` for each study, with the study's name in front. `claims` are what `claims.json` holds.
+    """`judge` for each study, its name in front. `claims` are what `claims.json` holds.
 
     A study whose claims cannot be judged becomes a note; without `notes`, an `InputError`."""
     judged = []
@@ -273,7 +275,7 @@ class GridResults:
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
-# %% ../../nbs/study/31_report.ipynb #b332b2aa
+# %% ../../nbs/study/31_report.ipynb #067d28f4
 def figure_name(study: str, what: str) -> str:
     "A file name for a figure, whatever its study is called."
     name = f"{study}_{what}"

@@ -188,15 +188,15 @@ def warm_up_rows(bundle: TransferBundle | None) -> list[dict[str, Any]]:
         facts["warmup_eval_loss"] = training["eval_loss"]
     return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
 
-# %% ../../nbs/study/02_variants.ipynb #51a5e877
+# %% ../../nbs/study/02_variants.ipynb #85060aef
 def learn(setup: StudySetup, variant: str, seed: int) -> tuple[list[dict[str, Any]], str]:
     "`(rows, how it diverged or '')`: warm up, transfer and learn the text."
     config = setup.config
     try:
         bundle = warm_up(setup, variant, seed)
     except Diverged as e:
-        lost = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
-        return [lost], f"warm-up: {e}"
+        nothing = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
+        return [nothing], f"warm-up: {e}"
     model, _ = text_model(setup, bundle, seed)
     rows = train_on_text(
         model, setup.text("train", seed), setup.text("eval"), seed=seed, steps=config.text_steps,
@@ -207,7 +207,7 @@ def learn(setup: StudySetup, variant: str, seed: int) -> tuple[list[dict[str, An
     diverged = f"text: {lost[0]['metric']} is no number at step {lost[0]['step']}" if lost else ""
     return [*rows, *warm_up_rows(bundle)], diverged
 
-# %% ../../nbs/study/02_variants.ipynb #982ce58d
+# %% ../../nbs/study/02_variants.ipynb #ed475c60
 def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
     "The rows in a file, or None. Raises `InputError` for a damaged file and for other settings."
     if not path.exists():
