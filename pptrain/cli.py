@@ -64,7 +64,7 @@ def complaint(e: BaseException) -> tuple[int, str]:
         return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
-# %% ../nbs/50_cli.ipynb #5ec50f61
+# %% ../nbs/50_cli.ipynb #945bac69
 def leave(status: int) -> None:
     "End this process now, with all that was printed."
     for stream in (sys.stdout, sys.stderr):

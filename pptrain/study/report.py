@@ -58,7 +58,7 @@ def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
                      "run with id, study and status; they are left out")
     return manifest | {"runs": runs}
 
-# %% ../../nbs/study/31_report.ipynb #c5e8ba02
+# %% ../../nbs/study/31_report.ipynb #d19c7b21
 NUMBERS = ("seed", "step", "tokens", "value")
 TEXTS = ("study", "variant", "metric", *ORIGIN)
 AS_WRITTEN = dict(dtype=dict.fromkeys(TEXTS, str), keep_default_na=False,
@@ -83,6 +83,8 @@ def read_rows(path: Path) -> pd.DataFrame:
         missing = name != "value" and not np.isfinite(numbers).all()
         if missing or not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(f"{path} is damaged: not all of its column {name!r} are numbers")
+    if not path.read_bytes().endswith(b"\n"):
+        raise InputError(f"{path} is damaged: its last line has no end")
     if table.empty or (table[["study", "variant", "metric"]] == "").any(axis=None):
         raise InputError(f"{path} is damaged: rows without a name, or no row at all")
     for name in ORIGIN:
@@ -99,7 +101,7 @@ def read_claims(path: Path) -> list[dict]:
         pass
     raise InputError(f"{path} is damaged: it is no list of claims")
 
-# %% ../../nbs/study/31_report.ipynb #ce78fab7
+# %% ../../nbs/study/31_report.ipynb #c2627883
 @dataclass
 class RunFiles:
     "What a run left, as far as it can be read."
@@ -124,7 +126,7 @@ def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
         rows["study"] = run["study"]
     return rows
 
-# %% ../../nbs/study/31_report.ipynb #d2973f22
+# %% ../../nbs/study/31_report.ipynb #ca9e7d70
 def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles:
     "The files of a run in a grid's folder; what is damaged is missing, and a note names it."
     place = folder / "runs" / run["id"]
@@ -148,7 +150,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         files.rows["settings"] = files.rows.settings.replace("", mark)
     return files
 
-# %% ../../nbs/study/31_report.ipynb #f7854096
+# %% ../../nbs/study/31_report.ipynb #49b8ae03
 def apart(study: str, runs: Mapping[str, RunFiles]) -> str:
     "What is said about a study whose `runs` (hash of settings → one of them) are not pooled."
     (first, one), (other, two), *_ = runs.items()
@@ -171,7 +173,7 @@ def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, s
             notes.append(apart(study, marks))
     return names
 
-# %% ../../nbs/study/31_report.ipynb #f887a3ea
+# %% ../../nbs/study/31_report.ipynb #7f4d74da
 @dataclass
 class Gathered:
     "The files of all runs of a grid, by the names that studies have in its report."
@@ -206,7 +208,7 @@ def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathe
         gathered.table = pd.concat(latest.values(), ignore_index=True)
     return gathered
 
-# %% ../../nbs/study/31_report.ipynb #80f4cd76
+# %% ../../nbs/study/31_report.ipynb #ebc4d475
 def diverged_notes(table: pd.DataFrame) -> list[str]:
     "A line for every run that diverged."
     lost = table[table.diverged != ""]
@@ -275,7 +277,7 @@ class GridResults:
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
-# %% ../../nbs/study/31_report.ipynb #067d28f4
+# %% ../../nbs/study/31_report.ipynb #d4624e69
 def figure_name(study: str, what: str) -> str:
     "A file name for a figure, whatever its study is called."
     name = f"{study}_{what}"
