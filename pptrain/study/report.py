@@ -58,7 +58,7 @@ def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
                      "run with id, study and status; they are left out")
     return manifest | {"runs": runs}
 
-# %% ../../nbs/study/31_report.ipynb #d19c7b21
+# %% ../../nbs/study/31_report.ipynb #e05be8ef
 NUMBERS = ("seed", "step", "tokens", "value")
 TEXTS = ("study", "variant", "metric", *ORIGIN)
 AS_WRITTEN = dict(dtype=dict.fromkeys(TEXTS, str), keep_default_na=False,
@@ -93,15 +93,18 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 def read_claims(path: Path) -> list[dict]:
     "The claims of a run, as `Claim` takes them. Raises `InputError` for a damaged file."
+    why = "it is no list of claims"
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(listed, list) and all(Claim(**claim) for claim in listed):
             return listed
+    except InputError as e:            # a claim that nobody can judge
+        why = str(e)
     except (OSError, ValueError, RecursionError, TypeError):
         pass
-    raise InputError(f"{path} is damaged: it is no list of claims")
+    raise InputError(f"{path} is damaged: {why}")
 
-# %% ../../nbs/study/31_report.ipynb #c2627883
+# %% ../../nbs/study/31_report.ipynb #84b1d498
 @dataclass
 class RunFiles:
     "What a run left, as far as it can be read."
@@ -126,7 +129,7 @@ def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
         rows["study"] = run["study"]
     return rows
 
-# %% ../../nbs/study/31_report.ipynb #ca9e7d70
+# %% ../../nbs/study/31_report.ipynb #ef8aa9f0
 def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles:
     "The files of a run in a grid's folder; what is damaged is missing, and a note names it."
     place = folder / "runs" / run["id"]
@@ -150,7 +153,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         files.rows["settings"] = files.rows.settings.replace("", mark)
     return files
 
-# %% ../../nbs/study/31_report.ipynb #49b8ae03
+# %% ../../nbs/study/31_report.ipynb #6ca1a9b7
 def apart(study: str, runs: Mapping[str, RunFiles]) -> str:
     "What is said about a study whose `runs` (hash of settings → one of them) are not pooled."
     (first, one), (other, two), *_ = runs.items()
@@ -173,7 +176,7 @@ def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, s
             notes.append(apart(study, marks))
     return names
 
-# %% ../../nbs/study/31_report.ipynb #7f4d74da
+# %% ../../nbs/study/31_report.ipynb #819cdbcb
 @dataclass
 class Gathered:
     "The files of all runs of a grid, by the names that studies have in its report."
@@ -208,7 +211,7 @@ def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathe
         gathered.table = pd.concat(latest.values(), ignore_index=True)
     return gathered
 
-# %% ../../nbs/study/31_report.ipynb #ebc4d475
+# %% ../../nbs/study/31_report.ipynb #f856e5e0
 def diverged_notes(table: pd.DataFrame) -> list[str]:
     "A line for every run that diverged."
     lost = table[table.diverged != ""]
@@ -277,7 +280,7 @@ class GridResults:
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
-# %% ../../nbs/study/31_report.ipynb #d4624e69
+# %% ../../nbs/study/31_report.ipynb #bbed7381
 def figure_name(study: str, what: str) -> str:
     "A file name for a figure, whatever its study is called."
     name = f"{study}_{what}"
