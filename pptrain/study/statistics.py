@@ -20,7 +20,7 @@ from ..errors import InputError
 # %% auto #0
 __all__ = ['Effect', 'paired_effect', 'verdict', 'Decision', 'decide', 'reason']
 
-# %% ../../nbs/study/10_statistics.ipynb #f5284d76
+# %% ../../nbs/study/10_statistics.ipynb #f1a7d68e
 EXACT = 20          # pairs up to which every sign flip is counted
 DRAWN = 2**17       # sign flips that are drawn beyond
 
@@ -41,7 +41,7 @@ def subset_sums(d: np.ndarray) -> np.ndarray:
         sums[..., 1:] += d[..., i:i + 1] * rng.integers(0, 2, DRAWN - 1)
     return sums
 
-# %% ../../nbs/study/10_statistics.ipynb #de7e20b1
+# %% ../../nbs/study/10_statistics.ipynb #0c209600
 def upper_p(d: np.ndarray) -> np.ndarray:
     "One-sided p of a mean above zero: the share of sign flips of `d` (…, n) with as large a mean."
     rounding = 1e-12 * np.abs(d).sum(axis=-1, keepdims=True)
@@ -61,7 +61,7 @@ class Effect:
     p: float
     n: int
 
-# %% ../../nbs/study/10_statistics.ipynb #56a23ead
+# %% ../../nbs/study/10_statistics.ipynb #189703a7
 def read_differences(differences: ArrayLike) -> np.ndarray:
     "Differences as a row of floats. Raises `InputError`."
     try:
@@ -77,7 +77,7 @@ def t_interval(d: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     ends = stats.ttest_1samp(d, 0, axis=-1).confidence_interval(level)
     return ends.low, ends.high
 
-# %% ../../nbs/study/10_statistics.ipynb #3284992e
+# %% ../../nbs/study/10_statistics.ipynb #6e5afec8
 EQUAL = 1e-6    # differences within this share of the largest are the same number
 
 def degenerate(d: np.ndarray) -> str:
@@ -106,7 +106,7 @@ def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0
     p = sign_flip_p((d - than) / max(unit, abs(than)))
     return Effect(float(d.mean()), float(low * unit), float(high * unit), float(p), d.size)
 
-# %% ../../nbs/study/10_statistics.ipynb #22c45573
+# %% ../../nbs/study/10_statistics.ipynb #9904f351
 POWER, MOST = .8, 10_000
 
 def fewest_pairs(alpha: float) -> int:
@@ -126,7 +126,7 @@ def power_of_none(n: int, size: float, margin: float, alpha: float) -> float:
     above = stats.nct.sf(beyond, n - 1, (margin + size) * n**.5)
     return float(below + above - 1)
 
-# %% ../../nbs/study/10_statistics.ipynb #fe2eef0f
+# %% ../../nbs/study/10_statistics.ipynb #21342764
 def needed_pairs(mean: float, spread: float, alpha: float = .05,
                  smallest_effect: float | None = None) -> int:
     """Pairs that decide with a power of 80 % if mean and standard deviation are these.
@@ -144,7 +144,7 @@ def needed_pairs(mean: float, spread: float, alpha: float = .05,
         needed = min(needed, fewest + none)
     return needed
 
-# %% ../../nbs/study/10_statistics.ipynb #19d4e87a
+# %% ../../nbs/study/10_statistics.ipynb #fde69aec
 def within(d: np.ndarray, margin: float, alpha: float) -> np.ndarray:
     "Do two one-sided tests put the mean of differences (…, n) within ± `margin`?"
     low, high = t_interval(d, 1 - 2 * alpha)
@@ -156,7 +156,7 @@ def detected(d: np.ndarray, alpha: float = .05) -> np.ndarray:
     low, high = t_interval(d, 1 - alpha)
     return (sign_flip_p(d) <= alpha) & ((low > 0) | (high < 0))
 
-# %% ../../nbs/study/10_statistics.ipynb #90fec003
+# %% ../../nbs/study/10_statistics.ipynb #8ae379ea
 def verdict(effect: Effect | None, direction: int = 1, than: float = 0.0,
             alpha: float = 0.05) -> str:
     "The word for an effect, where nobody said which effect would be too small to matter."
@@ -169,7 +169,7 @@ def verdict(effect: Effect | None, direction: int = 1, than: float = 0.0,
         return "undecided"
     return "replicated" if (effect.mean > than) == (direction > 0) else "contradicted"
 
-# %% ../../nbs/study/10_statistics.ipynb #fe11e4ab
+# %% ../../nbs/study/10_statistics.ipynb #98e753d8
 @dataclass(frozen=True)
 class Decision:
     "What paired differences say, and how sure that is."
@@ -182,7 +182,7 @@ class Decision:
     needed_n: int       # pairs that decide such an effect at 80 % power; more than n if undecided
     why: str = ""       # what stands behind the word, where that needs saying
 
-# %% ../../nbs/study/10_statistics.ipynb #7c4b686b
+# %% ../../nbs/study/10_statistics.ipynb #ee4d02ff
 def check_rule(direction: int, smallest_effect: float | None, alpha: float) -> None:
     "Raises `InputError` for a rule that cannot be applied."
     if direction not in (1, -1):
@@ -202,7 +202,7 @@ def word_of(d: np.ndarray, direction: int, smallest_effect: float | None, alpha:
         return "undecided"
     return "replicated" if (d.mean() > 0) == (direction > 0) else "contradicted"
 
-# %% ../../nbs/study/10_statistics.ipynb #14caa1e5
+# %% ../../nbs/study/10_statistics.ipynb #084f3f45
 def decide(differences: ArrayLike, direction: int = 1, smallest_effect: float | None = None,
            alpha: float = 0.05) -> Decision:
     """The verdict on differences paired by seed, each a gain of the arm that the paper praises.
@@ -238,7 +238,7 @@ def reason(word: str, n: int, needed: int, fewest: int) -> tuple[int, str]:
     many = f"{needed:,} pairs like these would decide it in four of five studies"
     return needed, "; ".join(filter(None, [few, many, drawn]))
 
-# %% ../../nbs/study/10_statistics.ipynb #b831999e
+# %% ../../nbs/study/10_statistics.ipynb #9bc6e138
 def holm(p: Sequence[float]) -> list[float]:
     "The p-values of several claims, corrected (Holm 1979): one of them errs as rarely as one alone."
     order = np.argsort(p, kind="stable")
@@ -248,10 +248,17 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected[order] = np.minimum(1, raised)
     return corrected.tolist()
 
-def corrected(decision: Decision, p: float, alpha: float = .05) -> Decision:
-    "The decision when its p counts as `p`: what was found may become undecided."
-    if decision.verdict not in ("replicated", "contradicted") or p <= alpha:
-        return decision
-    why = f"p = {decision.p:.3g} alone, {p:.3g} among the other claims"
-    needed = max(decision.needed_n, decision.n + 1)
-    return replace(decision, verdict="undecided", needed_n=needed, why=why)
+def among(alone: Decision, strict: Decision, p: float, alpha: float = .05) -> Decision:
+    """The decision on one of several claims, whose p counts as `p`.
+
+    `alone` is what `decide` says at `alpha`, `strict` what it says at `alpha` ÷ number of claims;
+    from there come the pairs that an undecided one needs."""
+    if alone.verdict in ("replicated", "contradicted") and p > alpha:
+        lost = f"p = {alone.p:.3g} alone, {p:.3g} among the other claims"
+        alone = replace(alone, verdict="undecided", why=lost)
+    elif alone.verdict == "undecided":
+        alone = replace(alone, why="")
+    if alone.verdict != "undecided":
+        return alone
+    why = "; ".join(filter(None, [alone.why, strict.why]))
+    return replace(alone, needed_n=max(strict.needed_n, alone.n + 1), why=why)
