@@ -23,7 +23,7 @@ from .variants import COLUMNS
 # %% auto #0
 __all__ = ['Claim', 'judge', 'save_results']
 
-# %% ../../nbs/study/11_claims.ipynb #48d3ef10
+# %% ../../nbs/study/11_claims.ipynb #c7bde15c
 KINDS = ("claim", "comparison")
 EFFECT_UNITS = {"loss_gain": "nats per token", "loss_gain_total": "nats per token",
                 "token_saving": "share of all tokens",
@@ -108,7 +108,7 @@ def differences_of(claim: Claim, table: pd.DataFrame) -> pd.Series:
     ran = sides[sides.metric == claim.measure].groupby("seed").variant.nunique()
     return (ends[claim.variant] - ends[claim.against])[ran == 2]
 
-# %% ../../nbs/study/11_claims.ipynb #770163f9
+# %% ../../nbs/study/11_claims.ipynb #14c6302b
 def shifted(decision: Decision, by: float) -> Decision:
     "A decision about `effect - by` as one about the effect."
     moved = {name: getattr(decision, name) + by for name in ("effect", "low", "high")}
@@ -126,7 +126,7 @@ def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list
     judged = map(among, decisions, strict, shares)
     return [shifted(decision, claim.than) for decision, claim in zip(judged, claims)]
 
-# %% ../../nbs/study/11_claims.ipynb #60ebb0b6
+# %% ../../nbs/study/11_claims.ipynb #232b70b0
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
 TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
@@ -153,7 +153,7 @@ def effect_cells(decision: Decision) -> dict[str, Any]:
     return {"effect": decision.effect, "low": decision.low, "high": decision.high,
             "interval": interval, "p": decision.p, "n": decision.n}
 
-# %% ../../nbs/study/11_claims.ipynb #60d611c1
+# %% ../../nbs/study/11_claims.ipynb #a43de293
 def study_size(table: pd.DataFrame, size: str = "") -> str:
     "The size that a verdict speaks about: what the caller knows, and the text that was read."
     read = table.tokens.max() if len(table) else 0
@@ -166,7 +166,7 @@ def what_differs(claim: Claim, setting: str) -> str:
     data = f"data {setting}, the paper's {claim.setting}" if elsewhere else ""
     return "; ".join(filter(None, [data, claim.differs]))
 
-# %% ../../nbs/study/11_claims.ipynb #3d20c6f8
+# %% ../../nbs/study/11_claims.ipynb #5b910b7f
 def families(claims: Sequence[Claim]) -> list[list[int]]:
     "Which claims share an error rate. Raises `InputError` for a second main claim."
     main = [i for i, claim in enumerate(claims) if claim.main]
@@ -191,10 +191,10 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
           setting: str = "") -> pd.DataFrame:
     """One row per claim: the paper's number, our effect with unit and interval, p, n, the verdict.
 
-    `table` is a study's, with columns `COLUMNS`. The claim marked `main` is tested alone, the others
-    are corrected among themselves (`p_corrected`), and so are the comparisons. `profile`, `size` and
-    `setting` (a preset) are those of the study, as far as they are known. Raises `InputError` for
-    an unknown measure and for two main claims."""
+    `table` is a study's, with columns `COLUMNS`. The claim marked `main` is tested alone, the
+    others are corrected among themselves (`p_corrected`), and so are the comparisons. `profile`,
+    `size` and `setting` (a preset) are those of the study, as far as they are known. Raises
+    `InputError` for an unknown measure and for two main claims."""
     for claim in claims:
         check_measure(claim, table)
     samples = [differences_of(claim, table) for claim in claims]

@@ -20,7 +20,7 @@ from ..errors import InputError
 # %% auto #0
 __all__ = ['Effect', 'paired_effect', 'verdict', 'Decision', 'decide', 'reason']
 
-# %% ../../nbs/study/10_statistics.ipynb #f1a7d68e
+# %% ../../nbs/study/10_statistics.ipynb #06056078
 EXACT = 20          # pairs up to which every sign flip is counted
 DRAWN = 2**17       # sign flips that are drawn beyond
 
@@ -41,7 +41,7 @@ def subset_sums(d: np.ndarray) -> np.ndarray:
         sums[..., 1:] += d[..., i:i + 1] * rng.integers(0, 2, DRAWN - 1)
     return sums
 
-# %% ../../nbs/study/10_statistics.ipynb #0c209600
+# %% ../../nbs/study/10_statistics.ipynb #fddf105c
 def upper_p(d: np.ndarray) -> np.ndarray:
     "One-sided p of a mean above zero: the share of sign flips of `d` (…, n) with as large a mean."
     rounding = 1e-12 * np.abs(d).sum(axis=-1, keepdims=True)
@@ -61,7 +61,7 @@ class Effect:
     p: float
     n: int
 
-# %% ../../nbs/study/10_statistics.ipynb #189703a7
+# %% ../../nbs/study/10_statistics.ipynb #a1a95ec6
 def read_differences(differences: ArrayLike) -> np.ndarray:
     "Differences as a row of floats. Raises `InputError`."
     try:
@@ -77,7 +77,7 @@ def t_interval(d: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     ends = stats.ttest_1samp(d, 0, axis=-1).confidence_interval(level)
     return ends.low, ends.high
 
-# %% ../../nbs/study/10_statistics.ipynb #6e5afec8
+# %% ../../nbs/study/10_statistics.ipynb #9ac9e4b3
 EQUAL = 1e-6    # differences within this share of the largest are the same number
 
 def degenerate(d: np.ndarray) -> str:
@@ -106,7 +106,7 @@ def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0
     p = sign_flip_p((d - than) / max(unit, abs(than)))
     return Effect(float(d.mean()), float(low * unit), float(high * unit), float(p), d.size)
 
-# %% ../../nbs/study/10_statistics.ipynb #9904f351
+# %% ../../nbs/study/10_statistics.ipynb #c28f112e
 POWER, MOST = .8, 10_000
 
 def fewest_pairs(alpha: float) -> int:
@@ -126,7 +126,7 @@ def power_of_none(n: int, size: float, margin: float, alpha: float) -> float:
     above = stats.nct.sf(beyond, n - 1, (margin + size) * n**.5)
     return float(below + above - 1)
 
-# %% ../../nbs/study/10_statistics.ipynb #21342764
+# %% ../../nbs/study/10_statistics.ipynb #05b8d785
 def needed_pairs(mean: float, spread: float, alpha: float = .05,
                  smallest_effect: float | None = None) -> int:
     """Pairs that decide with a power of 80 % if mean and standard deviation are these.
@@ -144,7 +144,7 @@ def needed_pairs(mean: float, spread: float, alpha: float = .05,
         needed = min(needed, fewest + none)
     return needed
 
-# %% ../../nbs/study/10_statistics.ipynb #fde69aec
+# %% ../../nbs/study/10_statistics.ipynb #7bdccb46
 def within(d: np.ndarray, margin: float, alpha: float) -> np.ndarray:
     "Do two one-sided tests put the mean of differences (…, n) within ± `margin`?"
     low, high = t_interval(d, 1 - 2 * alpha)
@@ -156,7 +156,7 @@ def detected(d: np.ndarray, alpha: float = .05) -> np.ndarray:
     low, high = t_interval(d, 1 - alpha)
     return (sign_flip_p(d) <= alpha) & ((low > 0) | (high < 0))
 
-# %% ../../nbs/study/10_statistics.ipynb #8ae379ea
+# %% ../../nbs/study/10_statistics.ipynb #3d2f0586
 def verdict(effect: Effect | None, direction: int = 1, than: float = 0.0,
             alpha: float = 0.05) -> str:
     "The word for an effect, where nobody said which effect would be too small to matter."
@@ -169,7 +169,7 @@ def verdict(effect: Effect | None, direction: int = 1, than: float = 0.0,
         return "undecided"
     return "replicated" if (effect.mean > than) == (direction > 0) else "contradicted"
 
-# %% ../../nbs/study/10_statistics.ipynb #98e753d8
+# %% ../../nbs/study/10_statistics.ipynb #6560decd
 @dataclass(frozen=True)
 class Decision:
     "What paired differences say, and how sure that is."
@@ -182,7 +182,7 @@ class Decision:
     needed_n: int       # pairs that decide such an effect at 80 % power; more than n if undecided
     why: str = ""       # what stands behind the word, where that needs saying
 
-# %% ../../nbs/study/10_statistics.ipynb #ee4d02ff
+# %% ../../nbs/study/10_statistics.ipynb #49d6e04f
 def check_rule(direction: int, smallest_effect: float | None, alpha: float) -> None:
     "Raises `InputError` for a rule that cannot be applied."
     if direction not in (1, -1):
@@ -202,7 +202,7 @@ def word_of(d: np.ndarray, direction: int, smallest_effect: float | None, alpha:
         return "undecided"
     return "replicated" if (d.mean() > 0) == (direction > 0) else "contradicted"
 
-# %% ../../nbs/study/10_statistics.ipynb #084f3f45
+# %% ../../nbs/study/10_statistics.ipynb #10a8da13
 def decide(differences: ArrayLike, direction: int = 1, smallest_effect: float | None = None,
            alpha: float = 0.05) -> Decision:
     """The verdict on differences paired by seed, each a gain of the arm that the paper praises.
@@ -238,9 +238,9 @@ def reason(word: str, n: int, needed: int, fewest: int) -> tuple[int, str]:
     many = f"{needed:,} pairs like these would decide it in four of five studies"
     return needed, "; ".join(filter(None, [few, many, drawn]))
 
-# %% ../../nbs/study/10_statistics.ipynb #9bc6e138
+# %% ../../nbs/study/10_statistics.ipynb #93777396
 def holm(p: Sequence[float]) -> list[float]:
-    "The p-values of several claims, corrected (Holm 1979): one of them errs as rarely as one alone."
+    "The p-values of several claims, corrected (Holm 1979): any errs as rarely as one alone."
     order = np.argsort(p, kind="stable")
     factors = len(p) - np.arange(len(p))
     raised = np.maximum.accumulate(np.asarray(p, float)[order] * factors)
