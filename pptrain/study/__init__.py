@@ -29,6 +29,7 @@ from .statistics import paired_effect as paired_effect
 from .statistics import verdict as verdict
 from .claims import Claim as Claim
 from .claims import judge as judge
+from .claims import judge_study as judge_study
 from .claims import save_results as save_results
 
 # how it is shown

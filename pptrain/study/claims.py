@@ -6,24 +6,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..measure import gains, registered_measures, sooner, time_to_event
+from ..runs.text import downstream_model
+from .budgets import StudyConfig
 from .statistics import Decision, among, check_rule, decide, holm
-from .variants import COLUMNS
+from .variants import COLUMNS, StudySetup
 
 # %% auto #0
-__all__ = ['Claim', 'judge', 'save_results']
+__all__ = ['Claim', 'judge', 'judge_study', 'save_results']
 
-# %% ../../nbs/study/11_claims.ipynb #c7bde15c
+# %% ../../nbs/study/11_claims.ipynb #0de6449d
 KINDS = ("claim", "comparison")
 EFFECT_UNITS = {"loss_gain": "nats per token", "loss_gain_total": "nats per token",
                 "token_saving": "share of all tokens",
@@ -108,7 +111,7 @@ def differences_of(claim: Claim, table: pd.DataFrame) -> pd.Series:
     ran = sides[sides.metric == claim.measure].groupby("seed").variant.nunique()
     return (ends[claim.variant] - ends[claim.against])[ran == 2]
 
-# %% ../../nbs/study/11_claims.ipynb #14c6302b
+# %% ../../nbs/study/11_claims.ipynb #cb9d1950
 def shifted(decision: Decision, by: float) -> Decision:
     "A decision about `effect - by` as one about the effect."
     moved = {name: getattr(decision, name) + by for name in ("effect", "low", "high")}
@@ -126,7 +129,7 @@ def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list
     judged = map(among, decisions, strict, shares)
     return [shifted(decision, claim.than) for decision, claim in zip(judged, claims)]
 
-# %% ../../nbs/study/11_claims.ipynb #232b70b0
+# %% ../../nbs/study/11_claims.ipynb #ed8b87f6
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
 TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
@@ -153,7 +156,7 @@ def effect_cells(decision: Decision) -> dict[str, Any]:
     return {"effect": decision.effect, "low": decision.low, "high": decision.high,
             "interval": interval, "p": decision.p, "n": decision.n}
 
-# %% ../../nbs/study/11_claims.ipynb #a43de293
+# %% ../../nbs/study/11_claims.ipynb #ea65a693
 def study_size(table: pd.DataFrame, size: str = "") -> str:
     "The size that a verdict speaks about: what the caller knows, and the text that was read."
     read = table.tokens.max() if len(table) else 0
@@ -166,7 +169,7 @@ def what_differs(claim: Claim, setting: str) -> str:
     data = f"data {setting}, the paper's {claim.setting}" if elsewhere else ""
     return "; ".join(filter(None, [data, claim.differs]))
 
-# %% ../../nbs/study/11_claims.ipynb #5b910b7f
+# %% ../../nbs/study/11_claims.ipynb #07a61241
 def families(claims: Sequence[Claim]) -> list[list[int]]:
     "Which claims share an error rate. Raises `InputError` for a second main claim."
     main = [i for i, claim in enumerate(claims) if claim.main]
@@ -209,6 +212,33 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
             rows[i]["differs"] = what_differs(claims[i], setting)
     judged = pd.DataFrame(rows)
     return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
+
+# %% ../../nbs/study/11_claims.ipynb #d937e6e4
+BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
+
+def model_size(settings: Mapping[str, Any]) -> str:
+    "The text model of a study in parameters, or its name where it cannot be built here."
+    try:
+        config = StudyConfig(**settings)
+        adapter = StudySetup(config, ".").adapter
+        with torch.device("meta"):
+            model = downstream_model(adapter, config.vocab_size, config.block_size, 0)
+    except (InputError, TypeError):
+        return str(settings.get("model") or "")
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.3g}M parameters"
+
+def data_setting(settings: Mapping[str, Any]) -> str:
+    "The synthetic data of a study: its preset, and what was changed in it."
+    overrides = settings.get("overrides") or {}
+    changes = [f"{name}={value}" for name, value in overrides.items() if name not in BESIDE]
+    return " ".join(filter(None, [settings.get("preset"), *changes]))
+
+# %% ../../nbs/study/11_claims.ipynb #a47a5aac
+def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[str, Any],
+                profile: str = "") -> pd.DataFrame:
+    "`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`)."
+    size = model_size(settings) if len(table) else ""
+    return judge(table, claims, profile, size, data_setting(settings))
 
 # %% ../../nbs/study/11_claims.ipynb #229f63db
 def save_results(folder: str | Path, table: pd.DataFrame, claims: Sequence[Claim]) -> None:
