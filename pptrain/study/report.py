@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 from ..errors import InputError
 from ..files import write_atomic
 from ..show import Picture, html_table, markdown_table, page
-from .claims import Claim, judge
+from .claims import Claim, judge_study
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
@@ -71,18 +71,28 @@ def gather_json(folder: Path, manifest: Mapping, name: str) -> dict[str, Any]:
     return contents
 
 # %% ../../nbs/study/31_report.ipynb #d58c4c68
-NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n", "verdict"]
+NO_CLAIMS = ["study", "claim", "paper", "main", "measure", "effect", "unit", "low", "high",
+             "interval", "p", "n", "verdict"]
 
-def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]]) -> pd.DataFrame:
-    "`judge` for each study, with the study's name in front. `claims` are what `claims.json` holds."
+def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
+                  settings: Mapping[str, Mapping] = {}, profile: str = "") -> pd.DataFrame:
+    """`judge_study` for each study, with the study's name in front.
+
+    `claims` are what `claims.json` holds, `settings` what `study.json` does, study by study."""
     judged = []
     for study, listed in claims.items():
         if not listed: continue
         asked = [Claim(**claim) for claim in listed]
-        judged.append(judge(table[table.study == study], asked).assign(study=study))
-    if not judged: return pd.DataFrame(columns=NO_CLAIMS)
+        rows = table[table.study == study]
+        said = judge_study(rows, asked, settings.get(study, {}), profile)
+        judged.append(said.assign(study=study))
+    if not judged: return pd.DataFrame(columns=[*NO_CLAIMS, "kind"])
     verdicts = pd.concat(judged, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
+
+def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
+    "The rows of `claim` or `comparison`."
+    return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
 
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
 @dataclass
@@ -93,6 +103,7 @@ class GridResults:
     table: pd.DataFrame             # all finished rows, columns `COLUMNS`
     verdicts: pd.DataFrame          # one row per claim
     settings: dict[str, dict]       # study → its settings, where the runs are there
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)     # our own, one row each
 
     @classmethod
     def read(cls, folder: str | Path) -> GridResults:
@@ -101,16 +112,19 @@ class GridResults:
         manifest = read_grid_manifest(folder)
         table = gather_rows(folder, manifest)
         claims = gather_json(folder, manifest, "claims.json")
-        verdicts = judge_studies(table, claims)
+        settings = gather_json(folder, manifest, "study.json")
+        judged = judge_studies(table, claims, settings, manifest.get("profile", ""))
+        verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
         moved = not len(table) and any(run["status"] == "done" for run in manifest["runs"])
         if moved:
             table = read_table(folder / "results.csv")
             verdicts = read_table(folder / "claims.csv", NO_CLAIMS)
-        return cls(folder, manifest, table, verdicts, gather_json(folder, manifest, "study.json"))
+            comparisons = read_table(folder / "comparisons.csv", NO_CLAIMS)
+        return cls(folder, manifest, table, verdicts, settings, comparisons)
 
     @property
     def headline(self) -> str:
-        "One sentence: profile, runs, and the count of each verdict."
+        "One sentence: profile, runs, and the count of each verdict on a paper's claims."
         runs = self.manifest["runs"]
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
@@ -129,8 +143,9 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
             name = "loss" if metric == "eval_loss" else metric
             title = f"{study}: while learning text ({rows.seed.nunique()} seeds)"
             pictures[f"{study}_{name}"] = study_picture(rows, metric, title=title)
-        verdicts = results.verdicts[results.verdicts.study == study].dropna(subset="effect")
-        for measure, judged in verdicts.groupby("measure", sort=False):
+        verdicts = pd.concat([results.verdicts, results.comparisons])
+        judged_here = verdicts[verdicts.study == study].dropna(subset="effect")
+        for measure, judged in judged_here.groupby("measure", sort=False):
             if len(judged) < 2: continue
             title = f"{study}: effects with 95 % intervals"
             pictures[f"{study}_{measure}"] = claim_effects(judged, measure, title)
@@ -138,13 +153,16 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
 
 # %% ../../nbs/study/31_report.ipynb #7ef6e4a6
 CAUTION = """These are small models, short budgets and little text: a verdict speaks about the
-direction of an effect at this size, not about the paper's models. Intervals are 95 % t-intervals
-over paired seeds; p is an exact sign-flip test.""".replace("\n", " ")
+direction of an effect at the size in its row, not about the paper's models. A gain is above zero.
+Intervals are 95 % t-intervals over paired seeds; p is an exact sign-flip test, and decides together
+with the interval. The main claim of a study is tested alone, the others are corrected among
+themselves (Holm). Tokens are counted with those of the warm-up.""".replace("\n", " ")
 
 def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     "A table rounded for reading, gaps as dashes."
-    rounded = table.map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
-    return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
+    rounded = table.astype(object).map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
+    gaps = {"nan": "–", None: "–", "": "–", True: "yes", False: "–"}
+    return rounded.replace(gaps).fillna("–")
 
 # %% ../../nbs/study/31_report.ipynb #0d4e6f45
 def policy_text(policy: Mapping | str) -> str:
@@ -164,11 +182,20 @@ def study_table(results: GridResults) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
+JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
+                  "p_corrected", "n", "verdict", "why", "size", "differs"]
+
+def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
+    "The columns of a claims table that one reads, empty ones left out."
+    columns = [name for name in JUDGED_COLUMNS if name in verdicts and name not in without]
+    said = verdicts[columns]
+    return said.loc[:, said.replace({"": None}).notna().any()]
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
-    claims = results.verdicts.drop(columns=["low", "high", "measure"], errors="ignore")
-    tables = {"Claims": claims,
+    ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
+    tables = {"Claims": judged_table(results.verdicts),
+              "Comparisons of our own": ours,
               "Studies": study_table(results),
               "Final loss and savings, mean over seeds": mean_gains(results.table),
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
@@ -202,9 +229,10 @@ class Report:
 
 # %% ../../nbs/study/31_report.ipynb #b98336b3
 def write_report(folder: str | Path, title: str = "Replication report") -> Path:
-    """Writes results.csv, claims.csv, figures/*.png, report.md and report.html of a grid.
+    """Writes results.csv, claims.csv, comparisons.csv, figures/*.png, report.md and report.html.
 
-    Returns the path of report.html. Raises `InputError` for a folder that holds no grid."""
+    `folder` is that of a grid. Returns the path of report.html. Raises `InputError` for a folder
+    that holds no grid."""
     results = GridResults.read(folder)
     report = Report(title, results.headline, report_tables(results), report_figures(results))
     folder = results.folder
@@ -212,6 +240,7 @@ def write_report(folder: str | Path, title: str = "Replication report") -> Path:
     for name, picture in report.figures.items(): picture.png(folder / "figures" / f"{name}.png")
     write_atomic(folder / "results.csv", results.table.to_csv(index=False))
     write_atomic(folder / "claims.csv", results.verdicts.to_csv(index=False))
+    write_atomic(folder / "comparisons.csv", results.comparisons.to_csv(index=False))
     write_atomic(folder / "report.md", report.to_markdown())
     write_atomic(folder / "report.html", report.to_html())
     return folder / "report.html"
