@@ -22,7 +22,7 @@ from ..config import differences
 from ..errors import InputError
 from ..files import PathText, print_line, read_json, resolve_path, write_atomic
 from ..show import Picture, html_table, markdown_table, markdown_text, page
-from .claims import Claim, judge
+from .claims import Claim, judge_study
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
@@ -58,7 +58,7 @@ def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
                      "run with id, study and status; they are left out")
     return manifest | {"runs": runs}
 
-# %% ../../nbs/study/31_report.ipynb #e05be8ef
+# %% ../../nbs/study/31_report.ipynb #78c0ccbe
 NUMBERS = ("seed", "step", "tokens", "value")
 TEXTS = ("study", "variant", "metric", *ORIGIN)
 AS_WRITTEN = dict(dtype=dict.fromkeys(TEXTS, str), keep_default_na=False,
@@ -104,7 +104,7 @@ def read_claims(path: Path) -> list[dict]:
         pass
     raise InputError(f"{path} is damaged: {why}")
 
-# %% ../../nbs/study/31_report.ipynb #84b1d498
+# %% ../../nbs/study/31_report.ipynb #fd1b7741
 @dataclass
 class RunFiles:
     "What a run left, as far as it can be read."
@@ -129,7 +129,7 @@ def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
         rows["study"] = run["study"]
     return rows
 
-# %% ../../nbs/study/31_report.ipynb #ef8aa9f0
+# %% ../../nbs/study/31_report.ipynb #e8d3ea97
 def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles:
     "The files of a run in a grid's folder; what is damaged is missing, and a note names it."
     place = folder / "runs" / run["id"]
@@ -153,7 +153,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         files.rows["settings"] = files.rows.settings.replace("", mark)
     return files
 
-# %% ../../nbs/study/31_report.ipynb #6ca1a9b7
+# %% ../../nbs/study/31_report.ipynb #bec75ce4
 def apart(study: str, runs: Mapping[str, RunFiles]) -> str:
     "What is said about a study whose `runs` (hash of settings → one of them) are not pooled."
     (first, one), (other, two), *_ = runs.items()
@@ -176,7 +176,7 @@ def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, s
             notes.append(apart(study, marks))
     return names
 
-# %% ../../nbs/study/31_report.ipynb #819cdbcb
+# %% ../../nbs/study/31_report.ipynb #3a0670b1
 @dataclass
 class Gathered:
     "The files of all runs of a grid, by the names that studies have in its report."
@@ -211,7 +211,7 @@ def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathe
         gathered.table = pd.concat(latest.values(), ignore_index=True)
     return gathered
 
-# %% ../../nbs/study/31_report.ipynb #f856e5e0
+# %% ../../nbs/study/31_report.ipynb #31e4dcab
 def diverged_notes(table: pd.DataFrame) -> list[str]:
     "A line for every run that diverged."
     lost = table[table.diverged != ""]
@@ -222,25 +222,34 @@ def diverged_notes(table: pd.DataFrame) -> list[str]:
     return lines
 
 # %% ../../nbs/study/31_report.ipynb #d58c4c68
-NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n", "verdict"]
+NO_CLAIMS = ["study", "claim", "paper", "main", "measure", "effect", "unit", "low", "high",
+             "interval", "p", "n", "verdict"]
 
 def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
+                  settings: Mapping[str, Mapping] = {}, profile: str = "",
                   notes: list[str] | None = None) -> pd.DataFrame:
-    """`judge` for each study, its name in front. `claims` are what `claims.json` holds.
+    """`judge_study` for each study, with the study's name in front.
 
-    A study whose claims cannot be judged becomes a note; without `notes`, an `InputError`."""
+    `claims` are what `claims.json` holds, `settings` what `study.json` does, study by study. A
+    study whose claims cannot be judged becomes a note; without `notes`, an `InputError`."""
     judged = []
     for study, listed in claims.items():
         if not listed: continue
         asked = [Claim(**claim) for claim in listed]
+        rows = table[table.study == study]
         try:
-            judged.append(judge(table[table.study == study], asked).assign(study=study))
+            said = judge_study(rows, asked, settings.get(study, {}), profile)
+            judged.append(said.assign(study=study))
         except InputError as e:
             if notes is None: raise
             notes.append(f"{study}: its claims cannot be judged: {e}")
-    if not judged: return pd.DataFrame(columns=NO_CLAIMS)
+    if not judged: return pd.DataFrame(columns=[*NO_CLAIMS, "kind"])
     verdicts = pd.concat(judged, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
+
+def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
+    "The rows of `claim` or `comparison`."
+    return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
 
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
 @dataclass
@@ -251,6 +260,7 @@ class GridResults:
     table: pd.DataFrame             # all finished rows, columns `COLUMNS`
     verdicts: pd.DataFrame          # one row per claim
     settings: dict[str, dict]       # study → its settings, where the runs are there
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)     # our own, one row each
     notes: list[str] = field(default_factory=list)    # what is damaged, apart or diverged
 
     @classmethod
@@ -264,15 +274,18 @@ class GridResults:
         gathered = gather(home, manifest, notes)
         notes += diverged_notes(gathered.table)
         table = gathered.table[COLUMNS]
-        verdicts = judge_studies(table, gathered.claims, notes)
+        judged = judge_studies(table, gathered.claims, gathered.settings,
+                               str(manifest.get("profile", "")), notes)
+        verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
         if not (home / "runs").exists() and (home / "results.csv").exists():
             table = read_table(home / "results.csv", COLUMNS, **AS_WRITTEN)
             verdicts = read_table(home / "claims.csv", NO_CLAIMS)
-        return cls(home, manifest, table, verdicts, gathered.settings, notes)
+            comparisons = read_table(home / "comparisons.csv", NO_CLAIMS)
+        return cls(home, manifest, table, verdicts, gathered.settings, comparisons, notes)
 
     @property
     def headline(self) -> str:
-        "One sentence: profile, runs, and the count of each verdict."
+        "One sentence: profile, runs, and the count of each verdict on a paper's claims."
         runs = self.manifest["runs"]
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
@@ -280,7 +293,7 @@ class GridResults:
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
-# %% ../../nbs/study/31_report.ipynb #bbed7381
+# %% ../../nbs/study/31_report.ipynb #ede56ce5
 def figure_name(study: str, what: str) -> str:
     "A file name for a figure, whatever its study is called."
     name = f"{study}_{what}"
@@ -300,8 +313,9 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
             name = "loss" if metric == "eval_loss" else metric
             title = f"{study}: while learning text ({rows.seed.nunique()} seeds)"
             pictures[figure_name(study, name)] = study_picture(rows, metric, title=title)
-        verdicts = results.verdicts[results.verdicts.study == study].dropna(subset="effect")
-        for measure, judged in verdicts.groupby("measure", sort=False):
+        verdicts = pd.concat([results.verdicts, results.comparisons])
+        judged_here = verdicts[verdicts.study == study].dropna(subset="effect")
+        for measure, judged in judged_here.groupby("measure", sort=False):
             if len(judged) < 2: continue
             title = f"{study}: effects with 95 % intervals"
             pictures[figure_name(study, measure)] = claim_effects(judged, measure, title)
@@ -309,13 +323,16 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
 
 # %% ../../nbs/study/31_report.ipynb #7ef6e4a6
 CAUTION = """These are small models, short budgets and little text: a verdict speaks about the
-direction of an effect at this size, not about the paper's models. Intervals are 95 % t-intervals
-over paired seeds; p is an exact sign-flip test.""".replace("\n", " ")
+direction of an effect at the size in its row, not about the paper's models. A gain is above zero.
+Intervals are 95 % t-intervals over paired seeds; p is an exact sign-flip test, and decides together
+with the interval. The main claim of a study is tested alone, the others are corrected among
+themselves (Holm). Tokens are counted with those of the warm-up.""".replace("\n", " ")
 
 def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     "A table rounded for reading, gaps as dashes."
-    rounded = table.map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
-    return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
+    rounded = table.astype(object).map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
+    gaps = {"nan": "–", None: "–", "": "–", True: "yes", False: "–"}
+    return rounded.replace(gaps).fillna("–")
 
 # %% ../../nbs/study/31_report.ipynb #0d4e6f45
 def policy_text(policy: Mapping | str) -> str:
@@ -335,11 +352,20 @@ def study_table(results: GridResults) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
+JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
+                  "p_corrected", "n", "verdict", "why", "size", "differs"]
+
+def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
+    "The columns of a claims table that one reads, empty ones left out."
+    columns = [name for name in JUDGED_COLUMNS if name in verdicts and name not in without]
+    said = verdicts[columns]
+    return said.loc[:, said.replace({"": None}).notna().any()]
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
-    claims = results.verdicts.drop(columns=["low", "high", "measure"], errors="ignore")
-    tables = {"Claims": claims,
+    ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
+    tables = {"Claims": judged_table(results.verdicts),
+              "Comparisons of our own": ours,
               "Studies": study_table(results),
               "Final loss and savings, mean over seeds": mean_gains(results.table),
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
@@ -382,10 +408,11 @@ def warn(line: str) -> None:
 
 def write_report(folder: PathText, title: str = "Replication report",
                  say: Callable[[str], Any] = warn) -> Path:
-    """Writes results.csv, claims.csv, figures/*.png, report.md and report.html of a grid.
+    """Writes results.csv, claims.csv, comparisons.csv, figures/*.png, report.md and report.html.
 
-    What is damaged, reported apart or diverged is said in a line each, and in the report. Returns
-    the path of report.html. Raises `InputError` for a folder that holds no grid."""
+    `folder` is that of a grid. What is damaged, reported apart or diverged is said in a line each,
+    and in the report. Returns the path of report.html. Raises `InputError` for a folder that holds
+    no grid."""
     results = GridResults.read(folder)
     for note in results.notes: say(f"note: {note}")
     report = Report(title, results.headline, report_tables(results), report_figures(results),
@@ -395,6 +422,7 @@ def write_report(folder: PathText, title: str = "Replication report",
     for name, picture in report.figures.items(): picture.png(folder / "figures" / f"{name}.png")
     write_atomic(folder / "results.csv", results.table.to_csv(index=False))
     write_atomic(folder / "claims.csv", results.verdicts.to_csv(index=False))
+    write_atomic(folder / "comparisons.csv", results.comparisons.to_csv(index=False))
     write_atomic(folder / "report.md", report.to_markdown())
     write_atomic(folder / "report.html", report.to_html())
     return folder / "report.html"
