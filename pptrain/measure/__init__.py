@@ -16,3 +16,7 @@ from .savings import loss_at as loss_at
 from .savings import mrs as mrs
 from .savings import token_saving as token_saving
 from .savings import tokens_to_reach as tokens_to_reach
+from .similarity import effective_rank as effective_rank
+from .similarity import linear_cka as linear_cka
+from .similarity import null_band as null_band
+from .similarity import null_draws as null_draws

@@ -23,7 +23,7 @@ from .progress import RunProgress, forecast, in_words
 # %% auto #0
 __all__ = ['RunSpec', 'run_folder', 'execute', 'Manifest', 'run_grid', 'replications', 'plan']
 
-# %% ../../nbs/study/20_grid.ipynb #14cd65f9
+# %% ../../nbs/study/20_grid.ipynb #2488a691
 def as_plain(value: Any) -> Any:
     "`value` in the types of JSON, where it has them; whatever is left is the caller's to refuse."
     if hasattr(value, "tolist"):             # numpy's and torch's
@@ -49,7 +49,7 @@ def plain_parameter(name: str, value: Any) -> Any:
     raise InputError(f"parameter {name}={value!r} is a {kind} that JSON has no plain value for; "
                      "give a number, text, list or mapping")
 
-# %% ../../nbs/study/20_grid.ipynb #162db045
+# %% ../../nbs/study/20_grid.ipynb #1e288ff8
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)   # on Windows
 LONGEST = 100     # bytes of a name; its files carry more
 
@@ -95,7 +95,7 @@ class RunSpec:
         "Study and hash: the name of its folder."
         return f"{self.study}-{self.hash}"
 
-# %% ../../nbs/study/20_grid.ipynb #15e66b29
+# %% ../../nbs/study/20_grid.ipynb #993f4607
 def read_notebook(path: str | Path) -> Any:
     "A notebook as nbformat has it. Raises `InputError` where there is none, or a damaged one."
     import nbformat
@@ -172,7 +172,7 @@ def execute(spec: RunSpec, folder: str | Path) -> None:
         progress_bar=False, store_widget_state=False,
         iopub_timeout=60, raise_on_iopub_timeout=False)   # a busy machine prints late
 
-# %% ../../nbs/study/20_grid.ipynb #0f7e7794
+# %% ../../nbs/study/20_grid.ipynb #a8db2c35
 REASON = "reason: "    # starts the last line of a failed run's log
 
 def reason_of(error: Exception) -> str:
@@ -209,7 +209,7 @@ UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}   # in 
 
 OWN_KERNEL = {"JUPYTER_PREFER_ENV_PATH": "1"}    # not one that somebody installed for all
 
-# %% ../../nbs/study/20_grid.ipynb #c0ee218d
+# %% ../../nbs/study/20_grid.ipynb #c43010e3
 PLACES = ("PYTHONPATH", "PPTRAIN_CACHE", "PPTRAIN_PLUGINS", "PPTRAIN_VECTORS")
 
 def whole_places(environment: Mapping[str, str]) -> dict[str, str]:
@@ -252,7 +252,7 @@ def why_failed(out: Path, code: int = 1) -> str:
         return f"the process was ended by {signal.Signals(-code).name}, as when memory runs out"
     return lines[-1][:300] if lines else f"the process ended with status {code}, without a word"
 
-# %% ../../nbs/study/20_grid.ipynb #fed60b24
+# %% ../../nbs/study/20_grid.ipynb #92f5e30b
 def kept_manifest(path: Path) -> dict[str, Any]:
     "What a manifest says; nothing where there is none. Raises `InputError` for a damaged one."
     if not os.path.lexists(path):
@@ -309,7 +309,7 @@ def finished(spec: RunSpec, folder: str | Path, manifest: Manifest) -> bool:
     rows = rows_hash(run_folder(spec, folder))
     return rows is not None and manifest.runs[spec.id].get("rows_sha256", rows) == rows
 
-# %% ../../nbs/study/20_grid.ipynb #f60b7d54
+# %% ../../nbs/study/20_grid.ipynb #16ed80ef
 STOPPED = "stopped before its end; what was finished is kept, and the same command goes on"
 
 def outcome(out: Path, code: int, interrupted: bool) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def run_one(spec: RunSpec, folder: str | Path, manifest: Manifest,
     reason = f": {noted['error']}" if noted["error"] else ""
     say(f"{noted['status']} {spec.id} after {in_words(progress.seconds)}{reason}")
 
-# %% ../../nbs/study/20_grid.ipynb #1a07031a
+# %% ../../nbs/study/20_grid.ipynb #4fe2e0e2
 def run_all(specs: Sequence[RunSpec], folder: str | Path, manifest: Manifest, workers: int,
             say: Callable[[str], Any]) -> None:
     "Run specs, `workers` at a time; whatever stops it stops the children."
@@ -357,7 +357,7 @@ def run_all(specs: Sequence[RunSpec], folder: str | Path, manifest: Manifest, wo
             stop(children.values())
             raise
 
-# %% ../../nbs/study/20_grid.ipynb #ceb057ae
+# %% ../../nbs/study/20_grid.ipynb #23c10ce5
 def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
              say: Callable[[str], Any]) -> None:
     "Say what is to be run, what was done before, and roughly how long it takes."
