@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, unknown
-from ..measure import tokens_to_reach
+from ..measure import after_warmup, token_saving, tokens_to_reach
 from ..show import PALETTE, Picture, html_table
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
 from ..study.report import GridResults, readable
@@ -43,6 +43,14 @@ def targets(rows: pd.DataFrame, target: float | str) -> dict[int, float]:
     ends = rows[rows.variant == target].groupby("seed").value.last()
     return {seed: float(value) for seed, value in zip(ends.index, ends)}
 
+# %% ../../nbs/views/44_comparison.ipynb #8c14e9e0
+def with_costs(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    "Rows of one study with a column `warmup`: the tokens that their run read before any text."
+    costs = table[(table.metric == "warmup_tokens") & table.study.isin(rows.study)]
+    spent = costs.groupby(["variant", "seed"]).value.last()
+    runs = zip(rows.variant, rows.seed)
+    return rows.assign(warmup=[float(spent.get(run, 0)) for run in runs])
+
 # %% ../../nbs/views/44_comparison.ipynb #d1dad2ea
 def rises(rows: pd.DataFrame) -> bool:
     "Does this metric grow while text is learned? Its first variant, the base, tells."
@@ -50,10 +58,11 @@ def rises(rows: pd.DataFrame) -> bool:
     return bool(base.last().mean() > base.first().mean())
 
 def read_off(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
-    """One row per variant and seed: `target`, and `tokens` at which it is first reached.
+    """One row per variant and seed: `target`, and the text `tokens` at which it is first reached.
 
-    Linear between two measurements; infinite where it is never reached, NaN where there is nothing
-    to reach, as the end of a run that diverged."""
+    `total` are these tokens with those of the warm-up. Linear between two measurements; infinite
+    where it is never reached, NaN where there is nothing to reach, as the end of a run that
+    diverged."""
     aims = targets(rows, target)
     sign = -1 if rises(rows) else 1
     reached = []
@@ -61,22 +70,46 @@ def read_off(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
         if seed not in aims: continue
         aim, tokens = aims[seed], float("nan")
         if np.isfinite(aim): tokens = tokens_to_reach(run.tokens, sign * run.value, sign * aim)
-        reached.append(dict(variant=variant, seed=seed, target=aim, tokens=tokens))
+        total = tokens + run.warmup.iloc[0]
+        row = dict(variant=variant, seed=seed, target=aim, tokens=tokens, total=total)
+        reached.append(row)
     return pd.DataFrame(reached)
 
 # %% ../../nbs/views/44_comparison.ipynb #d851ba7d
-def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
-    """Per variant: tokens to reach `target` for each seed, their `mean`, and the share `saved`.
+def saved_at(reached: pd.DataFrame, base: str) -> pd.Series:
+    "Variant → share saved against `base` at a loss of one's own; NaN unless all seeds arrive."
+    totals = reached.pivot(index="seed", columns="variant", values="total")
+    totals = totals.where(np.isfinite(totals))
+    slower = totals.apply(lambda column: np.maximum(column, totals[base]))
+    shares = -totals.sub(totals[base], axis=0) / slower.where(slower > 0)
+    return shares.mean(skipna=False)
 
-    Saved is a mean over seeds, against `target`'s variant, or the first where it is a number."""
+def saved_against(rows: pd.DataFrame, base: str) -> pd.Series:
+    "Variant → mean over seeds of its `token_saving` against `base`; NaN where a seed diverged."
+    sign = -1 if rises(rows) else 1
+    curves = {}
+    for run, curve in rows.groupby(["variant", "seed"], sort=False):
+        falling = curve.assign(value=sign * curve.value)
+        curves[run] = after_warmup(falling, curve.warmup.iloc[0])
+    shares: dict[str, list[float]] = {}
+    for (variant, seed), curve in curves.items():
+        if (base, seed) in curves:
+            saving = token_saving(curves[base, seed], curve)
+            shares.setdefault(variant, []).append(saving)
+    return pd.Series({variant: float(np.mean(values)) for variant, values in shares.items()})
+
+def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
+    """Per variant: all tokens to reach `target` for each seed, their `mean`, the share `saved`.
+
+    Saved is a mean over seeds: `token_saving` against the variant `target`; where it is a number,
+    at that loss against the first variant."""
     reached = read_off(rows, target)
-    table = reached.pivot(index="variant", columns="seed", values="tokens")
+    table = reached.pivot(index="variant", columns="seed", values="total")
     table = table.reindex(reached.variant.unique())
-    base = table.loc[target] if isinstance(target, str) else table.iloc[0]
     arrived = ~table.isin([np.inf]).any(axis=1)
     mean = table.mean(axis=1).where(arrived)
-    comparable = arrived & bool(~base.isin([np.inf]).any())
-    saved = (1 - table / base).mean(axis=1).where(comparable)
+    named = isinstance(target, str)
+    saved = saved_against(rows, target) if named else saved_at(reached, table.index[0])
     return table.rename(columns="seed {}".format).assign(mean=mean, saved=saved)
 
 # %% ../../nbs/views/44_comparison.ipynb #5bb3a868
@@ -130,7 +163,8 @@ def equal_table(rows: pd.DataFrame, target: float | str, variants: Sequence[str]
     columns = ["variant", *table.columns.drop("saved"), f"saved against {base}"]
     aim = f"the final value of {target}, seed by seed" if isinstance(target, str) else f"{target:g}"
     label = metric_label(rows.metric.iloc[0])
-    return html_table(lines, columns, f"Text tokens to reach {aim}: {label}")
+    caption = f"Tokens, warm-up included, to reach {aim}: {label}"
+    return html_table(lines, columns, caption)
 
 def final_table(rows: pd.DataFrame, variants: Sequence[str]) -> str:
     "The last value of each seed of the listed variants, and their mean, as HTML."
@@ -141,17 +175,22 @@ def final_table(rows: pd.DataFrame, variants: Sequence[str]) -> str:
     return html_table(lines, ["variant", *seeds, "mean"], metric_label(rows.metric.iloc[0]))
 
 # %% ../../nbs/views/44_comparison.ipynb #392aeafc
-VERDICT_MARKS = {"replicated": "✓", "contradicted": "✗", "not replicated": "○", "no effect": "○",
-                 "under-powered": "?", "undecided": "?", "not run": "–", "not judged": "–"}
+VERDICT_MARKS = {"replicated": "✓", "contradicted": "✗", "better": "✓", "worse": "✗",
+                 "no effect": "○", "undecided": "?", "not run": "–", "not judged": "–"}
 
-def claim_table(verdicts: pd.DataFrame) -> str:
-    "The claims as HTML, each verdict with its mark."
+def claim_table(verdicts: pd.DataFrame, caption: str = "Claims of the papers") -> str:
+    "Claims or comparisons as HTML, each verdict with its mark."
     if not len(verdicts): return "<p>The finished runs make no claims.</p>"
     marks = [f"{VERDICT_MARKS.get(verdict, '')} {verdict}" for verdict in verdicts.verdict]
-    columns = ["claim", "verdict", "study", "paper", "effect", "interval", "p", "n"]
-    lines = readable(verdicts.assign(verdict=marks)[columns], 3).values
-    caption = "Claims: effect with 95 % interval over paired seeds, exact sign-flip p"
+    columns = ["claim", "verdict", "study", "paper", "effect", "unit", "interval", "p", "n"]
+    lines = readable(verdicts.assign(verdict=marks).reindex(columns=columns), 3).values
+    caption = f"{caption}: effect with 95 % interval over paired seeds, exact sign-flip p"
     return html_table(lines, columns, caption)
+
+def judged_tables(results: GridResults) -> str:
+    "The claims, and below them the comparisons of our own, as HTML."
+    ours = claim_table(results.comparisons, "Our own comparisons")
+    return claim_table(results.verdicts) + (ours if len(results.comparisons) else "")
 
 # %% ../../nbs/views/44_comparison.ipynb #f279c36f
 class Comparison(View):
@@ -167,12 +206,12 @@ class Comparison(View):
 
     def rows(self, study: str | None = None, metric: str | None = None) -> pd.DataFrame:
         "Rows of one study and metric (default: the first of each). Raises `InputError`."
-        study = study or self.studies[0]
-        return metric_rows(self.results.table, metric or self.metrics(study)[0], study)
+        study, table = study or self.studies[0], self.results.table
+        return with_costs(metric_rows(table, metric or self.metrics(study)[0], study), table)
 
     def tokens_to_equal_loss(self, target: float | str | None = None, study: str | None = None,
                              metric: str | None = None) -> pd.DataFrame:
-        """Per variant: tokens to reach `target` by seed, their `mean`, and the share `saved`.
+        """Per variant: all tokens to reach `target` by seed, their `mean`, and the share `saved`.
 
         `target` is a value or a variant (default: the base). Raises `InputError`."""
         rows = self.rows(study, metric)
@@ -209,7 +248,7 @@ class Comparison(View):
         "Headline, then pictures and tables of each study, then the claims."
         parts = [f"<p>{html.escape(self.results.headline)}</p>"]
         for study in self.studies: parts += self.study_parts(study)
-        return [*parts, claim_table(self.results.verdicts), self.missing()]
+        return [*parts, judged_tables(self.results), self.missing()]
 
     def widget(self):
         "Menus above the picture and its table."
@@ -260,7 +299,7 @@ class ComparisonPanel:
         for name in ("aim", "value", "seeds"): self.menus[name].observe(self.draw, "value")
         self.set_study()
         headline = w.HTML(html.escape(view.results.headline))
-        claims = w.HTML(claim_table(view.results.verdicts))
+        claims = w.HTML(judged_tables(view.results))
         self.box = w.VBox([headline, w.HBox(choices, layout=row), self.variants, seeds,
                            self.figure, self.table, claims])
 
