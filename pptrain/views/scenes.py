@@ -91,12 +91,12 @@ def histograms_of(task: Task, seed: int = 0, split: str = "train",
     sizes = [len(x) for x in examples]
     histograms = []
     if len(set(sizes)) > 1:
-        title = f"tokens per example, {items} examples"
-        histograms.append(histogram(sizes, title, "number of examples"))
+        histograms.append(histogram(sizes, "tokens per example", "number of examples"))
     operations = op_histogram(examples)
     if operations is not None:
         histograms.append(operations)
-    return histograms + task.histograms(examples)
+    histograms += task.histograms(examples)
+    return [bins | {"title": f"{bins['title']}, {items} examples"} for bins in histograms]
 
 # %% ../../nbs/views/41_scenes.ipynb #cce9f2af
 def stretch_html(scene: Mapping[str, Any], name: str, begin: int, end: int) -> str:

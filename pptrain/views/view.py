@@ -89,6 +89,10 @@ class View:
     "Something to look at. Subclasses give `title`, `parts()` and, where it can live, `widget()`."
     title: str = "view"
 
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}({self.title!r}): shows itself in a notebook; "
+                "elsewhere .to_html('page.html') writes a page to open in a browser.")
+
     def parts(self) -> list:
         "Pictures and HTML fragments of the still face, top to bottom."
         raise NotImplementedError(f"{type(self).__name__}: define parts()")
@@ -116,7 +120,7 @@ class View:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:
         "The widget where it can live, the still face everywhere."
-        bundle = {"text/plain": f"{type(self).__name__}({self.title!r})",
+        bundle = {"text/plain": repr(self),
                   "text/html": self.static()._repr_html_()}
         widget = self.widget() if here() == "live" else None
         if widget is not None:
