@@ -46,7 +46,7 @@ def slider(field: str, value: float, doc: str, knob: Knob | None = None) -> ipyw
         return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, **look)
     return ipywidgets.IntSlider(value=value, min=low, max=high, step=step, **look)
 
-# %% ../../nbs/views/44_controls.ipynb #c0fd7081
+# %% ../../nbs/views/44_controls.ipynb #191334ab
 class Picker(ipywidgets.VBox):
     "A checkbox per name under a heading; `value` has those that are ticked, in the list's order."
     value = traitlets.Tuple()
@@ -61,6 +61,7 @@ class Picker(ipywidgets.VBox):
         self.boxes = {name: ipywidgets.Checkbox(description=name, indent=False, layout=wide)
                       for name in options}
         head = ipywidgets.Label(description, tooltip=tooltip)
+        head.add_class("pp-heading")
         several = ipywidgets.Box([*self.boxes.values()], layout=dict(flex_flow="row wrap"))
         super().__init__([head, several], description=description, tooltip=tooltip)
         self.value = tuple(value)
@@ -90,7 +91,7 @@ def bare_type(kind: Any) -> Any:
         return None
     return kind
 
-# %% ../../nbs/views/44_controls.ipynb #19327767
+# %% ../../nbs/views/44_controls.ipynb #64303205
 def written(value: Any) -> str:
     "A value as one types it: `none`, a word as it is, everything else as JSON."
     if value is None:
@@ -157,7 +158,7 @@ def show_value(widget: ipywidgets.Widget, value: Any, knob: Knob | None = None) 
     else:
         widget.value = value
 
-# %% ../../nbs/views/44_controls.ipynb #d118b4da
+# %% ../../nbs/views/44_controls.ipynb #73703ca4
 def set_idle(widget: ipywidgets.Widget, doc: str, why: str = "") -> None:
     "Put a control to sleep for the reason `why`, or wake it; `doc` is its usual tooltip."
     widget.disabled = bool(why)

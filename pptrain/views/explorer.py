@@ -329,7 +329,8 @@ def preset_note(ex: Explorer) -> str:
         return ""
     preset = ex.entry.preset(name)
     small = "font-size:85%;line-height:1.35;opacity:.85;padding:0 8px 4px"
-    kind = "A small setting of ours to begin with. " if name == "smoke" else ""
+    small_one = name == "smoke" and "ours" not in preset.description
+    kind = "A small setting of ours to begin with. " if small_one else ""
     says = html.escape(f"{kind}{preset.description}")
     return f'<div style="{small}" title="{html.escape(preset.reference, quote=True)}">{says}</div>'
 

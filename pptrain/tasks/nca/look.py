@@ -80,7 +80,7 @@ def complexity_gauge(c: NCAConfig, x: Example) -> dict:
         "marks": [(c.complexity_min, "the rule must lie above this"),
                   (min(1, c.complexity_max), "and below this"),
                   (top, "random tokens reach this")],
-        "text": f"{ratio:.3f}; {band}, ceiling {top:.3f}; attempt {x.meta['attempt'] + 1}",
+        "text": f"{ratio:.3f}; {band}, ceiling {top:.3f}; accepted at attempt {x.meta['attempt'] + 1}",
     }
 
 def change_gauge(grids: np.ndarray) -> dict:
