@@ -217,6 +217,9 @@ def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:
     if axis.range:
         ends = np.array(axis.range)
         put("lim", *(10.0 ** ends if axis.type == "log" else ends))
+    if axis.rangemode == "tozero" and not axis.range:
+        low, high = getattr(ax, f"get_{name}lim")()
+        put("lim", min(0, low), max(0, high))
     if axis.autorange == "reversed":
         low, high = sorted(getattr(ax, f"get_{name}lim")())
         put("lim", high, low)

@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import tokens_to_reach
 from ..show import PALETTE, Picture, html_table
+from ..show.figures import LINE_DASHES
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
 from ..study.report import GridResults, readable
 from .view import View
@@ -217,6 +218,7 @@ class Comparison(View):
 
 # %% ../../nbs/views/44_comparison.ipynb #e7897c2e
 OWN = "a value of my own"
+SVG_DASHES = {"solid": "none", "dash": "9 4", "dot": "3 3", "dashdot": "9 3 3 3"}
 
 def value_label(metric: str) -> str:
     "What to call a value of this metric that is to be reached, with its unit."
@@ -235,14 +237,15 @@ def comparison_menus(view: Comparison) -> dict:
                 seeds=w.Checkbox(True, description="single seeds", indent=False))
 
 def variant_boxes(variants: Sequence[str]) -> list:
-    "A checkbox per variant behind a sample of its colour."
+    "A checkbox per variant and a sample of its line: the legend of the figure."
     import ipywidgets as w
     rows = []
-    for color, variant in zip(PALETTE * 9, variants):
-        line = f"display:inline-block;width:18px;height:4px;margin-top:12px;background:{color}"
-        sample = w.HTML(f'<span aria-hidden="true" style="{line}"></span>')
+    for color, dash, variant in zip(PALETTE * 9, LINE_DASHES * 18, variants):
+        line = f'stroke="{color}" stroke-width="3" stroke-dasharray="{SVG_DASHES[dash]}"'
+        sample = w.HTML(f'<svg aria-hidden="true" width="34" height="12">'
+                        f'<line x1="2" x2="34" y1="9" y2="9" {line}/></svg>')
         box = w.Checkbox(True, description=variant, indent=False, layout=w.Layout(width="auto"))
-        rows.append(w.HBox([sample, box]))
+        rows.append(w.HBox([box, sample], layout=w.Layout(margin="0 26px 0 0")))
     return rows
 
 # %% ../../nbs/views/44_comparison.ipynb #f99ee0c6
@@ -261,8 +264,9 @@ class ComparisonPanel:
         self.set_study()
         headline = w.HTML(html.escape(view.results.headline))
         claims = w.HTML(claim_table(view.results.verdicts))
-        self.box = w.VBox([headline, w.HBox(choices, layout=row), self.variants, seeds,
-                           self.figure, self.table, claims])
+        parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.figure,
+                 self.table, claims]
+        self.box = w.VBox(parts, layout=w.Layout(width="100%", align_items="stretch"))
 
     def rows(self) -> pd.DataFrame:
         "The rows of the chosen study and metric."
@@ -284,7 +288,7 @@ class ComparisonPanel:
         rows = self.rows()
         variants = list(rows.variant.unique())
         self.variants.children = variant_boxes(variants)
-        for row in self.variants.children: row.children[1].observe(self.draw, "value")
+        for row in self.variants.children: row.children[0].observe(self.draw, "value")
         ends = [(f"the end of {variant}", variant) for variant in variants]
         aim = self.menus["aim"]
         aim.options = [*ends, (OWN, OWN)]
@@ -302,11 +306,12 @@ class ComparisonPanel:
         rows, aim = self.rows(), self.menus["aim"].value
         self.menus["value"].disabled = aim != OWN
         target = self.menus["value"].value if aim == OWN else aim
-        boxes = [row.children[1] for row in self.variants.children]
+        boxes = [row.children[0] for row in self.variants.children]
         chosen = [box.description for box in boxes if box.value]
         self.table.value = self.view.table(rows, target, chosen)
         figure = compared_picture(rows, target, chosen, self.menus["seeds"].value).figure
-        self.paint(figure.update_layout(height=420, uirevision=rows.study.iloc[0]))
+        look = dict(height=420, showlegend=False, autosize=True, width=None)
+        self.paint(figure.update_layout(uirevision=rows.study.iloc[0], **look))
 
     def paint(self, figure: Any):
         "Shows `figure`: as a figure widget the first time, then in its place."

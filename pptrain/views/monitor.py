@@ -81,7 +81,9 @@ def progress_figure(rows: pd.DataFrame, title: str = "", chance: float | None = 
     figure = make_subplots(1, len(panels), column_widths=widths, horizontal_spacing=.11)
     for column, (label, metrics) in enumerate(panels.items(), start=1):
         figure.update_xaxes(title_text="step", col=column)
-        figure.update_yaxes(title_text=label, col=column, rangemode="tozero")
+        figure.update_yaxes(title_text=label, col=column)
+        if label != LOSS:
+            figure.update_yaxes(rangemode="tozero", col=column)
         for metric in [m for m in metrics if m in measured]:
             line = rows[rows.metric == metric]
             figure.add_scatter(x=line.step, y=line.value, mode="lines+markers",
@@ -149,10 +151,13 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
     At most `before` tokens ahead of the first answer are shown, and `limit` in all."""
     answers = np.flatnonzero(example.mask[1:]) + 1
     start, stop = 0, len(example)
+    end = stop
     if len(answers):
         start = max(0, int(answers[0]) - before)
         start = 0 if start <= before // 3 else start       # a few more are shown, not counted
         stop = int(answers[-1]) + 1
+    if stop <= start + limit:
+        end = stop                          # what follows the last answer is not missed
     stop = min(stop, start + limit)
 
     def mark(t):
@@ -161,7 +166,7 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
         names = token_name(example, truth), token_name(example, guessed)
         return answer_box(*names, bool(truth == guessed), t)
 
-    ids = example.ids[start:].tolist()
+    ids = example.ids[start:end].tolist()
     names = [token_name(example, token) for token in ids]
     given = [False] * len(ids)
     strip = token_strip(names, ids, given, limit=stop - start, start=start, mark=mark)
