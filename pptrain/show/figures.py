@@ -117,6 +117,7 @@ def grid(states: Any, title: str = "", x: str = "cell", y: str = "time (steps)",
     figure = framed(heat, title, x, y)
     figure.update_yaxes(range=[rows - .5, -.5], showgrid=False, zeroline=False)
     figure.update_xaxes(range=[-.5, columns - .5], showgrid=False, zeroline=False)
+    figure.update_xaxes(constrain="domain").update_yaxes(constrain="domain", scaleanchor="x")
     return Picture(figure, (6.4, min(4.0, 6.4 * rows / columns)))
 
 # %% ../../nbs/show/03_figures.ipynb #d2a39009

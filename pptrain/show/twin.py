@@ -185,7 +185,7 @@ def ends(centres: np.ndarray) -> tuple[float, float]:
 
 # %% ../../nbs/show/02_twin.ipynb #15f5f348
 def draw_heatmap(panel: Panel, trace: Any, color: Any) -> None:
-    "A matrix of numbers, cells centred on x and y; with a `texttemplate` they print their values."
+    "A matrix of numbers, cells centred on x and y; a `texttemplate` prints their values or texts."
     from matplotlib.colors import LinearSegmentedColormap
     z = np.asarray(trace.z, float)
     rows, columns = z.shape
@@ -198,12 +198,12 @@ def draw_heatmap(panel: Panel, trace: Any, color: Any) -> None:
     picture = panel.ax.imshow(z, cmap=cmap, vmin=trace.zmin, vmax=trace.zmax, **look)
     if not trace.texttemplate:
         return
-    spec = re.findall(r"%\{z:?([^}]*)\}", trace.texttemplate)[0] or "g"
+    spec = (re.findall(r"%\{z:?([^}]*)\}", trace.texttemplate) or [""])[0] or "g"
     for i, j in np.ndindex(z.shape):
         red, green, blue, _ = picture.cmap(picture.norm(z[i, j]))
         color = "white" if red + green + blue < 1.5 else "black"
-        number = format(z[i, j], spec)
-        panel.ax.text(x[j], y[i], number, ha="center", va="center", fontsize=8, color=color)
+        label = format(z[i, j], spec) if trace.text is None else str(trace.text[i][j])
+        panel.ax.text(x[j], y[i], label, ha="center", va="center", fontsize=8, color=color)
 
 # %% ../../nbs/show/02_twin.ipynb #4ef222a8
 def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:

@@ -19,7 +19,7 @@ from ..show import PALETTE, Picture, html_table
 from ..show.figures import LINE_DASHES
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
 from ..study.report import GridResults, readable
-from .view import View
+from .view import MENU_STYLE, View
 
 # %% auto #0
 __all__ = ['Comparison', 'ComparisonPanel', 'compare']
@@ -262,11 +262,12 @@ class ComparisonPanel:
         self.menus["metric"].observe(self.set_metric, "value")
         for name in ("aim", "value", "seeds"): self.menus[name].observe(self.draw, "value")
         self.set_study()
-        headline = w.HTML(html.escape(view.results.headline))
+        headline = w.HTML(MENU_STYLE + html.escape(view.results.headline))
         claims = w.HTML(claim_table(view.results.verdicts))
         parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.figure,
                  self.table, claims]
         self.box = w.VBox(parts, layout=w.Layout(width="100%", align_items="stretch"))
+        self.box.add_class("pp-menus")
 
     def rows(self) -> pd.DataFrame:
         "The rows of the chosen study and metric."
@@ -318,6 +319,7 @@ class ComparisonPanel:
         import plotly.graph_objects as go
         if self.figure is None:
             self.figure = go.FigureWidget(figure)
+            self.figure._config = {**self.figure._config, "responsive": True}   # as wide as its cell
             return
         with self.figure.batch_update():
             self.figure.data = ()
