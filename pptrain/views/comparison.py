@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anywidget
 import numpy as np
 import pandas as pd
 
@@ -248,6 +249,14 @@ def variant_boxes(variants: Sequence[str]) -> list:
         rows.append(w.HBox([box, sample], layout=w.Layout(margin="0 26px 0 0")))
     return rows
 
+# %% ../../nbs/views/44_comparison.ipynb #e317e25d
+class Remeasure(anywidget.AnyWidget):
+    "Says, once it is on the page, that sizes may have changed; shows nothing."
+    _esm = """
+    const tell = () => window.dispatchEvent(new Event("resize"));
+    export default { render() { for (const wait of [50, 500, 1500]) setTimeout(tell, wait); } };
+    """
+
 # %% ../../nbs/views/44_comparison.ipynb #f99ee0c6
 class ComparisonPanel:
     "The live face of a comparison: `box` is the widget."
@@ -265,7 +274,7 @@ class ComparisonPanel:
         headline = w.HTML(MENU_STYLE + html.escape(view.results.headline))
         claims = w.HTML(claim_table(view.results.verdicts))
         parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.figure,
-                 self.table, claims]
+                 Remeasure(), self.table, claims]
         self.box = w.VBox(parts, layout=w.Layout(width="100%", align_items="stretch"))
         self.box.add_class("pp-menus")
 
@@ -319,7 +328,7 @@ class ComparisonPanel:
         import plotly.graph_objects as go
         if self.figure is None:
             self.figure = go.FigureWidget(figure)
-            self.figure._config = {**self.figure._config, "responsive": True}   # as wide as its cell
+            self.figure._config = {**self.figure._config, "responsive": True}
             return
         with self.figure.batch_update():
             self.figure.data = ()

@@ -71,9 +71,9 @@ CARD_STYLE = """<style>
 .pp-gallery i {display: inline-block; width: 14px; height: 11px; border: 1px solid #8888}
 </style>"""
 
-LEGEND = """A stamp is data, not a sketch: the first eight items of a preset, a row each, a pixel per
-token (longer rows thinned to 48): {grey} context, {bright} tokens that carry loss, each id in its
-colour, {white} nothing. Brackets show their depth instead, automata one column of cells, time to
+LEGEND = """A stamp is data, not a sketch: the first eight items of a preset, a row each, a pixel
+per token (longer rows thinned to 48): {grey} context, {bright} tokens that carry loss, each id in
+its colour, {white} nothing. Brackets show their depth instead, automata one column of cells, time to
 the right. Open a name to read what the preset is and how to make it."""
 
 def legend() -> str:

@@ -112,8 +112,8 @@ def legend(counts: Mapping[str, int]) -> str:
     items = [f'<span style="white-space:nowrap">{swatch(kind)} {KINDS[kind]}: '
              f'<b>{n:,}</b> ({n / whole:.0%})</span>' for kind, n in counts.items()]
     row = "display:flex;flex-wrap:wrap;gap:4px 18px;margin:4px 0 8px"
-    scale = "<small>A bar is a parameter; its height is the logarithm of how many numbers it holds.</small>"
-    return f'<div style="{row}">{" ".join(items)}</div>{scale}'
+    scale = "A bar is a parameter; its height is the logarithm of how many numbers it holds."
+    return f'<div style="{row}">{" ".join(items)}</div><small>{scale}</small>'
 
 # %% ../../nbs/views/43_inspector.ipynb #a7bf7048
 def short_name(name: str) -> str:

@@ -73,6 +73,7 @@ def complexity_gauge(c: NCAConfig, x: Example) -> dict:
     "The gzip ratio of an example's rule, with band and ceiling."
     ratio = x.meta["gzip_ratio"]
     top = noise_ceiling(c) if c.complexity_probe_frames else 1
+    attempt = x.meta["attempt"] + 1
     band = f"band {c.complexity_min:g} to {c.complexity_max:g}"
     return {
         "title": "gzip ratio of the rule (compressed bytes / bytes)",
@@ -80,7 +81,7 @@ def complexity_gauge(c: NCAConfig, x: Example) -> dict:
         "marks": [(c.complexity_min, "the rule must lie above this"),
                   (min(1, c.complexity_max), "and below this"),
                   (top, "random tokens reach this")],
-        "text": f"{ratio:.3f}; {band}, ceiling {top:.3f}; accepted at attempt {x.meta['attempt'] + 1}",
+        "text": f"{ratio:.3f}; {band}, ceiling {top:.3f}; accepted at attempt {attempt}",
     }
 
 def change_gauge(grids: np.ndarray) -> dict:

@@ -29,7 +29,7 @@ def summarization_knobs() -> dict[str, tuple[float, float, float]]:
 
 # %% ../../../nbs/tasks/summarization/20_look.ipynb #e5f9dc5a
 def narrowed(name: str, size: int, spread: int, least: int, asked: bool) -> dict[str, int]:
-    "Size `name` and its spread such that even the smallest document has `least`; `asked`: not size."
+    "Size `name` and its spread such that even the smallest has `least`; not the size if `asked`."
     field = name.removesuffix("s") + "_spread"
     if size - spread >= least:
         return {}
