@@ -136,7 +136,7 @@ DASHES = {"dash": "--", "dot": ":", "dashdot": "-."}
 
 def dash_of(trace: Any) -> str:
     "How a trace's line is broken, in matplotlib's signs."
-    return DASHES.get(getattr(getattr(trace, "line", None), "dash", None), "-")
+    return DASHES.get(str(getattr(getattr(trace, "line", None), "dash", "")), "-")
 
 # %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
@@ -309,7 +309,7 @@ def twin(figure: Any, inches: tuple[float, float] = (6.4, 2.8)) -> Any:
 # %% ../../nbs/show/02_twin.ipynb #52a7e3e1
 PAGE_INK = "#010203"    # stands for the page's own ink in an SVG; no figure uses it
 
-def inked(ink: str) -> dict[str, Any]:
+def inked(ink: str) -> Any:
     "Matplotlib's settings for letters and axes of one colour, and for the same SVG every time."
     parts = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return dict.fromkeys(parts, ink) | {"svg.fonttype": "none", "svg.hashsalt": "pptrain"}
@@ -319,7 +319,7 @@ def slim(png: bytes, colors: int = 64) -> bytes:
     "The same PNG with at most `colors` colours."
     from PIL import Image
     buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png))
+    picture: Any = Image.open(io.BytesIO(png))
     clear = picture.convert("RGBA").getextrema()[3][0] < 255
     method = Image.Quantize.FASTOCTREE if clear else Image.Quantize.MEDIANCUT
     picture = picture.convert("RGBA" if clear else "RGB")

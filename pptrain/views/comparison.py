@@ -264,7 +264,8 @@ class ComparisonPanel:
         import ipywidgets as w
         self.view, self.menus = view, comparison_menus(view)
         row = w.Layout(flex_flow="row wrap")
-        self.figure, self.table, self.variants = None, w.HTML(), w.HBox(layout=row)
+        self.figure: Any = None
+        self.table, self.variants = w.HTML(), w.HBox(layout=row)
         self.filling = False        # the menus are being filled: draw nothing
         *choices, seeds = self.menus.values()
         self.menus["study"].observe(self.set_study, "value")

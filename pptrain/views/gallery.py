@@ -73,8 +73,8 @@ CARD_STYLE = """<style>
 
 LEGEND = """A stamp is data, not a sketch: the first eight items of a preset, a row each, a pixel
 per token (longer rows thinned to 48): {grey} context, {bright} tokens that carry loss, each id in
-its colour, {white} nothing. Brackets show their depth instead, automata one column of cells, time to
-the right. Open a name to read what the preset is and how to make it."""
+its colour, {white} nothing. Brackets show their depth instead, automata one column of cells, time
+to the right. Open a name to read what the preset is and how to make it."""
 
 def legend() -> str:
     "What the pixels mean, as HTML."

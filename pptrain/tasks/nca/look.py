@@ -171,7 +171,7 @@ def reachable_band(c: NCAConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def nca_adjust(c: NCAConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
     "Grid, states, length and band that go with the values `asked` for, where they must change."
-    now = SimpleNamespace(**{**vars(c), **asked})
+    now: Any = SimpleNamespace(**{**vars(c), **asked})
     patch = now.patch_size
     if not isinstance(patch, int) or patch < 1 or now.grid_size < 1:
         return {}

@@ -69,10 +69,14 @@ SIMPLER_TASKS_KNOBS: dict[str, tuple[float, float, float]] = {
 }
 
 # %% ../../../nbs/tasks/simpler_tasks/20_look.ipynb #f3cc42f6
+ROOM = 18   # tokens between shortest and longest body, under which some op finds none
+
 def pushed_bounds(c: SimplerTasksConfig, asked: Mapping[str, int]) -> dict[str, int]:
-    "The other bound of a body's length, where the one that is `asked` for has reached it."
+    "The other bound of a body's length, where the one that is `asked` for comes near it."
     low = asked.get("min_symbols", c.min_symbols)
     high = asked.get("max_symbols", c.max_symbols)
-    if high >= low or asked.keys() >= {"min_symbols", "max_symbols"}:
+    if high - low >= ROOM or len(asked.keys() & {"min_symbols", "max_symbols"}) != 1:
         return {}
-    return {"max_symbols": low} if "min_symbols" in asked else {"min_symbols": high}
+    if "min_symbols" in asked:
+        return {"max_symbols": low + ROOM}
+    return {"min_symbols": max(4, high - ROOM)}
