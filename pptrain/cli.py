@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib, dataclasses, json, os, re, sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -179,15 +180,26 @@ def tasks_command(
             for part, says in parts.items():
                 print(f"  {part:<38} {says}")
 
-# %% ../nbs/50_cli.ipynb #63ed4197
-def in_brackets(example: Example, limit: int = 256) -> str:
-    "An example as one line of token names, `[loss]` tokens in brackets."
-    ids = example.ids[:limit]
-    names = [example.vocab.names[i] if example.vocab else str(i) for i in ids]
-    words = [f"[{name}]" if live else name for name, live in zip(names, example.mask)]
-    if len(example) > limit:
-        words.append(f"… {len(example) - limit} more")
-    return " ".join(words)
+# %% ../nbs/50_cli.ipynb #d0e131b6
+def frames_text(grid: dict, count: int = 4) -> list[str]:
+    "The first frames of a scene's grid side by side, a letter per cell, as lines."
+    signs = "0123456789abcdefghijklmnopqrstuvwxyz"
+    frames = grid["frames"][:count]
+    lines = []
+    for y in range(grid["rows"]):
+        here = slice(y * grid["columns"], (y + 1) * grid["columns"])
+        lines.append("   ".join("".join(signs[state] for state in frame[here]) for frame in frames))
+    return lines
+
+def example_text(task: Any, example: Example, width: int) -> list[str]:
+    "An example as lines: first frames where it has some, then the row, loss apart from the rest."
+    from pptrain.show import text_strip
+    names = [example.vocab.names[i] if example.vocab else str(i) for i in example.ids]
+    grid = task.scene(example).get("grid")
+    lines = []
+    if grid:
+        lines = [f"first frames, a state per cell; in the row, {grid['key']}", *frames_text(grid)]
+    return [*lines, *text_strip(names, example.mask.tolist(), width)]
 
 # %% ../nbs/50_cli.ipynb #96ca976c
 @app.command("show")
@@ -200,7 +212,7 @@ def show_command(
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
     as_json: AsJson = False,
 ) -> None:
-    "Print examples of a family; tokens that carry loss are in brackets."
+    "Print examples of a family; tokens that carry loss stand on lines of their own."
     from pptrain.core import create_task
     from pptrain.runs import parse_settings
     config = parse_settings(settings or [])
@@ -215,7 +227,8 @@ def show_command(
         facts = [f"{name} {fact}" for name, fact in x.facts.items()]
         counts = f"{len(x)} tokens, {int(x.mask.sum())} carry loss"
         print(f"{split} item {i}, seed {seed}: {counts}; {', '.join(facts)}")
-        print(f"  {in_brackets(x)}")
+        for line in example_text(task, x, min(100, get_terminal_size().columns) - 2):
+            print(f"  {line}")
 
 # %% ../nbs/50_cli.ipynb #4894957b
 @app.command("parity")

@@ -87,8 +87,7 @@ def embed(png: bytes, says: str = "") -> str:
     "A PNG as an `<img>` that carries its own bytes; `says` is read aloud where it cannot be seen."
     code = base64.b64encode(png).decode()
     label = html.escape(says, quote=True)
-    style = "max-width:100%;background:#fff"
-    return f'<img alt="{label}" style="{style}" src="data:image/png;base64,{code}">'
+    return f'<img alt="{label}" style="max-width:100%" src="data:image/png;base64,{code}">'
 
 # %% ../../nbs/show/05_markup.ipynb #0c9efc54
 def still_html(parts: Iterable[Picture | str]) -> str:
@@ -96,7 +95,7 @@ def still_html(parts: Iterable[Picture | str]) -> str:
     body = ""
     for part in parts:
         if not isinstance(part, str):
-            part = embed(part.png(), part.figure.layout.title.text or "figure")
+            part = embed(part.png(clear=True), part.figure.layout.title.text or "figure")
         body += f"<div>{part}</div>"
     return f'<div class="pptrain-still">{body}</div>'
 

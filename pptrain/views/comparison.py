@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anywidget
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError, unknown
 from ..measure import after_warmup, token_saving, tokens_to_reach
 from ..show import PALETTE, Picture, html_table
+from ..show.figures import LINE_DASHES
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
 from ..study.report import GridResults, readable
-from .view import View
+from .view import MENU_STYLE, View
 
 # %% auto #0
 __all__ = ['Comparison', 'ComparisonPanel', 'compare']
@@ -256,6 +258,7 @@ class Comparison(View):
 
 # %% ../../nbs/views/44_comparison.ipynb #e7897c2e
 OWN = "a value of my own"
+SVG_DASHES = {"solid": "none", "dash": "9 4", "dot": "3 3", "dashdot": "9 3 3 3"}
 
 def value_label(metric: str) -> str:
     "What to call a value of this metric that is to be reached, with its unit."
@@ -274,15 +277,24 @@ def comparison_menus(view: Comparison) -> dict:
                 seeds=w.Checkbox(True, description="single seeds", indent=False))
 
 def variant_boxes(variants: Sequence[str]) -> list:
-    "A checkbox per variant behind a sample of its colour."
+    "A checkbox per variant and a sample of its line: the legend of the figure."
     import ipywidgets as w
     rows = []
-    for color, variant in zip(PALETTE * 9, variants):
-        line = f"display:inline-block;width:18px;height:4px;margin-top:12px;background:{color}"
-        sample = w.HTML(f'<span aria-hidden="true" style="{line}"></span>')
+    for color, dash, variant in zip(PALETTE * 9, LINE_DASHES * 18, variants):
+        line = f'stroke="{color}" stroke-width="3" stroke-dasharray="{SVG_DASHES[dash]}"'
+        sample = w.HTML(f'<svg aria-hidden="true" width="34" height="12">'
+                        f'<line x1="2" x2="34" y1="9" y2="9" {line}/></svg>')
         box = w.Checkbox(True, description=variant, indent=False, layout=w.Layout(width="auto"))
-        rows.append(w.HBox([sample, box]))
+        rows.append(w.HBox([box, sample], layout=w.Layout(margin="0 26px 0 0")))
     return rows
+
+# %% ../../nbs/views/44_comparison.ipynb #e317e25d
+class Remeasure(anywidget.AnyWidget):
+    "Says, once it is on the page, that sizes may have changed; shows nothing."
+    _esm = """
+    const tell = () => window.dispatchEvent(new Event("resize"));
+    export default { render() { for (const wait of [50, 500, 1500]) setTimeout(tell, wait); } };
+    """
 
 # %% ../../nbs/views/44_comparison.ipynb #f99ee0c6
 class ComparisonPanel:
@@ -291,17 +303,20 @@ class ComparisonPanel:
         import ipywidgets as w
         self.view, self.menus = view, comparison_menus(view)
         row = w.Layout(flex_flow="row wrap")
-        self.figure, self.table, self.variants = None, w.HTML(), w.HBox(layout=row)
+        self.figure: Any = None
+        self.table, self.variants = w.HTML(), w.HBox(layout=row)
         self.filling = False        # the menus are being filled: draw nothing
         *choices, seeds = self.menus.values()
         self.menus["study"].observe(self.set_study, "value")
         self.menus["metric"].observe(self.set_metric, "value")
         for name in ("aim", "value", "seeds"): self.menus[name].observe(self.draw, "value")
         self.set_study()
-        headline = w.HTML(html.escape(view.results.headline))
+        headline = w.HTML(MENU_STYLE + html.escape(view.results.headline))
         claims = w.HTML(judged_tables(view.results))
-        self.box = w.VBox([headline, w.HBox(choices, layout=row), self.variants, seeds,
-                           self.figure, self.table, claims])
+        parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.figure,
+                 Remeasure(), self.table, claims]
+        self.box = w.VBox(parts, layout=w.Layout(width="100%", align_items="stretch"))
+        self.box.add_class("pp-menus")
 
     def rows(self) -> pd.DataFrame:
         "The rows of the chosen study and metric."
@@ -323,7 +338,7 @@ class ComparisonPanel:
         rows = self.rows()
         variants = list(rows.variant.unique())
         self.variants.children = variant_boxes(variants)
-        for row in self.variants.children: row.children[1].observe(self.draw, "value")
+        for row in self.variants.children: row.children[0].observe(self.draw, "value")
         ends = [(f"the end of {variant}", variant) for variant in variants]
         aim = self.menus["aim"]
         aim.options = [*ends, (OWN, OWN)]
@@ -341,17 +356,19 @@ class ComparisonPanel:
         rows, aim = self.rows(), self.menus["aim"].value
         self.menus["value"].disabled = aim != OWN
         target = self.menus["value"].value if aim == OWN else aim
-        boxes = [row.children[1] for row in self.variants.children]
+        boxes = [row.children[0] for row in self.variants.children]
         chosen = [box.description for box in boxes if box.value]
         self.table.value = self.view.table(rows, target, chosen)
         figure = compared_picture(rows, target, chosen, self.menus["seeds"].value).figure
-        self.paint(figure.update_layout(height=420, uirevision=rows.study.iloc[0]))
+        look = dict(height=420, showlegend=False, autosize=True, width=None)
+        self.paint(figure.update_layout(uirevision=rows.study.iloc[0], **look))
 
     def paint(self, figure: Any):
         "Shows `figure`: as a figure widget the first time, then in its place."
         import plotly.graph_objects as go
         if self.figure is None:
             self.figure = go.FigureWidget(figure)
+            self.figure._config = {**self.figure._config, "responsive": True}
             return
         with self.figure.batch_update():
             self.figure.data = ()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -368,8 +368,21 @@ class NCA(AddressedTask):
         return True
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
-        from pptrain.tasks.nca.look import NCA_KNOBS
-        return dict(NCA_KNOBS)
+        from pptrain.tasks.nca.look import nca_knobs
+        return nca_knobs(self.config)
+
+    def idle(self) -> dict[str, str]:
+        from pptrain.tasks.nca.look import nca_idle
+        return nca_idle(self.config)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        from pptrain.tasks.nca.look import nca_adjust
+        return nca_adjust(self.config, asked)
+
+    def patience(self) -> dict[str, int]:
+        from pptrain.tasks.nca.look import PATIENCE
+        most = self.config.max_rule_attempts_per_sequence
+        return {"max_rule_attempts_per_sequence": min(most, PATIENCE)}
 
     def scene(self, example: Example) -> dict:
         from pptrain.tasks.nca.look import nca_scene

@@ -152,6 +152,11 @@ class Procedural(OpFamily):
         "The stream gets no control."
         return super().hidden() | {"stream"}
 
+    def idle(self) -> dict[str, str]:
+        "Settings that no op in use reads."
+        from pptrain.tasks.procedural.look import procedural_idle
+        return procedural_idle(self.config)
+
     def steps(self, example: Example) -> list[tuple[str, str]]:
         "What the executor did, symbol by symbol."
         from pptrain.tasks.procedural.look import procedural_steps

@@ -5,10 +5,11 @@
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #3b2af65e
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -346,6 +347,10 @@ class SimplerTasks(OpFamily):
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.simpler_tasks.look import SIMPLER_TASKS_KNOBS
         return dict(SIMPLER_TASKS_KNOBS)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        from pptrain.tasks.simpler_tasks.look import pushed_bounds
+        return pushed_bounds(self.config, asked)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         from pptrain.tasks.simpler_tasks.look import simpler_tasks_steps

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -369,6 +369,14 @@ class Summarization(SymbolicTaskFamily):
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.summarization.look import summarization_knobs
         return summarization_knobs()
+
+    def idle(self) -> dict[str, str]:
+        from pptrain.tasks.summarization.look import summarization_idle
+        return summarization_idle(self.config)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        from pptrain.tasks.summarization.look import room_for_tasks
+        return room_for_tasks(self.config, asked)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         from pptrain.tasks.summarization.look import summarization_steps
