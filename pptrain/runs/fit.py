@@ -34,7 +34,7 @@ from ..integrations.wrappers import inside
 from ..measure import create_measure
 from ..processes import once
 from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
-from .settings import RunConfig, first_line
+from .settings import RunConfig, first_line, trying
 
 # %% auto #0
 __all__ = ['Diverged', 'fit']
@@ -351,7 +351,8 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     functions = [create_measure(measure) for measure in measures]
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
-        trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
+        with trying("run settings"):
+            trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
         once(lambda: write_record(run_dir, spec, settings))
         if note and trainer.is_world_process_zero():
             say(note)
