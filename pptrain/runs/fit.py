@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,18 +21,19 @@ import torch
 from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import nn
 from transformers import (
-    PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
-    default_data_collator, set_seed)
+    PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState,
+    TrainingArguments, default_data_collator, set_seed)
 
 from ..config import jsonable
 from ..data import DatasetBundle
 from ..errors import InputError
-from ..files import print_line, write_atomic
+from ..files import write_atomic
 from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
 from ..processes import once
 from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
+from .screen import Screen, say
 from .settings import RunConfig, first_line, trying
 
 # %% auto #0
@@ -104,14 +104,6 @@ class Diary(TrainerCallback):
                 error.log = state.log_history
                 raise error
 
-# %% ../../nbs/runs/03_fit.ipynb #fa23a5a1
-def say(line: str) -> None:
-    "Prints a line: on stdout in a notebook, on stderr elsewhere."
-    ipython = sys.modules.get("IPython")
-    in_notebook = ipython is not None and ipython.get_ipython() is not None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print_line(line, sys.stdout if in_notebook else sys.stderr)
-
 # %% ../../nbs/runs/03_fit.ipynb #aad26356
 @dataclass
 class WithoutFullMasks:
@@ -164,6 +156,8 @@ class WaitlessTrainer(Trainer):
             model=model, args=args, data_collator=collate, callbacks=list(callbacks),
             train_dataset=data.train_dataset, eval_dataset=data.eval_dataset)
         self.remove_callback(PrinterCallback)
+        if any(isinstance(callback, Screen) for callback in callbacks):
+            self.remove_callback(ProgressCallback)
         self.uncounted: Any = 0        # tokens, on the device until somebody writes them down
         self.flops: dict[Any, int] = {}
 
