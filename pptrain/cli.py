@@ -398,13 +398,16 @@ def generate_command(family: str = "") -> None:
 # %% ../nbs/50_cli.ipynb #9c527396
 def setting_lines(task: Task, help_of: Mapping[str, str], known: Sequence[str]) -> list[str]:
     "The settings of a family as commented YAML, but for those in `known`."
-    from pptrain.yaml12 import write_yaml
     lines = []
     for name, value in task.export_config().items():
         if name not in known:
-            written = " ".join(write_yaml({name: value}).split()) if not isinstance(value, (
-                list, dict)) else f"{name}: {json.dumps(value)}"
-            lines.append(f"    # {written:<28} # {help_of.get(name, '')}".rstrip(" #"))
+            written = f"{name}: {json.dumps(value, default=str)}"
+            line = f"    # {written:<28} # {help_of.get(name, '')}".rstrip(" #")
+            if len(line) > 100:      # a long list stands alone, and can still be uncommented
+                lines.append(f"    ## {help_of.get(name, '')}")
+                line = textwrap.fill(written, 100, initial_indent="    # ",
+                                     subsequent_indent="    #     ", break_on_hyphens=False)
+            lines.append(line)
     return lines
 
 # %% ../nbs/50_cli.ipynb #6ea36c28
@@ -441,10 +444,10 @@ run:                               # any field of transformers.TrainingArguments
 #   train_steps: 60
 #   batch_size: 8
 """
-STEPS = 300
+STEPS = 200
 
 def starter(family: str) -> str:
-    "A commented recipe for a family that runs in about a minute, as YAML."
+    "A commented recipe for a family that runs in a minute or two, as YAML."
     from pptrain.config import field_docs
     from pptrain.core import create_task, registered_task
     card = registered_task(family)

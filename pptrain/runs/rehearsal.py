@@ -90,10 +90,9 @@ def undone(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except InputError:
-        if new and not checkpoints(run_dir):
-            for name in RECORDS:
+        with contextlib.suppress(OSError):
+            for name in RECORDS if new and not checkpoints(run_dir) else ():
                 (run_dir / name).unlink(missing_ok=True)
-        for folder in made:
-            with contextlib.suppress(OSError):
+            for folder in made:
                 folder.rmdir()
         raise
