@@ -423,7 +423,7 @@ task:
 {settings}
 
 model:
-  model_name_or_path: gpt2-2_4_64  # layers_heads_width, from scratch; also gpt2, pythia-70m, llama-60m
+  model_name_or_path: gpt2-2_4_64  # layers_heads_width, from scratch; or gpt2, llama-60m, …
   config_overrides:
     n_positions: {context:<17} # tokens that the model can read
 

@@ -52,8 +52,9 @@ def try_optimizer(trainer: LoopTrainer) -> None:
     with trying(f"optim={str(getattr(args.optim, 'value', args.optim))!r}"):
         trainer.create_optimizer()
     schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
-    options = f", lr_scheduler_kwargs={args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
-    with trying(f"lr_scheduler_type={str(schedule)!r}{options}"):
+    options = args.lr_scheduler_kwargs
+    with_options = f", lr_scheduler_kwargs={options}" if options else ""
+    with trying(f"lr_scheduler_type={str(schedule)!r}{with_options}"):
         trainer.create_scheduler(max(args.max_steps, 1))
 
 def try_best_metric(trainer: LoopTrainer, measures: Sequence[Any]) -> None:
@@ -62,8 +63,9 @@ def try_best_metric(trainer: LoopTrainer, measures: Sequence[Any]) -> None:
     if wanted is None or trainer.eval_dataset is None:
         return
     known: set[str] = set()
+    row = [trainer.eval_dataset[0]]
     for measure in measures:
-        known |= set(create_measure(measure)(trainer.model, [trainer.eval_dataset[0]], batch_size=1))
+        known |= set(create_measure(measure)(trainer.model, row, batch_size=1))
     if f"eval_{str(wanted).removeprefix('eval_')}" not in known:
         raise unknown("metric_for_best_model", wanted, known)
 
