@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from ..config import build_config
-from ..corpora import Corpus, TextDataset, load_corpus, without_copies
+from ..corpora import Corpus, TextDataset, id_count, load_corpus, without_copies
 from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..integrations import CausalLMAdapter
@@ -221,7 +221,7 @@ class TextStage:
     def model(self, adapter: CausalLMAdapter) -> nn.Module:
         "The text model from scratch. Raises `InputError` where ids or rows do not fit."
         lengths = [self.config.max_length, *(task.max_length or 0 for task in self.config.tasks)]
-        return downstream_model(adapter, len(self.tokenizer), max(lengths), self.config.seed)
+        return downstream_model(adapter, id_count(self.tokenizer), max(lengths), self.config.seed)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #eb02c6e3
 def prepare_text(model_adapter: CausalLMAdapter,
@@ -245,7 +245,7 @@ def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, stage
     "The text stage of one variant, in a folder of its own."
     return learn_text(
         adapter, bundle, stage.config.transfer_policy(), stage.rows, stage.held,
-        vocab_size=len(stage.tokenizer), measures=stage.config.measures,
+        vocab_size=id_count(stage.tokenizer), measures=stage.config.measures,
         end_measures=stage.measured, folder=folder, replace=True, callbacks=callbacks,
         **stage.sizes())
 
@@ -269,7 +269,7 @@ def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAd
     labels = [task.label for task in config.tasks]
     results: dict[str, Any] = {
         "config": asdict(config), "corpus": stage.corpus.summary(),
-        "vocab_size": len(stage.tokenizer)}
+        "vocab_size": id_count(stage.tokenizer)}
     starts = {"baseline": None, "transferred": bundle}
     if not config.compare_baseline:
         del starts["baseline"]
