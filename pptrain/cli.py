@@ -141,6 +141,17 @@ def say_json(value: Any) -> None:
     text = json.dumps(value, indent=2, default=plain_value)
     print(NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text))
 
+# %% ../nbs/50_cli.ipynb #dc5612e5
+def width() -> int:
+    "Columns to print in: the terminal's, at most 100."
+    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns))
+
+def hanging(start: str, text: str, indent: int) -> str:
+    "`start` and `text` in lines as wide as the terminal; all but the first begin at `indent`."
+    first = f"{start:<{indent}}"
+    return textwrap.fill(text, width(), initial_indent=first, subsequent_indent=" " * indent,
+                         break_long_words=False, break_on_hyphens=False)
+
 # %% ../nbs/50_cli.ipynb #170446ec
 def described(entry: RegisteredTask) -> dict[str, Any]:
     "A registered family as plain values."
@@ -156,17 +167,6 @@ def described(entry: RegisteredTask) -> dict[str, Any]:
         presets.append({name: getattr(preset, name) for name in names})
     return {"name": entry.name, "description": entry.description,
             "fields": fields, "presets": presets}
-
-# %% ../nbs/50_cli.ipynb #dc5612e5
-def width() -> int:
-    "Columns to print in: the terminal's, at most 100."
-    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns))
-
-def hanging(start: str, text: str, indent: int) -> str:
-    "`start` and `text` in lines as wide as the terminal; all but the first begin at `indent`."
-    first = f"{start:<{indent}}"
-    return textwrap.fill(text, width(), initial_indent=first, subsequent_indent=" " * indent,
-                         break_long_words=False, break_on_hyphens=False)
 
 # %% ../nbs/50_cli.ipynb #b60772cd
 def print_presets(presets: Sequence[Mapping[str, Any]], with_reference: bool) -> None:

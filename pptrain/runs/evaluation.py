@@ -192,13 +192,6 @@ def write_json(path: Path, value: Any) -> Path:
     "Writes `finite(value)` as JSON, whole or not at all."
     return write_atomic(path, json.dumps(finite(value), indent=1, allow_nan=False))
 
-# %% ../../nbs/runs/06_evaluation.ipynb #0f313587
-def report_facts(report: TransferReport, policy: TransferPolicy) -> dict[str, Any]:
-    "What a comparison keeps of a transfer report: the policy, counts and names."
-    kept = ("loaded_parameter_count", "loaded_element_count", "skipped_parameters",
-            "missing_parameters", "filled_parameters")
-    return {"policy": policy.to_dict(), **{name: getattr(report, name) for name in kept}}
-
 # %% ../../nbs/runs/06_evaluation.ipynb #13b0c296
 @dataclass
 class TextStage:
@@ -253,6 +246,13 @@ def text_title(stage: TextStage, variant: str) -> str:
     "What a variant does, in a few words."
     start = "from scratch" if variant == "baseline" else "with what crossed over"
     return f"text ({stage.corpus.name}), {variant}, {start}"
+
+# %% ../../nbs/runs/06_evaluation.ipynb #0f313587
+def report_facts(report: TransferReport, policy: TransferPolicy) -> dict[str, Any]:
+    "What a comparison keeps of a transfer report: the policy, counts and names."
+    kept = ("loaded_parameter_count", "loaded_element_count", "skipped_parameters",
+            "missing_parameters", "filled_parameters")
+    return {"policy": policy.to_dict(), **{name: getattr(report, name) for name in kept}}
 
 # %% ../../nbs/runs/06_evaluation.ipynb #433bfb04
 def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAdapter,
