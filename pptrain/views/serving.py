@@ -40,7 +40,7 @@ def lobby(first: str = "") -> Any:
 def need_voila() -> None:
     "Raise `InputError` where Voilà is not installed."
     if importlib.util.find_spec("voila") is None:
-        raise InputError("exploring in the browser needs Voilà: pip install 'pptrain[explore]'; "
+        raise InputError("exploring in the browser needs Voilà: pip install voila; "
                          "in a notebook, pptrain.widgets.explore works without")
 
 # %% ../../nbs/views/48_serving.ipynb #b5f7949a
