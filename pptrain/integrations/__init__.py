@@ -18,6 +18,10 @@ from .architectures import (
     model_config as model_config,
     quiet as quiet,
 )
+from .attention import (
+    Piece as Piece,
+    pieces as pieces,
+)
 from .weights import (
     parts as parts,
     plain_state as plain_state,

@@ -10,8 +10,13 @@ from .bundle import (
     sealed as sealed,
     versions as versions,
 )
-from .policies import (
+from .checkpoints import load_state as load_state
+from .components import (
     ComponentTransferPolicy as ComponentTransferPolicy,
+    register_component as register_component,
+)
+from .mixtures import mix as mix
+from .policies import (
     ReinitializeEmbeddingTransferPolicy as ReinitializeEmbeddingTransferPolicy,
     SkipParametersTransferPolicy as SkipParametersTransferPolicy,
     TransferPolicy as TransferPolicy,
@@ -19,7 +24,6 @@ from .policies import (
     create_policy as create_policy,
     leave_group as leave_group,
     policies as policies,
-    register_component as register_component,
     register_policy as register_policy,
     registered_policies as registered_policies,
 )
@@ -29,6 +33,14 @@ from .report import (
     TransferReport as TransferReport,
     bar as bar,
     parameter_bars as parameter_bars,
+)
+from .statistics import (
+    LayerShuffledTransferPolicy as LayerShuffledTransferPolicy,
+    MimeticTransferPolicy as MimeticTransferPolicy,
+    NormConstantTransferPolicy as NormConstantTransferPolicy,
+    RandomHeadsTransferPolicy as RandomHeadsTransferPolicy,
+    RandomWeightsTransferPolicy as RandomWeightsTransferPolicy,
+    StatisticsTransferPolicy as StatisticsTransferPolicy,
 )
 from .rules import (
     embedding_rules as embedding_rules,

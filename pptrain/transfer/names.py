@@ -5,16 +5,18 @@
 # %% ../../nbs/transfer/02_names.ipynb #cdd714b9
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..integrations.wrappers import HIDDEN
 
 # %% auto #0
-__all__ = ['aligned', 'check_tensors', 'names_with_nan']
+__all__ = ['aligned', 'renamed', 'restacked', 'check_tensors', 'names_with_nan']
 
 # %% ../../nbs/transfer/02_names.ipynb #1bc54a6b
 def bare(name: str) -> str:
@@ -73,6 +75,84 @@ def aligned(source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
         new = moved[short_source[name]]
         renamed[name if name in own else short_own.get(new, new)] = tensor
     return renamed
+
+# %% ../../nbs/transfer/02_names.ipynb #3493c638
+def renamed(source: Mapping[str, Tensor], names: Mapping[str, str] | None) -> dict[str, Tensor]:
+    """The tensors of `source` under new names: every pattern of `names` replaced, in order.
+
+    Patterns are regular expressions. Raises `InputError` for one that is none, and where two
+    tensors would get one name."""
+    if names is None:
+        return dict(source)
+    if not isinstance(names, Mapping):
+        raise InputError(f"names={names!r}: must map patterns to what to write instead")
+    found: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in source.items():
+        new = _replaced(name, names)
+        if new in found:
+            raise InputError(f"names={dict(names)!r}: {found[new]} and {name} both become {new}")
+        found[new] = name
+        tensors[new] = tensor
+    if not source:
+        _replaced("", names)
+    return tensors
+
+def _replaced(name: str, names: Mapping[str, str]) -> str:
+    for pattern, words in names.items():
+        try:
+            name = re.sub(pattern, words, name)
+        except (re.error, TypeError, IndexError) as e:
+            raise InputError(f"names: {pattern!r} → {words!r} is no replacement: {e}") from None
+    return name
+
+# %% ../../nbs/transfer/02_names.ipynb #77d86e74
+DEPTHS = ("same", "stack", "stretch", "last")
+
+def layer_plan(depth: str | Sequence[int] | None, trained: int, new: int) -> list[int | None]:
+    "For each of `new` layers the trained one it gets, None for none. Raises `InputError`."
+    if depth is None or depth == "same":
+        return [n if n < trained else None for n in range(new)]
+    if depth == "stack":
+        return [n % trained if trained else None for n in range(new)]
+    if depth == "stretch":
+        return [n * trained // new if trained else None for n in range(new)]
+    if depth == "last":
+        return [n + trained - new if n + trained - new >= 0 else None for n in range(new)]
+    if isinstance(depth, str) or not isinstance(depth, Sequence):
+        raise unknown("depth", depth, DEPTHS)
+    numbers: list[Any] = list(depth)
+    if not all(type(n) is int and n >= 0 for n in numbers):
+        raise InputError(f"depth={numbers!r}: must be numbers of trained layers, from 0 on")
+    if trained and (len(numbers) != new or max(numbers) >= trained):
+        raise InputError(f"depth={numbers!r}: must be {new} numbers below {trained}, one for each "
+                         "new layer")
+    return [*numbers]
+
+# %% ../../nbs/transfer/02_names.ipynb #ec181cd0
+def restacked(source: Mapping[str, Tensor], depth: str | Sequence[int] | None,
+              layers: int) -> dict[str, Tensor]:
+    """The tensors of `source` with the layer numbers of a model of `layers` layers.
+
+    Trained layers that no new one gets stay listed, under a name that says so. Raises
+    `InputError` for an unknown plan."""
+    numbers = {name: re.search(r"(?:^|\.)(\d+)(?=\.)", name) for name in source}
+    trained = 1 + max((int(n[1]) for n in numbers.values() if n), default=-1)
+    plan = layer_plan(depth, trained, layers)
+    if depth is None or depth == "same":
+        return dict(source)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in source.items():
+        number = numbers[name]
+        if number is None:
+            tensors[name] = tensor
+            continue
+        places = [n for n, old in enumerate(plan) if old == int(number[1])]
+        for place in places:
+            tensors[name[:number.start(1)] + str(place) + name[number.end(1):]] = tensor
+        if not places:
+            tensors[f"trained layer {number[1]}: {name}"] = tensor
+    return tensors
 
 # %% ../../nbs/transfer/02_names.ipynb #e6508e54
 def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -5,88 +5,142 @@
 # %% ../../nbs/transfer/03_policies.ipynb #897d5e92
 from __future__ import annotations
 
-import inspect, re, warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+import inspect, warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch, yaml
 from torch import Tensor, nn
 
 from ..errors import InputError, unknown
-from ..integrations.weights import parts, ties
+from ..integrations.attention import Piece, pieces
+from ..integrations.weights import ties
 from ..integrations.wrappers import named
 from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
 from .report import Fate, TransferReport
-from .rules import Rule, embedding_rules
+from .rules import Rule, embedding_rule, first_rows
 
 if TYPE_CHECKING:
     from pptrain.transfer.bundle import TransferBundle
 
 # %% auto #0
 __all__ = ['TransferPolicy', 'register_policy', 'registered_policies', 'create_policy', 'ReinitializeEmbeddingTransferPolicy',
-           'SkipParametersTransferPolicy', 'ComponentTransferPolicy']
+           'SkipParametersTransferPolicy']
 
 # %% ../../nbs/transfer/03_policies.ipynb #a15e6eb6
-def leave_group(policy: TransferPolicy, model: nn.Module) -> dict[str, str]:
-    "Names left alone → why. Names of the same memory are left alone together."
-    part = parts(model)
+def spared(policy: TransferPolicy, model: nn.Module) -> dict[str, list[str]]:
+    """Every name → for each of its pieces why it is left alone; '' where it may cross.
+
+    Names of the same memory are left alone together."""
+    every = pieces(model)
     group = ties(model)
-    asked: dict[str, tuple[str, str]] = {}     # group → which of its names is to stay, and why
-    for name in part:
-        reason = policy.leave(name, part[name])
-        if reason:
-            asked.setdefault(group[name], (name, reason))
-    left: dict[str, str] = {}
-    for name in part:
-        if group[name] in asked:
-            stays, reason = asked[group[name]]
-            left[name] = reason if name == stays else f"tied to {stays}, {reason}"
-    return left
+    asked: dict[tuple[str, int], tuple[str, str]] = {}    # group and piece → name, and why
+    for name, found in every.items():
+        for n, piece in enumerate(found):
+            reason = policy.spare(piece)
+            if reason:
+                asked.setdefault((group[name], n), (name, reason))
+    reasons: dict[str, list[str]] = {}
+    for name, found in every.items():
+        told = [asked.get((group[name], n), (name, "")) for n in range(len(found))]
+        reasons[name] = [why if stays == name else f"tied to {stays}, {why}" for stays, why in told]
+    return reasons
+
+def leave_group(policy: TransferPolicy, model: nn.Module) -> dict[str, str]:
+    "Names of which nothing crosses → why."
+    return {name: reasons[0] for name, reasons in spared(policy, model).items() if all(reasons)}
 
 # %% ../../nbs/transfer/03_policies.ipynb #08a26c81
-def place(trained: Tensor, new: nn.Parameter, rule: Rule | None) -> tuple[str, str]:
-    "Copies `trained`, or what `rule` makes of it, into `new` if it fits: `(outcome, reason)`."
+Outcome = tuple[str, str, int]      # outcome, why, how many numbers were written
+
+def place(trained: Tensor, new: nn.Parameter, rule: Rule | None) -> Outcome:
+    "Copies `trained`, or what `rule` makes of it, into `new` if it fits."
     start = 1 if rule else 0
     if trained.shape[start:] != new.shape[start:]:
-        return "fresh", f"shape {tuple(trained.shape)} does not fit {tuple(new.shape)}"
+        return "fresh", f"shape {tuple(trained.shape)} does not fit {tuple(new.shape)}", 0
     numbers, remark = rule(trained, new) if rule else (trained, "")
+    if numbers is new:
+        return "fresh", remark, 0
     with torch.no_grad():
         new.copy_(numbers)
-    return ("filled" if rule else "crosses"), remark
+    return ("crosses" if numbers is trained else "filled"), remark, new.numel()
+
+# %% ../../nbs/transfer/03_policies.ipynb #b172b9a1
+def place_pieces(trained: Tensor, new: nn.Parameter, found: Sequence[Piece],
+                 reasons: Sequence[str]) -> Outcome:
+    "Copies the pieces that have no reason to stay."
+    if trained.shape != new.shape:
+        return "fresh", f"shape {tuple(trained.shape)} does not fit {tuple(new.shape)}", 0
+    crossing = [piece for piece, reason in zip(found, reasons) if not reason]
+    with torch.no_grad():
+        for piece in crossing:
+            piece.of(new).copy_(piece.of(trained))
+    roles = sorted({piece.role for piece in crossing}, key="qkvo".index)
+    why = f"{len(crossing)} of {len(found)} pieces: {', '.join(roles)}"
+    return "partly", why, sum(piece.of(new).numel() for piece in crossing)
 
 # %% ../../nbs/transfer/03_policies.ipynb #30583dc7
+def length(parameter: Tensor) -> float:
+    "Euclidean norm."
+    return float(torch.linalg.vector_norm(parameter.detach().float()))
+
+class Crossing:
+    "One transfer under way: what `policy` has still to do to `model`, and what became of it."
+    def __init__(self, policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module):
+        self.policy = policy
+        self.own = named(model)
+        self.group = ties(model)
+        self.pieces = pieces(model)
+        self.reasons = spared(policy, model)
+        self.donor, self.remarks = policy.donor(source, model)
+        self.done: dict[str, str] = {}         # group → the name that filled it
+
+    def outcome(self, name: str, trained: Tensor) -> Outcome:
+        "Writes one parameter of the trained model into the new one: what became of it."
+        if name not in self.own:
+            return "absent", self.remarks.get(name, "not a parameter of the new model"), 0
+        reasons = self.reasons[name]
+        if all(reasons):
+            return "fresh", reasons[0], 0
+        if self.group[name] in self.done:
+            return "crosses", f"tied to {self.done[self.group[name]]}", 0
+        if any(reasons):
+            outcome = place_pieces(trained, self.own[name], self.pieces[name], reasons)
+        else:
+            rule = self.policy.fill(name, self.pieces[name][0].part)
+            outcome = place(trained, self.own[name], rule)
+        if outcome[0] != "fresh":
+            self.done[self.group[name]] = name
+            if name in self.remarks:
+                return "filled", self.remarks[name], outcome[2]
+        return outcome
+
+    def fate(self, name: str, trained: Tensor | None) -> Fate:
+        "Deals with one name of either model."
+        mine = self.own.get(name)
+        before = None if mine is None else length(mine)
+        if trained is None:
+            why = self.reasons[name][0] or "not in the trained model"
+            outcome, elements = "fresh", 0
+        else:
+            outcome, why, elements = self.outcome(name, trained)
+        return Fate(name, None if trained is None else tuple(trained.shape),
+                    None if mine is None else tuple(mine.shape), outcome, why,
+                    self.pieces[name][0].part if name in self.pieces else "", elements,
+                    before, None if mine is None else length(mine))
+
 def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
     """Copies from `source` into `model` as `policy` says, in place.
 
     Names are plain ones, whatever wraps the model or wrapped the trained one. Returns what became
     of every name, those of `source` first."""
-    own = named(model)
-    source = aligned(source, own)
-    part = parts(model)
-    group = ties(model)
-    left = leave_group(policy, model)
-    done: dict[str, str] = {}                  # group → the name that filled it
-    fates: list[Fate] = []
-    for name, trained in source.items():
-        if name not in own:
-            outcome, why = "absent", "not a parameter of the new model"
-        elif name in left:
-            outcome, why = "fresh", left[name]
-        elif group[name] in done:
-            outcome, why = "crosses", f"tied to {done[group[name]]}"
-        else:
-            outcome, why = place(trained, own[name], policy.fill(name, part[name]))
-            if outcome != "fresh":
-                done[group[name]] = name
-        shape = tuple(own[name].shape) if name in own else None
-        fates.append(Fate(name, tuple(trained.shape), shape, outcome, why))
-    for name, parameter in own.items():
-        if name not in source and group[name] == name and name not in done:
-            why = left.get(name, "not in the trained model")
-            fates.append(Fate(name, None, tuple(parameter.shape), "fresh", why))
+    crossing = Crossing(policy, source, model)
+    fates = [crossing.fate(name, trained) for name, trained in crossing.donor.items()]
+    for name, first in crossing.group.items():
+        if name not in crossing.donor and first == name and name not in crossing.done:
+            fates.append(crossing.fate(name, None))
     return fates
 
 # %% ../../nbs/transfer/03_policies.ipynb #ac91c221
@@ -94,6 +148,8 @@ def plain_option(value: Any) -> Any:
     "An option as YAML and JSON hold it: tuples and sets become lists."
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
+    if isinstance(value, Mapping):
+        return {key: plain_option(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 def flow_yaml(settings: Mapping[str, Any]) -> str:
@@ -110,7 +166,7 @@ def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: 
     absent = {name: tensor for name, tensor in own.items() if tensor.device.type == "meta"}
     check_tensors(absent, "the new model")
     left = leave_group(policy, model)
-    moving = {name: tensor for name, tensor in aligned(source, own).items()
+    moving = {name: tensor for name, tensor in policy.donor(source, model)[0].items()
               if name in own and name not in left}
     check_tensors(moving, "the trained model")
 
@@ -129,6 +185,7 @@ class TransferPolicy:
     Subclasses leave some alone or fill them by a rule. A policy is a value: equal and hashable
     by its options, frozen, picklable, and `str(policy)` is its YAML."""
     name: ClassVar[str] = "copy"
+    quiet: ClassVar[frozenset[str]] = frozenset()     # options that go unsaid at their default
 
     def __init_subclass__(cls) -> None:
         "A policy that is not registered goes by its class's name."
@@ -138,9 +195,21 @@ class TransferPolicy:
         "Why this parameter of the new model keeps its own numbers; None to let it cross."
         return None
 
+    def spare(self, piece: Piece) -> str | None:
+        "As `leave`, for one piece of a parameter: rows of one head, say."
+        return self.leave(piece.name, piece.part)
+
     def fill(self, name: str, part: str) -> Rule | None:
         "A rule `(trained, new) -> (numbers, remark)` used instead of a copy; None for a copy."
         return None
+
+    def donor(self, source: Mapping[str, Tensor],
+              model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors that may cross, under the new model's names, and remarks on changed ones.
+
+        A policy that carries something made of the trained numbers, their statistics say, makes
+        it here."""
+        return aligned(source, named(model)), {}
 
     def apply_state_dict(self, source_state_dict: Mapping[str, Tensor],
                          target_model: nn.Module) -> TransferReport:
@@ -149,7 +218,7 @@ class TransferPolicy:
         Wrappers of both are seen through. Raises `InputError` for what has no numbers."""
         check_crossing(self, source_state_dict, target_model)
         report = TransferReport.of(carry(self, source_state_dict, target_model), self.to_dict())
-        if not report.loaded_parameter_count:
+        if not report.loaded_parameter_count + len(report.filled_parameters):
             first = list(report.reasons.items())[:3]
             why = "; ".join(f"{name}: {reason}" for name, reason in first)
             warnings.warn(f"policy {self.name!r}: no parameter crossed ({why} …)", stacklevel=2)
@@ -162,7 +231,9 @@ class TransferPolicy:
 
     def to_dict(self) -> dict[str, Any]:
         "`{'name': …, **options}` in plain values, which `create_policy` reads."
-        options = {name: plain_option(value) for name, value in vars(self).items()}
+        defaults = {f.name: f.default for f in fields(self) if f.name in self.quiet}
+        options = {name: plain_option(value) for name, value in vars(self).items()
+                   if name not in defaults or value != defaults[name]}
         return {"name": self.name, **options}
 
     def __str__(self) -> str:
@@ -211,6 +282,15 @@ def policy_settings(policy: TransferPolicy | Mapping[str, Any] | str) -> dict[st
     raise InputError(f"a transfer policy is a name or a mapping with a name, not {policy!r}")
 
 # %% ../../nbs/transfer/03_policies.ipynb #4e1891c8
+def option_names(cls: type[TransferPolicy]) -> list[str]:
+    "What a policy's constructor takes by name; `**options` are its fields."
+    known = []
+    for name, parameter in inspect.signature(cls).parameters.items():
+        rest = parameter.kind is parameter.VAR_KEYWORD
+        known += [f.name for f in fields(cls)] if rest else [name]
+    return known
+
+# %% ../../nbs/transfer/03_policies.ipynb #6f9212b3
 def create_policy(policy: TransferPolicy | Mapping[str, Any] | str,
                   **options: Any) -> TransferPolicy:
     """The policy of a name, a mapping `{'name': …, **options}`, its YAML, or a policy.
@@ -221,7 +301,7 @@ def create_policy(policy: TransferPolicy | Mapping[str, Any] | str,
     settings = policy_settings(policy) | options
     name = str(settings.pop("name"))
     cls = policies.find(SHORT.get(name, name))
-    known = inspect.signature(cls).parameters
+    known = option_names(cls)
     for option in settings:
         if option not in known:
             raise unknown(f"option of {cls.name}", option, known)
@@ -230,20 +310,30 @@ def create_policy(policy: TransferPolicy | Mapping[str, Any] | str,
     except TypeError as e:
         raise InputError(f"transfer policy {cls.name!r}: {e}") from None
 
+# %% ../../nbs/transfer/03_policies.ipynb #1e6ee86f
+def check_seed(seed: Any) -> None:
+    "Raises `InputError` unless `seed` is a whole number."
+    if type(seed) is not int:
+        raise InputError(f"seed={seed!r}: must be a whole number")
+
 # %% ../../nbs/transfer/03_policies.ipynb #e9c33303
 @register_policy("reinitialize_embeddings")
 @dataclass(frozen=True)
 class ReinitializeEmbeddingTransferPolicy(TransferPolicy):
-    """Everything crosses but token embeddings, and learned positions if asked.
+    """Everything crosses but token embeddings, in and out, and learned positions if asked.
 
-    `embeddings` is a rule: 'fresh' (as the new model has them), 'mean' (every row the mean trained
-    row), 'match' (row i to row i, the rest the mean), or a registered one. `positions` is 'copy'
-    or 'fresh'. Raises `InputError`. The procedural paper, Jiang et al."""
+    `embeddings` is a rule: 'fresh' (as the new model has them), 'fresh(std)', 'scaled', 'mean',
+    'match', 'copy', 'sampled', or a registered one; `seed` is for those that draw. `positions` is
+    'copy' (as far as both tables go) or 'fresh'. Raises `InputError`. The procedural paper, Jiang
+    et al."""
+    quiet: ClassVar[frozenset[str]] = frozenset({"seed"})
     embeddings: str = "fresh"
     positions: str = "copy"
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        embedding_rules.find(str(self.embeddings))
+        embedding_rule(self.embeddings)
+        check_seed(self.seed)
         if self.positions not in ("copy", "fresh"):
             raise unknown("positions rule", self.positions, ("copy", "fresh"))
 
@@ -256,8 +346,10 @@ class ReinitializeEmbeddingTransferPolicy(TransferPolicy):
         return None
 
     def fill(self, name: str, part: str) -> Rule | None:
-        "The rule of that name, for token embeddings."
-        return embedding_rules.find(self.embeddings) if part == "embed" else None
+        "The rule of that name, for token embeddings; positions cross as far as they go."
+        if part == "position":
+            return first_rows
+        return embedding_rule(self.embeddings, self.seed, name) if part == "embed" else None
 
 # %% ../../nbs/transfer/03_policies.ipynb #e14ed463
 @register_policy("skip_parameters")
@@ -283,69 +375,4 @@ class SkipParametersTransferPolicy(TransferPolicy):
         listed = name in self.skip_parameter_names
         if listed or name.startswith(self.skip_parameter_prefixes):
             return "skipped by name"
-        return None
-
-# %% ../../nbs/transfer/03_policies.ipynb #24f555a8
-Component = Callable[[str, str], bool]    # (name, part) → is it of this component?
-components: Register[Component] = Register("component", "pptrain.transfer")
-
-def plays(component: str, name: str, part: str) -> bool:
-    "Whether the part is this component itself."
-    return part == component
-
-def register_component(name: str) -> Callable[[Component], Component]:
-    "Decorator: a component `(name, part) -> bool` under `name`, for `keep=[name]`."
-    return components.named(name)
-
-for part in ("attn", "mlp", "norm", "embed", "position", "other"):
-    register_component(part)(partial(plays, part))
-
-# %% ../../nbs/transfer/03_policies.ipynb #b1776310
-def component_names(keep: Iterable[str] | str) -> tuple[str, ...]:
-    "Known components once each, in the order of the register; 'ln' is 'norm'. Raises `InputError`."
-    asked = [keep] if isinstance(keep, str) else list(keep)
-    wanted = {"norm" if name == "ln" else name for name in asked}
-    for name in wanted:
-        components.find(name)
-    return tuple(name for name in components if name in wanted)
-
-def layer_numbers(layers: Iterable[int] | None) -> tuple[int, ...] | None:
-    "Layer numbers in order, once each; None for all. Raises `InputError`."
-    if layers is None:
-        return None
-    numbers = list(layers) if isinstance(layers, Iterable) else [layers]
-    for number in numbers:
-        if type(number) is not int or number < 0:
-            raise InputError(f"layers={layers!r}: must be a list of layer numbers from 0 on")
-    return tuple(sorted(set(numbers)))
-
-# %% ../../nbs/transfer/03_policies.ipynb #4161fffc
-@register_policy("components")
-@dataclass(frozen=True, init=False)
-class ComponentTransferPolicy(TransferPolicy):
-    """Only the named components cross, and only in `layers` if given.
-
-    `keep` (or `components`) is out of 'attn', 'mlp', 'norm' ('ln'), 'embed', 'position', 'other'
-    and what is registered; `layers` are numbers from 0. Raises `InputError`. Jiang et al."""
-    keep: tuple[str, ...]
-    layers: tuple[int, ...] | None
-
-    def __init__(self, keep: Iterable[str] = ("attn", "mlp", "norm"),
-                 layers: Iterable[int] | None = None, *, components: Iterable[str] | None = None):
-        names = component_names(keep if components is None else components)
-        object.__setattr__(self, "keep", names)
-        object.__setattr__(self, "layers", layer_numbers(layers))
-
-    @property
-    def components(self) -> tuple[str, ...]:
-        "What crosses: another name for `keep`."
-        return self.keep
-
-    def leave(self, name: str, part: str) -> str | None:
-        "What is not of a kept component, or not in the layers, keeps its numbers."
-        if not any(components.find(component)(name, part) for component in self.keep):
-            return f"{part} is not among {', '.join(self.keep)}"
-        layer = re.search(r"\.(\d+)\.", name)
-        if self.layers is not None and not (layer and int(layer[1]) in self.layers):
-            return "outside the layers"
         return None

@@ -9,10 +9,16 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..files import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% auto #0
-__all__ = ['Fate', 'parameter_bars', 'TransferReport']
+__all__ = ['FATE_COLUMNS', 'Fate', 'parameter_bars', 'TransferReport']
 
 # %% ../../nbs/transfer/01_report.ipynb #503c42d3
 class Fate(NamedTuple):
@@ -20,13 +26,18 @@ class Fate(NamedTuple):
     name: str
     source: tuple[int, ...] | None   # its shape in the trained model; None: not there
     target: tuple[int, ...] | None   # its shape in the new model; None: not there
-    outcome: str                     # 'crosses', 'filled' (by a rule), 'fresh' or 'absent'
+    outcome: str                     # 'crosses', 'partly', 'filled' (by a rule), 'fresh', 'absent'
     why: str = ""
+    part: str = ""                   # as `parts` says
+    elements: int = 0                # how many of the new model's numbers were written
+    before: float | None = None      # Euclidean norm in the new model before
+    after: float | None = None       # and after
 
 # %% ../../nbs/transfer/01_report.ipynb #aa2e56d9
 ROW = 64   # columns in a row of the picture
 LOOKS = {
     "crosses": 'fill="#2a7f9e"',
+    "partly": 'fill="#2a7f9e" fill-opacity=".3" stroke="#2a7f9e" stroke-dasharray="1 1"',
     "filled": 'fill="#e0a030" rx="4"',
     "fresh": 'fill="none" stroke="#888"',
     "absent": 'fill="none" stroke="#888" stroke-dasharray="2 2"',
@@ -47,7 +58,7 @@ def svg_column(fate: Fate, x: int, line: int) -> str:
     "The trained model's bar above `line`, the new model's below."
     above = "absent" if fate.outcome == "fresh" else fate.outcome
     height = bar_height(fate.source)
-    facts = " ".join(str(fact) for fact in fate if fact not in (None, ""))
+    facts = " ".join(str(fact) for fact in fate[:5] if fact not in (None, ""))
     return (f"<g><title>{html.escape(facts)}</title>"
             + svg_bar(x, line - height, height, above)
             + svg_bar(x, line, bar_height(fate.target), fate.outcome) + "</g>")
@@ -82,6 +93,7 @@ def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
 # %% ../../nbs/transfer/01_report.ipynb #408a9895
 OUTCOMES = {  # the looks as CSS, for small samples in HTML
     "crosses": "background:#2a7f9e",
+    "partly": "background:#2a7f9e4d;border:1px dotted #2a7f9e",
     "filled": "background:#e0a030;border-radius:4px",
     "fresh": "border:1px solid #888",
     "absent": "border:1px dashed #888",
@@ -96,6 +108,8 @@ def bar(shape: tuple[int, ...] | None, outcome: str, style: str = "") -> str:
     return f'<svg width="10" height="{height}" style="{style}">{inside}</svg>'
 
 # %% ../../nbs/transfer/01_report.ipynb #ec8e4e14
+FATE_COLUMNS = ("name", "part", "outcome", "why", "source", "target", "elements", "before", "after")
+
 @dataclass
 class TransferReport:
     "What a policy did."
@@ -111,7 +125,7 @@ class TransferReport:
     @classmethod
     def of(cls, fates: Sequence[Fate], policy: Mapping[str, Any] | None = None) -> TransferReport:
         "The report of what happened to every name under `policy` (its `to_dict()`)."
-        copied = [f for f in fates if f.outcome == "crosses" and not f.why]
+        copied = [f for f in fates if f.outcome in ("crosses", "partly") and f.elements]
         stayed = [f for f in fates if f.outcome in ("fresh", "absent")]
         return cls(
             loaded_parameter_count=len(copied),
@@ -119,9 +133,21 @@ class TransferReport:
             missing_parameters=sorted(f.name for f in stayed if f.target is not None),
             reasons={f.name: f.why for f in stayed},
             filled_parameters=[f.name for f in fates if f.outcome == "filled"],
-            loaded_element_count=sum(prod(f.source or ()) for f in copied),
+            loaded_element_count=sum(f.elements for f in copied),
             fates=list(fates),
             policy=dict(policy or {}))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per parameter: part, outcome, why, shapes, elements written, norms.
+
+        Columns `name, part, outcome, why, source, target, elements, before, after`; names of the
+        trained model first."""
+        import pandas as pd
+        return pd.DataFrame(self.fates, columns=list(Fate._fields))[list(FATE_COLUMNS)]
+
+    def to_csv(self, path: str | Path) -> None:
+        "Writes `to_frame()` as CSV, whole or not at all."
+        write_atomic(Path(path), self.to_frame().to_csv(index=False))
 
     def _repr_html_(self) -> str:
         "The two models as bars."

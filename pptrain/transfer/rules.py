@@ -5,30 +5,53 @@
 # %% ../../nbs/transfer/02_rules.ipynb #cca8d369
 from __future__ import annotations
 
+import hashlib, inspect, math, re
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..registers import Register
 
 # %% auto #0
 __all__ = ['register_embedding_rule']
 
 # %% ../../nbs/transfer/02_rules.ipynb #37b5dd89
-Rule = Callable[[Tensor, Tensor], tuple[Tensor, str]]   # (trained, new) → (numbers, remark)
+Rule = Callable[..., tuple[Tensor, str]]   # (trained, new) → (numbers, remark)
 embedding_rules: Register[Rule] = Register("embeddings rule", "pptrain.transfer")
 
 # %% ../../nbs/transfer/02_rules.ipynb #2e5f0943
 def register_embedding_rule(name: str) -> Callable[[Rule], Rule]:
-    "Decorator: a rule `(trained, new) -> (numbers, remark)` under `name`, for `embeddings=name`."
+    """Decorator: a rule `(trained, new) -> (numbers, remark)` under `name`, for `embeddings=name`.
+
+    A parameter `generator` gets a seeded `torch.Generator`; a further one the number in
+    `embeddings='name(number)'`."""
     return embedding_rules.named(name)
 
 # %% ../../nbs/transfer/02_rules.ipynb #369c9f4f
 @register_embedding_rule("fresh")
-def fresh_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
-    "The new model's own rows."
-    return new, "its own rows"
+def fresh_rows(trained: Tensor, new: Tensor, std: float | None = None,
+               generator: torch.Generator | None = None) -> tuple[Tensor, str]:
+    "The new model's own rows; with `std` new ones from N(0, std)."
+    if std is None:
+        return new, "its own rows"
+    return std * torch.randn(new.shape, generator=generator), f"drawn anew, std {std:g}"
+
+# %% ../../nbs/transfer/02_rules.ipynb #d8cc84fe
+def spread(table: Tensor) -> float:
+    "Standard deviation of all numbers of a table; 0 for a single number."
+    return float(table.detach().double().std(correction=0))
+
+@register_embedding_rule("scaled")
+def scaled_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
+    "The new model's own rows, stretched to the standard deviation of the trained ones."
+    there, here = spread(trained), spread(new)
+    if not there or not here or math.isclose(there, here, rel_tol=1e-6):
+        return new, "its own rows, already at that scale"
+    return new.detach().double() * (there / here), f"its own rows × {there / here:.3g}"
 
 # %% ../../nbs/transfer/02_rules.ipynb #eb2e703b
 @register_embedding_rule("mean")
@@ -44,3 +67,67 @@ def match_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
     rest = len(new) - matched
     mean = trained.mean(0, keepdim=True).expand(rest, *new.shape[1:])
     return torch.cat([trained[:matched], mean]), f"{matched} rows matched, {rest} set to their mean"
+
+# %% ../../nbs/transfer/02_rules.ipynb #d95caedc
+@register_embedding_rule("copy")
+def copied_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
+    "The trained table, if it has as many rows; else the new model's own rows."
+    if trained.shape == new.shape:
+        return trained, ""
+    return new, f"shape {tuple(trained.shape)} does not fit {tuple(new.shape)}"
+
+def first_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
+    "Row i to row i as far as both tables go; the new model's own rows after that."
+    if trained.shape == new.shape:
+        return trained, ""
+    both = min(len(trained), len(new))
+    rows = torch.cat([trained[:both].to(new), new[both:]])
+    return rows, f"first {both} of {len(new)} rows"
+
+# %% ../../nbs/transfer/02_rules.ipynb #f1794f45
+@register_embedding_rule("sampled")
+def sampled_rows(trained: Tensor, new: Tensor,
+                 generator: torch.Generator | None = None) -> tuple[Tensor, str]:
+    "Rows from the normal distribution with the mean and covariance of the trained rows."
+    table = trained.detach().double().cpu().reshape(len(trained), -1)
+    mean = table.mean(0)
+    covariance = torch.cov(table.T, correction=0).reshape(len(mean), len(mean))
+    values, vectors = torch.linalg.eigh(covariance)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    noise = torch.randn(len(new), len(mean), generator=generator, dtype=torch.float64)
+    return (mean + noise @ root).reshape(new.shape), f"drawn as {len(trained)} rows lie"
+
+# %% ../../nbs/transfer/02_rules.ipynb #8106adc4
+def generator_for(seed: int, name: str) -> torch.Generator:
+    "A CPU generator for one parameter."
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+def embedding_rule(words: Any, seed: int = 0, name: str = "") -> Rule:
+    "The rule of 'name' or 'name(number)' for the parameter `name`. Raises `InputError`."
+    called = re.fullmatch(r"\s*([^()]*?)\s*(?:\(\s*([^()]*?)\s*\))?\s*", str(words))
+    if called is None:
+        raise InputError(f"embeddings={words!r}: write a rule, such as 'fresh' or 'fresh(0.5)'")
+    rule = embedding_rules.find(called[1])
+    known = list(inspect.signature(rule).parameters)
+    given: dict[str, Any] = {}
+    if "generator" in known:
+        given["generator"] = generator_for(seed, name)
+    if called[2] is not None:
+        further = [option for option in known[2:] if option != "generator"]
+        given[_one_option(further, called[1])] = _positive(called[2], words)
+    return partial(rule, **given) if given else rule
+
+def _one_option(options: list[str], name: str) -> str:
+    if len(options) == 1:
+        return options[0]
+    raise InputError(f"embeddings rule {name!r} takes no number; write {name!r} alone")
+
+def _positive(text: str, words: Any) -> float:
+    try:
+        number = float(text.removeprefix("std=").strip())
+    except ValueError:
+        number = math.nan
+    if 0 <= number < math.inf:
+        return number
+    raise InputError(f"embeddings={words!r}: {text!r} is no number from 0 on; write 'fresh(0.5)'")

@@ -63,7 +63,7 @@ def component_of(name: str, part: str | None = None) -> str:
     return COMPONENTS[part]
 
 # %% ../../nbs/views/43_inspector.ipynb #95a9892f
-KINDS = {"crosses": "crosses over", "filled": "filled by a rule",
+KINDS = {"crosses": "crosses over", "partly": "crosses in part", "filled": "filled by a rule",
          "skipped": "skipped by the policy", "fresh": "fresh: nothing fits",
          "absent": "not in the new model"}
 CAP = f"box-shadow:0 -3px 0 {PALETTE[4]};"
