@@ -5,7 +5,7 @@
 # %% ../nbs/50_cli.ipynb #f9d68cbb
 from __future__ import annotations
 
-import dataclasses, json, re, sys
+import contextlib, dataclasses, json, os, re, sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import write_atomic
+from .files import make_folder
 
 if TYPE_CHECKING:
     from pptrain.core import RegisteredTask
@@ -64,9 +64,18 @@ def complaint(e: BaseException) -> tuple[int, str]:
         return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
+# %% ../nbs/50_cli.ipynb #945bac69
+def leave(status: int) -> None:
+    "End this process now, with all that was printed."
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
 # %% ../nbs/50_cli.ipynb #ae246bb1
 def main(argv: Sequence[str] | None = None) -> int:
     "Run a command line; the exit status. `--traceback`, anywhere, lets exceptions through."
+    in_a_shell = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     loud = "--traceback" in argv
     if loud:
@@ -83,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, sentence = complaint(e)
         start = "" if status == 130 else "error: "
         print(start + " ".join(sentence.split()), file=sys.stderr)
+        if status == 130 and in_a_shell:
+            leave(status)
         return status
 
 # %% ../nbs/50_cli.ipynb #7ce74cf8
@@ -235,20 +246,16 @@ def report_command(folder: Path) -> None:
 # %% ../nbs/50_cli.ipynb #296a272f
 def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: Path,
                     workers: int) -> int:
-    "Plan, run and report a replication grid; 1 when a run failed."
+    """Plan, run and report a replication grid; 1 when a run failed.
+
+    SIGTERM stops it as Ctrl-C does."""
     from pptrain.grid import plan, run_grid
+    from pptrain.study.processes import interruptible
     specs = plan(profile, families, seeds)
-    try:
-        write_atomic(folder / ".writable", "").unlink()
-    except OSError as e:
-        raise InputError(f"--output-dir {str(folder)!r} cannot be written ({e.strerror})") from None
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    say(f"{len(specs)} runs, {workers} at a time, in {folder}")
-    manifest = run_grid(specs, folder, workers, say=say, profile=profile)
-    report_command(folder)
+    folder = make_folder(folder, "--output-dir")
+    with interruptible():
+        manifest = run_grid(specs, folder, workers, profile=profile)
+        report_command(folder)
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
 # %% ../nbs/50_cli.ipynb #ddf0b685

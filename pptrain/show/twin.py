@@ -98,6 +98,11 @@ def panels(figure: Any, still: Any) -> dict[str, Panel]:
         placed[x].bars += trace.type == "bar"
     return placed
 
+# %% ../../nbs/show/02_twin.ipynb #d7bae700
+def verbatim(text: Any) -> str:
+    "Text for matplotlib, which reads what stands between dollar signs as a formula."
+    return "" if text is None else str(text).replace("$", r"\$")
+
 # %% ../../nbs/show/02_twin.ipynb #817a7a77
 def draw_intervals(panel: Panel, trace: Any, color: Any) -> None:
     "Error bars along x or y, symmetric or not."
@@ -150,7 +155,7 @@ def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
     draw_intervals(panel, trace, color)
     if "text" in mode:
         for a, b, label in zip(x, y, trace.text):
-            panel.ax.annotate(str(label), (a, b), fontsize=8)
+            panel.ax.annotate(verbatim(label), (a, b), fontsize=8)
 
 # %% ../../nbs/show/02_twin.ipynb #f4b1fd39
 def draw_bar(panel: Panel, trace: Any, color: Any) -> None:
@@ -205,7 +210,7 @@ def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:
     def put(what: str, *values: Any) -> None:
         getattr(ax, f"set_{name}{what}")(*values)
 
-    put("label", axis.title.text or "")
+    put("label", verbatim(axis.title.text))
     if axis.type == "log":
         put("scale", "log")
     if axis.range:
@@ -215,9 +220,10 @@ def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:
         low, high = sorted(getattr(ax, f"get_{name}lim")())
         put("lim", high, low)
     if words:
-        put("ticks", list(words.values()), list(words))
+        put("ticks", list(words.values()), list(map(verbatim, words)))
     if axis.tickvals is not None:
-        put("ticks", axis.tickvals, axis.tickvals if axis.ticktext is None else axis.ticktext)
+        shown = axis.tickvals if axis.ticktext is None else axis.ticktext
+        put("ticks", axis.tickvals, [verbatim(text) for text in map(str, shown)])
     if axis.visible is False:
         put("ticks", [])
         ax.spines["bottom" if name == "x" else "left"].set_visible(False)
@@ -253,14 +259,14 @@ def caption(still: Any, figure: Any, names: Mapping[str, Any]) -> None:
     notes = [note for note in figure.layout.annotations if note.xref == "paper"]
     for note in notes:
         place = dict(ha=note.xanchor or "center", va=note.yanchor or "center")
-        still.text(note.x, note.y, note.text, **place)
+        still.text(note.x, note.y, verbatim(note.text), **place)
     above = .32 if notes else .12
-    title = figure.layout.title.text or ""
+    title = verbatim(figure.layout.title.text)
     still.text(0, 1 + above / still.get_figheight(), title, fontsize=11, va="bottom")
     if len(names) > 1:
         lines = [Line2D([], [], color=color, lw=3) for color in names.values()]
         place = dict(loc="center left", bbox_to_anchor=(1.01, .5))
-        still.legend(lines, list(names), **place, frameon=False, fontsize=9)
+        still.legend(lines, list(map(verbatim, names)), **place, frameon=False, fontsize=9)
 
 # %% ../../nbs/show/02_twin.ipynb #1b8a9053
 DRAW = {"scatter": draw_scatter, "bar": draw_bar, "heatmap": draw_heatmap}

@@ -21,7 +21,7 @@ from ..measure import gains, registered_measures, sooner, time_to_event
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
 from .statistics import Decision, among, check_rule, decide, holm
-from .variants import COLUMNS, StudySetup
+from .variants import COLUMNS, ORIGIN, StudySetup
 
 # %% auto #0
 __all__ = ['Claim', 'judge', 'judge_study', 'save_results']
@@ -242,7 +242,8 @@ def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[
 
 # %% ../../nbs/study/11_claims.ipynb #229f63db
 def save_results(folder: str | Path, table: pd.DataFrame, claims: Sequence[Claim]) -> None:
-    "Write `claims.json`, then `rows.csv` (columns `COLUMNS`)."
+    "Write `claims.json`, then `rows.csv`: `COLUMNS`, and `ORIGIN` where the table has it."
     listed = json.dumps([asdict(claim) for claim in claims], indent=1)
     write_atomic(Path(folder) / "claims.json", listed)
-    write_atomic(Path(folder) / "rows.csv", table[COLUMNS].to_csv(index=False))
+    columns = COLUMNS + [name for name in ORIGIN if name in table]
+    write_atomic(Path(folder) / "rows.csv", table[columns].to_csv(index=False))
