@@ -32,6 +32,13 @@ from .claims import judge as judge
 from .claims import judge_study as judge_study
 from .claims import save_results as save_results
 
+# what is inside its models
+from .representations import PAIR_COLUMNS as PAIR_COLUMNS
+from .representations import KeepWeights as KeepWeights
+from .representations import arm_models as arm_models
+from .representations import compare_models as compare_models
+from .representations import kept_weights as kept_weights
+
 # how it is shown
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
