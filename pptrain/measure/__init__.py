@@ -1,13 +1,13 @@
 """Numbers about models: what a token costs, whether an answer is right, how many tokens were saved; by name."""
 from .answers import exact_match as exact_match
-from .events import log_rank_scores as log_rank_scores
-from .events import sooner as sooner
-from .events import time_to_event as time_to_event
 from .distances import weight_distance as weight_distance
 from .divergence import divergence_figure as divergence_figure
 from .divergence import divergences as divergences
 from .divergence import prediction_js as prediction_js
 from .divergence import prediction_kl as prediction_kl
+from .events import log_rank_scores as log_rank_scores
+from .events import sooner as sooner
+from .events import time_to_event as time_to_event
 from .heads import induction_score as induction_score
 from .layers import CKAMap as CKAMap
 from .layers import cka_figure as cka_figure
