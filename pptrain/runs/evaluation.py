@@ -263,8 +263,10 @@ def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAd
     Writes `output_dir/comparison.json` and returns its path. Killed, the same call goes on. One
     seed is one draw: for a verdict, run a study. `screen` says how far it is. Raises
     `InputError`."""
-    known = isinstance(eval_config, TextStage)
-    stage = eval_config if known else prepare_text(model_adapter, eval_config)
+    if isinstance(eval_config, TextStage):
+        stage = eval_config
+    else:
+        stage = prepare_text(model_adapter, eval_config)
     config, folder = stage.config, resolve_path(output_dir, "output_dir")
     labels = [task.label for task in config.tasks]
     results: dict[str, Any] = {

@@ -99,6 +99,13 @@ def study_picture(table: pd.DataFrame, metric: str = "eval_loss", study: str | N
     labels = LABELS | {"value": metric_label(metric)}
     return curves(rows, "tokens", "value", "variant", title=title, labels=labels)
 
+# %% ../../nbs/study/30_figures.ipynb #7577d6b6
+def means_of_all(runs: pd.DataFrame, by: str | list[str], columns: list[str]) -> pd.DataFrame:
+    "Means over the rows of each group; NaN where one row has no number."
+    groups = runs.groupby(by, sort=False)
+    whole = groups[columns].count().eq(groups.size(), axis=0)
+    return groups[columns].mean().where(whole)
+
 # %% ../../nbs/study/30_figures.ipynb #fa71f578
 def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     """One row per study and variant: `loss`, `loss_gain`, `token_saving`, `mrs`, mean over seeds.
@@ -110,9 +117,7 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
         runs = gains(rows)
         if len(runs): studies.append(in_house_order(runs).assign(study=study))
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
-    by_variant = pd.concat(studies).groupby(["study", "variant"], sort=False)
-    means = by_variant[columns].agg(lambda values: values.mean(skipna=False))
-    return means.reset_index()
+    return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()
 
 # %% ../../nbs/study/30_figures.ipynb #95dc8eff
 def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str = "") -> Picture:
@@ -125,4 +130,4 @@ def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str
     unit = UNITS.get(measure, measure.replace("_", " "))
     middle = rows.effect.tolist()
     low, high = (rows[end].where(np.isfinite(rows[end]), rows.effect) for end in ("low", "high"))
-    return effects(names, middle, low, high, title=title, unit=unit)
+    return effects(names, middle, low.tolist(), high.tolist(), title=title, unit=unit)

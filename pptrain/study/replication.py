@@ -17,7 +17,7 @@ from ..errors import unknown
 from ..measure.savings import gains
 from ..show import Picture
 from .claims import Claim, judge_study, save_results
-from .figures import claim_effects, study_picture
+from .figures import claim_effects, means_of_all, study_picture
 from .budgets import PROFILES, StudyConfig, configure, read_seeds
 from .variants import VARIANTS, run_study
 
@@ -79,9 +79,8 @@ class ReplicationResult:
         NaN where a seed diverged."""
         warmups = self.rows[self.rows.metric == "warmup_eval_loss"]
         warmup_loss = warmups.groupby("variant").value.mean().rename("warmup_loss")
-        by_variant = gains(self.rows).groupby("variant", sort=False)
         measures = ["loss", "loss_gain", "token_saving", "mrs"]
-        means = by_variant[measures].agg(lambda values: values.mean(skipna=False))
+        means = means_of_all(gains(self.rows), "variant", measures)
         return means.join(warmup_loss).reindex(self.rows.variant.unique()).round(4)
 
     def claims(self) -> pd.DataFrame:

@@ -222,16 +222,15 @@ def diverged_notes(table: pd.DataFrame) -> list[str]:
     return lines
 
 # %% ../../nbs/study/31_report.ipynb #d58c4c68
-NO_CLAIMS = ["study", "claim", "paper", "main", "measure", "effect", "unit", "low", "high",
-             "interval", "p", "n", "verdict"]
+NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n", "verdict"]
 
 def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
-                  settings: Mapping[str, Mapping] = {}, profile: str = "",
-                  notes: list[str] | None = None) -> pd.DataFrame:
-    """`judge_study` for each study, with the study's name in front.
+                  notes: list[str] | None = None, settings: Mapping[str, Mapping] = {},
+                  profile: str = "") -> pd.DataFrame:
+    """`judge_study` for each study, its name in front. `claims` are what `claims.json` holds.
 
-    `claims` are what `claims.json` holds, `settings` what `study.json` does, study by study. A
-    study whose claims cannot be judged becomes a note; without `notes`, an `InputError`."""
+    `settings` are what `study.json` holds, study by study. A study whose claims cannot be judged
+    becomes a note; without `notes`, an `InputError`."""
     judged = []
     for study, listed in claims.items():
         if not listed: continue
@@ -260,8 +259,8 @@ class GridResults:
     table: pd.DataFrame             # all finished rows, columns `COLUMNS`
     verdicts: pd.DataFrame          # one row per claim
     settings: dict[str, dict]       # study → its settings, where the runs are there
-    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)     # our own, one row each
     notes: list[str] = field(default_factory=list)    # what is damaged, apart or diverged
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)     # our own, one row each
 
     @classmethod
     def read(cls, folder: PathText) -> GridResults:
@@ -274,14 +273,15 @@ class GridResults:
         gathered = gather(home, manifest, notes)
         notes += diverged_notes(gathered.table)
         table = gathered.table[COLUMNS]
-        judged = judge_studies(table, gathered.claims, gathered.settings,
-                               str(manifest.get("profile", "")), notes)
+        profile = str(manifest.get("profile", ""))
+        judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile)
         verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
         if not (home / "runs").exists() and (home / "results.csv").exists():
             table = read_table(home / "results.csv", COLUMNS, **AS_WRITTEN)
             verdicts = read_table(home / "claims.csv", NO_CLAIMS)
-            comparisons = read_table(home / "comparisons.csv", NO_CLAIMS)
-        return cls(home, manifest, table, verdicts, gathered.settings, comparisons, notes)
+            if (home / "comparisons.csv").exists():
+                comparisons = read_table(home / "comparisons.csv", NO_CLAIMS)
+        return cls(home, manifest, table, verdicts, gathered.settings, notes, comparisons)
 
     @property
     def headline(self) -> str:
@@ -314,8 +314,8 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
             title = f"{study}: while learning text ({rows.seed.nunique()} seeds)"
             pictures[figure_name(study, name)] = study_picture(rows, metric, title=title)
         verdicts = pd.concat([results.verdicts, results.comparisons])
-        judged_here = verdicts[verdicts.study == study].dropna(subset="effect")
-        for measure, judged in judged_here.groupby("measure", sort=False):
+        here = verdicts[verdicts.study == study].dropna(subset="effect")
+        for measure, judged in here.groupby("measure", sort=False):
             if len(judged) < 2: continue
             title = f"{study}: effects with 95 % intervals"
             pictures[figure_name(study, measure)] = claim_effects(judged, measure, title)
@@ -331,8 +331,8 @@ themselves (Holm). Tokens are counted with those of the warm-up.""".replace("\n"
 def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     "A table rounded for reading, gaps as dashes."
     rounded = table.astype(object).map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
-    gaps = {"nan": "–", None: "–", "": "–", True: "yes", False: "–"}
-    return rounded.replace(gaps).fillna("–")
+    rounded = rounded.map(lambda v: ("–", "yes")[v] if isinstance(v, bool) else v)
+    return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
 # %% ../../nbs/study/31_report.ipynb #0d4e6f45
 def policy_text(policy: Mapping | str) -> str:
@@ -408,11 +408,10 @@ def warn(line: str) -> None:
 
 def write_report(folder: PathText, title: str = "Replication report",
                  say: Callable[[str], Any] = warn) -> Path:
-    """Writes results.csv, claims.csv, comparisons.csv, figures/*.png, report.md and report.html.
+    """Writes results, claims and comparisons (.csv), figures/*.png, report.md and report.html.
 
-    `folder` is that of a grid. What is damaged, reported apart or diverged is said in a line each,
-    and in the report. Returns the path of report.html. Raises `InputError` for a folder that holds
-    no grid."""
+    What is damaged, reported apart or diverged is said in a line each, and in the report. Returns
+    the path of report.html. Raises `InputError` for a folder that holds no grid."""
     results = GridResults.read(folder)
     for note in results.notes: say(f"note: {note}")
     report = Report(title, results.headline, report_tables(results), report_figures(results),

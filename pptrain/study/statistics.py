@@ -99,12 +99,14 @@ def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0
     d = read_differences(differences)
     if d.size == 0:
         raise InputError("an effect needs the difference of at least one pair of runs")
+    with np.errstate(all="ignore"):     # inf and -inf have no mean, and that is said below
+        mean = float(d.mean())
     if degenerate(d):
-        return Effect(float(d.mean()), -np.inf, np.inf, 1.0, d.size)
+        return Effect(mean, -np.inf, np.inf, 1.0, d.size)
     unit = np.abs(d).max()
     low, high = t_interval(d / unit, level)
     p = sign_flip_p((d - than) / max(unit, abs(than)))
-    return Effect(float(d.mean()), float(low * unit), float(high * unit), float(p), d.size)
+    return Effect(mean, float(low * unit), float(high * unit), float(p), d.size)
 
 # %% ../../nbs/study/10_statistics.ipynb #c28f112e
 POWER, MOST = .8, 10_000

@@ -45,7 +45,7 @@ def targets(rows: pd.DataFrame, target: float | str) -> dict[int, float]:
     ends = rows[rows.variant == target].groupby("seed").value.last()
     return {seed: float(value) for seed, value in zip(ends.index, ends)}
 
-# %% ../../nbs/views/44_comparison.ipynb #8c14e9e0
+# %% ../../nbs/views/44_comparison.ipynb #d4c374bb
 def with_costs(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     "Rows of one study with a column `warmup`: the tokens that their run read before any text."
     costs = table[(table.metric == "warmup_tokens") & table.study.isin(rows.study)]
@@ -89,7 +89,7 @@ def saved_at(reached: pd.DataFrame, base: str) -> pd.Series:
 def saved_against(rows: pd.DataFrame, base: str) -> pd.Series:
     "Variant → mean over seeds of its `token_saving` against `base`; NaN where a seed diverged."
     sign = -1 if rises(rows) else 1
-    curves = {}
+    curves: dict[Any, pd.DataFrame] = {}
     for run, curve in rows.groupby(["variant", "seed"], sort=False):
         falling = curve.assign(value=sign * curve.value)
         curves[run] = after_warmup(falling, curve.warmup.iloc[0])
@@ -97,7 +97,7 @@ def saved_against(rows: pd.DataFrame, base: str) -> pd.Series:
     for (variant, seed), curve in curves.items():
         if (base, seed) in curves:
             saving = token_saving(curves[base, seed], curve)
-            shares.setdefault(variant, []).append(saving)
+            shares.setdefault(str(variant), []).append(saving)
     return pd.Series({variant: float(np.mean(values)) for variant, values in shares.items()})
 
 def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
@@ -110,8 +110,8 @@ def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
     table = table.reindex(reached.variant.unique())
     arrived = ~table.isin([np.inf]).any(axis=1)
     mean = table.mean(axis=1).where(arrived)
-    named = isinstance(target, str)
-    saved = saved_against(rows, target) if named else saved_at(reached, table.index[0])
+    if isinstance(target, str): saved = saved_against(rows, target)
+    else: saved = saved_at(reached, table.index[0])
     return table.rename(columns="seed {}".format).assign(mean=mean, saved=saved)
 
 # %% ../../nbs/views/44_comparison.ipynb #5bb3a868

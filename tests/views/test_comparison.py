@@ -136,14 +136,13 @@ def test_a_grid_with_nothing_in_it(tmp_path):
 def test_damaged_files_are_named(grid):
     path, = sorted(grid.glob("runs/*/claims.json"))[:1]
     path.write_text("{")
-    with pytest.raises(InputError, match="claims.json' cannot be read"):
-        GridResults.read(grid)
+    assert any("claims.json is damaged" in note for note in GridResults.read(grid).notes)
     path.write_text("[]")
     path.with_name("rows.csv").write_text("")
-    with pytest.raises(InputError, match="rows.csv' is damaged"):
-        write_report(grid)
+    write_report(grid, say=(said := []).append)
+    assert any("rows.csv is damaged" in line for line in said)
     (grid / "manifest.json").write_text("[]")
-    with pytest.raises(InputError, match="manifest.json' lists no runs"):
+    with pytest.raises(InputError, match="manifest.json is damaged"):
         write_report(grid)
 
 
