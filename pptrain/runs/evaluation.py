@@ -218,7 +218,7 @@ class TextStage:
 
 # %% ../../nbs/runs/06_evaluation.ipynb #eb02c6e3
 def prepare_text(model_adapter: CausalLMAdapter,
-                 eval_config: EvalConfig | Mapping[str, Any] | str | Path) -> TextStage:
+                 eval_config: EvalConfig | Mapping[str, Any] | PathText) -> TextStage:
     "Loads and checks all that an evaluation needs. Raises `InputError`, before any training."
     config = check_eval(eval_config)
     corpus = load_corpus(config.corpus, max_bytes=config.max_bytes, text_field=config.text_field)

@@ -38,11 +38,12 @@ def try_loggers(settings: RunConfig) -> None:
 
 def try_rows(trainer: LoopTrainer) -> None:
     "Raises `InputError` where the rows do not make a step."
+    rows: Any = trainer.train_dataset
     with trying("dataloader"):
         batches = len(trainer.get_train_dataloader())
     if not batches:
         raise InputError(
-            f"no step can be taken: {len(trainer.train_dataset)} rows are fewer than one batch of "
+            f"no step can be taken: {len(rows)} rows are fewer than one batch of "
             f"per_device_train_batch_size={trainer.args.per_device_train_batch_size}, and "
             "dataloader_drop_last leaves it out")
 
@@ -60,10 +61,11 @@ def try_optimizer(trainer: LoopTrainer) -> None:
 def try_best_metric(trainer: LoopTrainer, measures: Sequence[Any]) -> None:
     "Raises `InputError` where the best checkpoint is chosen by what nobody measures."
     wanted = trainer.args.metric_for_best_model
-    if wanted is None or trainer.eval_dataset is None:
+    rows: Any = trainer.eval_dataset
+    if wanted is None or rows is None:
         return
     known: set[str] = set()
-    row = [trainer.eval_dataset[0]]
+    row = [rows[0]]
     for measure in measures:
         known |= set(create_measure(measure)(trainer.model, row, batch_size=1))
     if f"eval_{str(wanted).removeprefix('eval_')}" not in known:
