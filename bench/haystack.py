@@ -227,8 +227,9 @@ def main():
         writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    card = {**machine(), "settings": {k: getattr(s, k) for k in ("seeds", "steps", "batch", "size")},
-            "donors": DONORS, "arms": ARMS, "step_reached": history[-1]["step"],
+    asked = {name: getattr(s, name) for name in ("seeds", "steps", "batch", "size")}
+    card = {**machine(), "settings": asked, "donors": DONORS, "arms": ARMS,
+            "step_reached": history[-1]["step"],
             "seconds_of_this_slice": round(time.time() - BEGAN, 1)}
     (s.out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     say("written", s.out / "rows.csv")
