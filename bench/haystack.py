@@ -158,7 +158,7 @@ def donors_of(name, settings, pool):
 def targets(donors, settings):
     "A stack of every arm of every seed, arms first."
     models = []
-    for arm, start in settings.arms.items():
+    for start in settings.arms.values():
         for n, seed in enumerate(settings.seeds):
             model = fresh_model(256, 100, seed)
             if start is not None:
