@@ -358,6 +358,13 @@ def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int],
         report_command(folder)
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
+def print_dry_run(profile: str, families: Sequence[str], seeds: Sequence[int],
+                  workers: int) -> None:
+    "Print what a replication grid would run, and what it costs."
+    from pptrain.grid import plan
+    from pptrain.study.dry_run import dry_run_text
+    print(dry_run_text(plan(profile, families, seeds), workers))
+
 # %% ../nbs/50_cli.ipynb #ddf0b685
 def reserved(what: str) -> InputError:
     "The refusal of a name that is kept for later."
@@ -376,6 +383,8 @@ def replicate_command(
     resume: Annotated[bool, typer.Option(
         "--resume", help="Keep finished runs (also the default).")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
+    dry_run: Annotated[bool, typer.Option(
+        "--dry-run", help="Print runs, tokens, FLOPs and a rough time; run nothing.")] = False,
     executor: Annotated[str, typer.Option(help="Where they run.", hidden=True)] = "local",
 ) -> None:
     "Run the replication notebooks through papermill as a grid and write the report."
@@ -388,6 +397,8 @@ def replicate_command(
     name = "test" if test else profile or "laptop"
     check_replication(name, family or [], seeds)
     from pptrain.study import read_seeds
+    if dry_run:
+        return print_dry_run(name, family or [], read_seeds(seeds), workers)
     folder = output_dir or Path("runs") / f"replicate-{name}"
     raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
 
