@@ -5,13 +5,16 @@ Hypothesis draws the slips, the same ones in every run."""
 from __future__ import annotations
 
 import copy
+import csv
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
@@ -23,6 +26,9 @@ from pptrain.config import field_defaults
 from pptrain.core import InputError, create_task, registered_task, registered_tasks
 from pptrain.parity import load_vectors
 from pptrain.runs import load_recipe
+from pptrain.study import COLUMNS, Claim, StudyConfig, save_results, write_report
+from pptrain.study.grid import Manifest, RunSpec, finished
+from pptrain.study.report import GridResults, Report, report_figures, report_tables
 
 pytestmark = pytest.mark.slow
 FAMILIES = [card.name for card in registered_tasks()]
@@ -351,3 +357,128 @@ def test_bundles_are_read_or_refused_in_a_sentence(bundle):
         check()
     finally:
         place.write_bytes(original)
+
+
+# what runs and grids leave
+
+def left(path, content, cut):
+    "Writes lines of a table, or values as JSON, to `path`; not to the end where `cut` is 0."
+    try:
+        if path.suffix == ".csv" and isinstance(content, list):
+            lines = [line if isinstance(line, list) else [line] for line in content]
+            text = "".join(",".join(map(str, line)) + "\n" for line in lines)
+        else:
+            text = json.dumps(content)
+    except ValueError:   # more digits than Python spells
+        text = "9" * 5000
+    written = text.encode("utf-8", "surrogatepass")
+    path.write_bytes(written if cut else written[:-len(written) // 3])
+
+
+def lines_of(path):
+    "The lines of a table, cell by cell."
+    return [line.split(",") for line in path.read_text().splitlines()]
+
+
+def reads_or_refuses(path, content, count, *readers):
+    "Slips in `content` at `path`: each of `readers` returns, or refuses in a sentence."
+    told = dict.fromkeys(("read", "refused"), 0)
+    untouched = path.read_bytes()
+    names = sorted(path.parent.rglob("*"))
+
+    @slips(count)
+    @given(slip(content), st.integers(0, 12))
+    def check(content, cut):
+        left(path, content, cut)
+        for reader in readers:
+            try:
+                reader()
+                told["read"] += 1
+            except InputError as error:
+                one_sentence(error)
+                told["refused"] += 1
+        assert sorted(path.parent.rglob("*")) == names, "something was written"
+    try:
+        check()
+    finally:
+        path.write_bytes(untouched)
+    return told
+
+
+def study_rows(study):
+    "Two variants over three seeds, at three points of a curve."
+    rows = []
+    for seed in (1, 2, 3):
+        for variant, gain in (("scratch", 0), ("transferred", .3)):
+            for step in range(3):
+                place = (study, variant, seed, step, 100 * step)
+                rows.append((*place, "eval_loss", 4 - step * (1 + gain + seed / 50) / 2))
+            rows.append((study, variant, seed, 0, 0, "warmup_tokens", 100.))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    "A grid of two studies: one is done, one failed."
+    folder = tmp_path_factory.mktemp("grid")
+    event = {"target": 3.5, "metric": "eval_loss", "rises": False, "clock": "tokens"}
+    claims = [Claim("it helps", "a lot", "loss_gain", "transferred", main=True),
+              Claim("it is sooner", "10 %", "time_to_event", "transferred", event=event),
+              Claim("ours", "", "mrs", "transferred", kind="comparison", smallest_effect=.1)]
+    run = folder / "runs" / "one-0"
+    run.mkdir(parents=True)
+    save_results(run, study_rows("one"), claims)
+    settings = StudyConfig("one", "dyck", "smoke", overrides={"length": 12})
+    (run / "study.json").write_text(json.dumps(asdict(settings)))
+    done = {"id": "one-0", "study": "one", "spec_hash": "0", "notebook": "notebooks/one-0.ipynb",
+            "parameters": {"seeds": [1, 2, 3]}, "status": "done", "seconds": 2.5, "error": None}
+    failed = done | {"id": "two-0", "study": "two", "status": "failed", "error": "it broke"}
+    manifest = {"profile": "demo", "runs": [done, failed]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def whole_report(folder):
+    "Everything that a report says, in memory; each note is a line."
+    results = GridResults.read(folder)
+    assert not any("\n" in note or not note.strip() for note in results.notes), results.notes
+    tables, figures = report_tables(results), report_figures(results)
+    report = Report("a title", results.headline, tables, figures, results.notes)
+    assert report.to_markdown() and report.to_html()
+
+
+GRID_FILES = {"manifest.json": 150, "runs/one-0/claims.json": 150, "runs/one-0/study.json": 100}
+
+
+@pytest.mark.parametrize("name", [*GRID_FILES, "runs/one-0/rows.csv"])
+def test_grids_are_reported_or_refused_in_a_sentence(grid, name):
+    path = grid / name
+    content = lines_of(path) if path.suffix == ".csv" else json.loads(path.read_text())
+    told = reads_or_refuses(path, content, GRID_FILES.get(name, 200), lambda: whole_report(grid))
+    assert told["read"] > 20
+    assert bool(told["refused"]) == (name == "manifest.json"), told
+
+
+@pytest.mark.parametrize("name", ["claims.csv", "comparisons.csv", "results.csv"])
+def test_kept_tables_are_reported_or_refused_in_a_sentence(grid, name, tmp_path):
+    write_report(grid)
+    for file in ("manifest.json", "claims.csv", "comparisons.csv", "results.csv"):
+        (tmp_path / file).write_bytes((grid / file).read_bytes())
+    path = tmp_path / name
+    with open(path, newline="") as file:
+        lines = list(csv.reader(file))
+    told = reads_or_refuses(path, lines, 60, lambda: whole_report(tmp_path))
+    assert min(told.values()) > 5, told
+
+
+def test_manifests_are_taken_up_or_refused_in_a_sentence(grid):
+    specs = [RunSpec("one", ROOT / "nbs" / "00_errors.ipynb")]
+
+    def begin():
+        manifest = Manifest(grid, profile="demo")
+        for spec in specs:
+            finished(spec, grid, manifest)
+        json.dumps(list(manifest.runs.values()))
+    path = grid / "manifest.json"
+    told = reads_or_refuses(path, json.loads(path.read_text()), 200, begin)
+    assert min(told.values()) > 20, told
