@@ -21,13 +21,13 @@ from conftest import ROOT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pptrain.cli import main
+from pptrain.cli import compared, main
 from pptrain.config import field_defaults
 from pptrain.core import InputError, create_task, registered_task, registered_tasks
 from pptrain.parity import load_vectors
 from pptrain.runs import load_recipe
 from pptrain.study import COLUMNS, Claim, StudyConfig, save_results, write_report
-from pptrain.study.grid import Manifest, RunSpec, finished
+from pptrain.study.grid import Manifest, RunSpec, finished, run_folder
 from pptrain.study.report import GridResults, Report, report_figures, report_tables
 
 pytestmark = pytest.mark.slow
@@ -417,20 +417,23 @@ def study_rows(study):
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+SPEC = RunSpec("one", str(ROOT / "nbs" / "00_errors.ipynb"))
+
+
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    "A grid of two studies: one is done, one failed."
+    "A grid of two studies: `SPEC` is done, the other failed."
     folder = tmp_path_factory.mktemp("grid")
     event = {"target": 3.5, "metric": "eval_loss", "rises": False, "clock": "tokens"}
     claims = [Claim("it helps", "a lot", "loss_gain", "transferred", main=True),
               Claim("it is sooner", "10 %", "time_to_event", "transferred", event=event),
               Claim("ours", "", "mrs", "transferred", kind="comparison", smallest_effect=.1)]
-    run = folder / "runs" / "one-0"
+    run = run_folder(SPEC, folder)
     run.mkdir(parents=True)
     save_results(run, study_rows("one"), claims)
     settings = StudyConfig("one", "dyck", "smoke", overrides={"length": 12})
     (run / "study.json").write_text(json.dumps(asdict(settings)))
-    done = {"id": "one-0", "study": "one", "spec_hash": "0", "notebook": "notebooks/one-0.ipynb",
+    done = {"id": SPEC.id, "study": "one", "spec_hash": SPEC.hash, "notebook": "notebooks/x.ipynb",
             "parameters": {"seeds": [1, 2, 3]}, "status": "done", "seconds": 2.5, "error": None}
     failed = done | {"id": "two-0", "study": "two", "status": "failed", "error": "it broke"}
     manifest = {"profile": "demo", "runs": [done, failed]}
@@ -447,16 +450,22 @@ def whole_report(folder):
     assert report.to_markdown() and report.to_html()
 
 
-GRID_FILES = {"manifest.json": 150, "runs/one-0/claims.json": 150, "runs/one-0/study.json": 100}
+GRID_FILES = {"manifest.json": 120, "claims.json": 120, "study.json": 60, "rows.csv": 120}
 
 
-@pytest.mark.parametrize("name", [*GRID_FILES, "runs/one-0/rows.csv"])
+def cells(path):
+    "What is in a file: values, or the lines of a table cell by cell."
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("name", GRID_FILES)
 def test_grids_are_reported_or_refused_in_a_sentence(grid, name):
-    path = grid / name
-    content = lines_of(path) if path.suffix == ".csv" else json.loads(path.read_text())
-    told = reads_or_refuses(path, content, GRID_FILES.get(name, 200), lambda: whole_report(grid))
-    assert told["read"] > 20
-    assert bool(told["refused"]) == (name == "manifest.json"), told
+    path = next(grid.rglob(name))
+    told = reads_or_refuses(path, cells(path), GRID_FILES[name], lambda: whole_report(grid))
+    assert told["read"] > 20 and bool(told["refused"]) == (name == "manifest.json"), told
 
 
 @pytest.mark.parametrize("name", ["claims.csv", "comparisons.csv", "results.csv"])
@@ -465,20 +474,51 @@ def test_kept_tables_are_reported_or_refused_in_a_sentence(grid, name, tmp_path)
     for file in ("manifest.json", "claims.csv", "comparisons.csv", "results.csv"):
         (tmp_path / file).write_bytes((grid / file).read_bytes())
     path = tmp_path / name
-    with open(path, newline="") as file:
-        lines = list(csv.reader(file))
-    told = reads_or_refuses(path, lines, 60, lambda: whole_report(tmp_path))
-    assert min(told.values()) > 5, told
+    told = reads_or_refuses(path, cells(path), 40, lambda: whole_report(tmp_path))
+    assert min(told.values()) > 3, told
 
 
 def test_manifests_are_taken_up_or_refused_in_a_sentence(grid):
-    specs = [RunSpec("one", ROOT / "nbs" / "00_errors.ipynb")]
-
-    def begin():
+    def take_up():
         manifest = Manifest(grid, profile="demo")
-        for spec in specs:
-            finished(spec, grid, manifest)
-        json.dumps(list(manifest.runs.values()))
+        json.dumps([finished(SPEC, grid, manifest), manifest.facts, list(manifest.runs.values())])
     path = grid / "manifest.json"
-    told = reads_or_refuses(path, json.loads(path.read_text()), 200, begin)
+    told = reads_or_refuses(path, cells(path), 200, take_up)
+    assert min(told.values()) > 20, told
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    "The directory of a finished run of two steps."
+    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
+    from pptrain.runs import PrePreTrainer, RunConfig
+    config = RunConfig(output_dir=str(tmp_path_factory.mktemp("run")), max_steps=2, use_cpu=True,
+                       logging_steps=1, disable_tqdm=True, per_device_train_batch_size=2)
+    adapter = HFCausalLMAdapter(HFModelConfig("gpt2-1_2_8"))
+    return PrePreTrainer(create_task("dyck", preset="smoke"), adapter, config).fit().run_dir
+
+
+def run_readers(folder):
+    "What a second `fit` asks a run directory, and what its view shows."
+    from pptrain.runs.folder import check_claim
+    from pptrain.runs.trainer import saved_run
+    from pptrain.views.monitor import RunView
+    spec = json.loads((folder / "run.json").read_text())["spec"]
+    return (lambda: check_claim(folder, spec), lambda: saved_run(folder),
+            lambda: RunView(folder).parts())
+
+
+@pytest.mark.parametrize("name", ["run.json", "summary.json", "history.csv"])
+def test_runs_are_taken_up_and_shown_or_refused_in_a_sentence(run, name):
+    told = reads_or_refuses(run / name, cells(run / name), 80, *run_readers(run))
+    assert min(told.values()) > 20, told
+
+
+def test_comparisons_are_said_or_refused_in_a_sentence(tmp_path):
+    losses = {"before": {"loss": 5.5, "tokens": 3}, "metrics": {"loss": 2.25, "tokens": 3}}
+    arm = {"perplexity": losses, "curve": [{"step": 0, "metric": "eval_loss", "value": 5.5}]}
+    path = tmp_path / "comparison.json"
+    content = {"baseline": arm, "transferred": copy.deepcopy(arm), "warning": "nothing crossed"}
+    path.write_text(json.dumps(content))
+    told = reads_or_refuses(path, content, 150, lambda: compared(path).encode())
     assert min(told.values()) > 20, told
