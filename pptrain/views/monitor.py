@@ -209,8 +209,12 @@ def read_history(folder: Path) -> pd.DataFrame:
     "The history so far: step, tokens, metric, value. Raises `InputError` when it is damaged."
     path, columns = folder / "history.csv", ["step", "tokens", "metric", "value"]
     if not path.exists(): return pd.DataFrame(columns=columns)
-    kinds = {"step": int, "tokens": float, "metric": str, "value": float}
-    try: return pd.read_csv(path).astype(kinds)[columns]
+    kinds = {"step": int, "metric": str, "value": float}
+    try:
+        rows = pd.read_csv(path).astype(kinds)[columns]
+        if rows.metric.isna().any() or np.isinf(rows.tokens.astype(float)).any():
+            raise ValueError("rows without a metric, or of endlessly many tokens")
+        return rows
     except (OSError, ValueError, KeyError) as e:
         raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
 
