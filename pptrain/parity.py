@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from .errors import InputError
+from .files import resolve_path
 
 Histogram = Mapping[Any, int]   # value → count
 
@@ -173,7 +174,7 @@ BROKEN = (OSError, ValueError, EOFError, BadZipFile, zlib.error)   # what a dama
 def load_vectors(path: str | Path) -> dict:
     """The content of a `.json` or `.npz` vector file. Raises `InputError` when it is missing or
     not such a file."""
-    path = Path(path)
+    path = resolve_path(path, "vectors")
     name = f"vector file {str(path)!r}"
     try:
         if path.suffix == ".npz":
@@ -196,7 +197,7 @@ def find_vectors(family: str, name: str = "dev.json") -> Path | None:
     roots = [folder / "shared" / "vectors" for folder in folders]
     roots += [folder / "tests" / "vectors" for folder in folders]
     if "PPTRAIN_VECTORS" in os.environ:
-        roots.insert(0, Path(os.environ["PPTRAIN_VECTORS"]))
+        roots.insert(0, resolve_path(os.environ["PPTRAIN_VECTORS"], "PPTRAIN_VECTORS"))
     for root in roots:
         if (root / family / name).exists():
             return root / family / name

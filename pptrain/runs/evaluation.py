@@ -17,11 +17,11 @@ from torch import nn
 from ..config import build_config
 from ..corpora import Corpus, TextDataset, load_corpus, without_copies
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity
 from .text import TextRun, learn_text, rows_sha256, text_tokenizer
-from .yaml12 import read_yaml
+from ..yaml12 import read_yaml
 from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
 
 # %% auto #0
@@ -119,7 +119,7 @@ def check_values(config: EvalConfig) -> None:
     config.transfer_policy()
 
 # %% ../../nbs/runs/06_evaluation.ipynb #2744019b
-def check_eval(config: EvalConfig | Mapping[str, Any] | str | Path) -> EvalConfig:
+def check_eval(config: EvalConfig | Mapping[str, Any] | PathText) -> EvalConfig:
     "The checked `EvalConfig` of a mapping or of a YAML file. Raises `InputError`."
     if not isinstance(config, EvalConfig):
         config = build_config(EvalConfig, read_yaml(config))
@@ -213,13 +213,13 @@ def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, confi
 
 # %% ../../nbs/runs/06_evaluation.ipynb #433bfb04
 def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAdapter,
-                            eval_config: EvalConfig | Mapping[str, Any] | str | Path,
-                            output_dir: str | Path) -> Path:
+                            eval_config: EvalConfig | Mapping[str, Any] | PathText,
+                            output_dir: PathText) -> Path:
     """Train the transferred model and, if `compare_baseline`, one from scratch on the same text.
 
     Writes `output_dir/comparison.json` and returns its path. Killed, the same call goes on. One
     seed is one draw: for a verdict, run a study. Raises `InputError`."""
-    config, folder = check_eval(eval_config), Path(output_dir)
+    config, folder = check_eval(eval_config), resolve_path(output_dir, "output_dir")
     corpus = load_corpus(config.corpus, max_bytes=config.max_bytes, text_field=config.text_field)
     tokenizer = text_tokenizer(model_adapter, corpus, config.vocab_size)
     labels = [task.label for task in config.tasks]

@@ -19,7 +19,7 @@ from ..measure import create_measure
 from .evaluation import EvalConfig, check_eval, run_transfer_evaluation
 from .settings import RunConfig
 from .trainer import PrePreTrainer, PrePreTrainingRun
-from .yaml12 import merge, parse_settings, read_yaml, write_yaml
+from ..yaml12 import merge, parse_settings, read_yaml, write_yaml
 from ..show.markup import html_table
 from ..transfer import (
     ReinitializeEmbeddingTransferPolicy, TransferPolicy, create_policy)

@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from ..core import example_at
 from ..data import Collate, Example
 from ..errors import InputError
+from ..files import resolve_path
 from ..files import print_line
 from ..measure import evaluating
 from ..show import PALETTE, Picture, embed, frame, token_strip
@@ -161,7 +162,7 @@ def answer_card(examples: Sequence[Example], guesses: Sequence[np.ndarray], step
 # %% ../../nbs/views/42_monitor.ipynb #af19a7e4
 def find_run(path: str | Path) -> Path:
     "`path` as the directory of a run. Raises `InputError` when it is none."
-    folder = Path(path).expanduser()
+    folder = resolve_path(path, "run_dir")
     if any((folder / name).is_file() for name in ("run.json", "history.csv")): return folder
     raise InputError(f"{str(path)!r} holds no run (neither run.json nor history.csv); "
                      "give the output_dir of a run")
