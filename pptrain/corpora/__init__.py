@@ -1,4 +1,6 @@
 """Real text on any machine: sources by name, a split that does not leak, a tokenizer, and rows."""
+from .fields import file_texts as file_texts
+from .files import read_text as read_text
 from .hub import hub_documents as hub_documents
 from .python import code_documents as code_documents, docs_documents as docs_documents
 from .rows import (
@@ -13,7 +15,6 @@ from .sources import (
     cached as cached,
     collect as collect,
     digest as digest,
-    read_text as read_text,
     register_source as register_source,
     registered_sources as registered_sources,
 )
@@ -23,4 +24,5 @@ from .split import (
     split_documents as split_documents,
     without_copies as without_copies,
 )
-from .tokenizer import token_vocab as token_vocab, train_tokenizer as train_tokenizer
+from .tokenizer import id_count as id_count, token_vocab as token_vocab
+from .tokenizer import train_tokenizer as train_tokenizer

@@ -5,15 +5,17 @@
 # %% ../../nbs/corpora/03_hub.ipynb #2b171b2c
 from __future__ import annotations
 
-import os, re
+import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from .fields import field_text
 from .sources import Document, TextRequest, register_source
-from ..errors import InputError, unknown
+from ..errors import InputError
 from ..integrations import hub_reachable
 
 # %% auto #0
-__all__ = []
+__all__ = ['hub_documents']
 
 # %% ../../nbs/corpora/03_hub.ipynb #a117b222
 ADDRESS = re.compile(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?(?::(.+))?")
@@ -26,27 +28,38 @@ def parse_address(name: str) -> tuple[str, str | None, str]:
     dataset, config, split = match.groups()
     return dataset, config, split or "train"
 
-# %% ../../nbs/corpora/03_hub.ipynb #e7a9e32d
+# %% ../../nbs/corpora/03_hub.ipynb #6c10b213
 INSTEAD = ("offline, 'code', 'docs' or a local file work, "
            "and HF_HUB_OFFLINE=1 reads an earlier download")
 
-def hub_documents(name: str, text_field: str = "text", stream: bool = False) -> Iterator[Document]:
-    "One document per row. Raises `InputError` when Hub, data set or field cannot be had."
+def refusal(name: str, error: Exception, offline: bool) -> InputError:
+    "An error of the Hub in one line, with what works where there is no network."
+    words = " ".join(str(error).split()) or type(error).__name__
+    if len(words) > 400:
+        words = f"{words[:400]}…"
+    return InputError(f"corpus {name!r}: {words}{f'; {INSTEAD}' if offline else ''}")
+
+def hub_rows(name: str, stream: bool) -> Iterator[Any]:
+    "The rows of a data set. Raises `InputError` when Hub, data set, config or split cannot be had."
     dataset, config, split = parse_address(name)
-    offline = os.environ.get("HF_HUB_OFFLINE")
+    from huggingface_hub import constants
+    offline = constants.HF_HUB_OFFLINE
     if not offline and not hub_reachable():
-        raise InputError(f"{name!r}: the Hub cannot be reached; {INSTEAD}")
+        raise InputError(f"corpus {name!r}: the Hub cannot be reached; {INSTEAD}")
     from datasets import load_dataset
     if offline or "[" in name:        # a slice such as train[:99] cannot be streamed
         stream = False
     try:
-        rows = load_dataset(dataset, config, split=split, streaming=stream)
-    except Exception as e:
-        raise InputError(f"corpus {name!r}: {str(e).splitlines()[0]}; {INSTEAD}") from e
-    for n, row in enumerate(rows):
-        if text_field not in row:
-            raise unknown(f"text_field of {name}", text_field, row)
-        yield Document(str(row[text_field] or ""), f"{name}#{n}")
+        yield from load_dataset(dataset, config, split=split, streaming=stream)
+    except Exception as e:            # whatever stock library, network or script may raise
+        raise refusal(name, e, offline) from e
+
+# %% ../../nbs/corpora/03_hub.ipynb #e7a9e32d
+def hub_documents(name: str, text_field: str = "text", stream: bool = False) -> Iterator[Document]:
+    "One document per row. Raises `InputError` when rows cannot be had or a field is no text."
+    for n, row in enumerate(hub_rows(name, stream), 1):
+        text = field_text(row, text_field, f"row {n} of {name}")
+        yield Document(text, f"{name}#{n - 1}")
 
 # %% ../../nbs/corpora/03_hub.ipynb #74a40d05
 @register_source("hf")

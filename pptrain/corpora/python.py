@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 
-from .sources import Document, TextRequest, cached, collect, digest, read_text
+from .files import read_text
+from .sources import Document, TextRequest, cached, collect, digest
 from .sources import register_source
 from ..errors import InputError
 
@@ -123,6 +124,14 @@ def docs_documents() -> Iterator[Document]:
         if fresh:
             yield Document("\n\n".join(fresh), origin, "/".join(origin.split("/")[:2]))
 
+# %% ../../nbs/corpora/02_python.ipynb #ae82e28f
+def packages_of(documents: Iterable[Document], roots: Iterable[str]) -> list[str]:
+    "Those of `roots` (name and version) that gave some document; topics are Python's."
+    found: set[str] = set()
+    for doc in documents:
+        found.add(doc.origin.split("/")[0].replace("topics", "python"))
+    return [root for root in roots if root.split()[0] in found]
+
 # %% ../../nbs/corpora/02_python.ipynb #684ec4aa
 @register_source("docs")
 def docs(request: TextRequest) -> tuple[Iterable[Document], str]:
@@ -134,4 +143,5 @@ def docs(request: TextRequest) -> tuple[Iterable[Document], str]:
         return json.dumps([astuple(d) for d in documents]).encode()
 
     rows = json.loads(cached(build, request.cache_dir, "docs", 1, request.max_bytes, *roots))
-    return [Document(*row) for row in rows], "docs of " + ", ".join(roots)
+    documents = [Document(*row) for row in rows]
+    return documents, "docs of " + ", ".join(packages_of(documents, roots))

@@ -17,6 +17,7 @@ from .sources import Document, cached
 from .split import Corpus
 from .tokenizer import token_vocab
 from ..data import Example, TaskDataset, item_rngs
+from ..data.streams import whole_number
 from ..errors import InputError, unknown
 from ..vocab import Vocab
 
@@ -24,32 +25,86 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # %% auto #0
-__all__ = ['token_ids', 'TextBlocks', 'TextDataset']
+__all__ = ['token_ids', 'small', 'TextBlocks', 'TextDataset']
+
+# %% ../../nbs/corpora/06_rows.ipynb #d7b4fe09
+def byte_ends(text: str) -> np.ndarray:
+    "Where each character of `text` ends, in bytes of UTF-8; 0 first. int64, (characters + 1,)."
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    sizes = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+def byte_counts(text: str, tokens: int, spans: Sequence[tuple[int, int]] | None) -> np.ndarray:
+    "Bytes of each token and, last, of what follows them, by `spans` of characters or else evenly."
+    ends = byte_ends(text)
+    if spans is None:
+        places = np.linspace(0, ends[-1], tokens + 1).astype(np.int64)[1:]
+    else:
+        stops = np.array(spans, np.int64).reshape(-1, 2)[:, 1]
+        places = ends[np.maximum.accumulate(stops)]
+    return np.diff(places, prepend=0, append=ends[-1])
+
+# %% ../../nbs/corpora/06_rows.ipynb #5e7b9a0b
+def encoded(text: str, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Ids of `text`, those of calling the tokenizer, above their bytes: int64, (2, tokens).
+
+    The last token is `eos`. Raises `InputError`."""
+    from transformers import PreTrainedTokenizerBase
+    options: dict[str, Any] = {}
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        options = dict(add_special_tokens=False, verbose=False)
+        if tokenizer.is_fast:
+            options["return_offsets_mapping"] = True
+    found = tokenizer(text, **options)
+    ids = [*found["input_ids"], tokenizer.eos_token_id]
+    counts = byte_counts(text, len(ids) - 1, found.get("offset_mapping"))
+    try:
+        line = np.array([ids, counts], np.int64)
+    except (TypeError, ValueError, OverflowError):
+        line = np.array([[-1]])
+    if line[0].min() < 0:
+        raise InputError(f"{type(tokenizer).__name__} gives what is no id for the text "
+                         f"{text[:40]!r}; does it have an unk_token?")
+    return line
+
+def rules(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...] | None:
+    "All that a tokenizer's ids depend on; None for one that is written in Python."
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not type(tokenizer).__module__.startswith("transformers."):
+        return None
+    import tokenizers
+    return backend.to_str(), tokenizer.split_special_tokens, tokenizers.__version__
+
+# %% ../../nbs/corpora/06_rows.ipynb #262d4610
+def token_line(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase,
+               cache_dir: str | Path | None = None) -> np.ndarray:
+    "Ids of all documents in one line and their bytes, uint32, (2, tokens). Raises `InputError`."
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise InputError("the tokenizer has no token to end a document; set tokenizer.eos_token")
+    texts = [doc.text for doc in documents]
+
+    def build() -> bytes:
+        lines = [np.empty((2, 0), np.int64)]
+        for text in texts:
+            lines.append(encoded(text, tokenizer))
+        return np.concatenate(lines, axis=1).astype(np.uint32).tobytes()
+
+    facts = rules(tokenizer)
+    line = build() if facts is None else cached(build, cache_dir, "ids", 2, *facts, eos, *texts)
+    return np.frombuffer(line, np.uint32).reshape(2, -1)
 
 # %% ../../nbs/corpora/06_rows.ipynb #f5a06602
 def token_ids(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase,
               cache_dir: str | Path | None = None) -> np.ndarray:
-    """All documents in one line of ids, `eos` after each.
+    """All documents in one line of ids, those of calling `tokenizer`, `eos` after each.
 
-    1-D, uint16 if the vocabulary allows, else uint32. Raises `InputError` without an `eos`, and
-    for a tokenizer written in Python: its rules have no text that a cache could go by."""
-    eos = tokenizer.eos_token_id
-    if eos is None:
-        raise InputError("the tokenizer has no token to end a document; set tokenizer.eos_token")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InputError(f"{type(tokenizer).__name__} is written in Python; take a fast tokenizer")
-    texts = [doc.text for doc in documents]
-    dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
-    options: dict[str, Any] = dict(
-        add_special_tokens=False, split_special_tokens=True, verbose=False)
+    1-D, uint16 if the ids allow, else uint32. Raises `InputError` without an `eos`."""
+    return small(token_line(documents, tokenizer, cache_dir)[0])
 
-    def build() -> bytes:
-        lines = [tokenizer(text, **options)["input_ids"] for text in texts]
-        return b"".join(np.array([*line, eos], dtype).tobytes() for line in lines)
-
-    facts = (backend.to_str(), eos, dtype)
-    return np.frombuffer(cached(build, cache_dir, "ids", *facts, *texts), dtype)
+def small(ids: np.ndarray) -> np.ndarray:
+    "Ids as uint16, if they allow."
+    return ids.astype(np.uint16) if ids.max(initial=0) < 2**16 else ids
 
 # %% ../../nbs/corpora/06_rows.ipynb #608bbcb1
 @functools.lru_cache(maxsize=4)
@@ -85,28 +140,42 @@ class TextDataset(TaskDataset):
     """Blocks of one split of a corpus, map-style.
 
     `ds[i]` has `input_ids`, equal `labels` (never shifted) and `attention_mask`, int64 of shape
-    (block_size,). Loss / ln 2 / `bytes_per_token` is bits per byte. Raises `InputError` if the
-    split is shorter than a block."""
+    (block_size,). Loss / ln 2 / `bytes_per_token` is bits per byte of its items. Raises
+    `InputError` if the split is shorter than a block."""
 
     def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, block_size: int,
                  split: str = "train", seed: int = 0, cache_dir: str | Path | None = None):
         if split not in ("train", "eval"):
             raise unknown("split", split, ["train", "eval"])
         documents = corpus.train if split == "train" else corpus.eval
-        ids = token_ids(documents, tokenizer, cache_dir)
+        ids, nbytes = token_line(documents, tokenizer, cache_dir)
+        block_size = whole_number(block_size, "block_size")
         if not 2 <= block_size <= len(ids):
             raise InputError(f"block_size {block_size} is not in 2..{len(ids)}, "
                              f"the {split} tokens there are")
-        blocks = TextBlocks(ids, block_size, token_vocab(tokenizer))
+        vocab = token_vocab(tokenizer)
+        named = int(ids.max()) < len(vocab)
+        blocks = TextBlocks(small(ids), block_size, vocab if named else None)
         super().__init__(blocks, len(blocks), seed, split)
+        self.block_size = block_size
         self.blocks = len(blocks)           # in one pass over the text
         self.tokens = len(ids)
-        self.bytes_per_token = sum(doc.nbytes for doc in documents) / len(ids)
+        table = nbytes[:self.blocks * block_size].reshape(self.blocks, block_size)
+        self.block_bytes = table[:, 1:].sum(axis=1)     # the first token is not predicted
 
     @property
     def passes(self) -> float:
         "How often it goes over the text."
         return len(self) / self.blocks
+
+    @property
+    def bytes_per_token(self) -> float:
+        "Mean bytes of UTF-8 behind a token that is to be predicted."
+        sizes = self.block_bytes
+        if len(self) < self.blocks:
+            order = block_order(self.blocks, self.seed, self.split, self.epoch, 0)
+            sizes = sizes[order[:len(self)]]
+        return float(sizes.mean()) / (self.block_size - 1)
 
     def repeat(self, count: int) -> TextDataset:
         "The same blocks as a dataset of `count` items, in a fresh order for every pass."

@@ -5,13 +5,16 @@
 # %% ../../nbs/corpora/01_sources.ipynb #1aa9e926
 from __future__ import annotations
 
-import glob, hashlib, os, warnings
+import hashlib, os, warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .fields import file_texts
+from .files import SUFFIXES, find_files, shown, suffix
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import resolve_path, write_atomic
 from ..registers import Register
 
 # %% auto #0
@@ -37,14 +40,6 @@ class Document:
 def digest(*parts: object) -> str:
     "SHA-256 of the parts, each as text and closed by a zero byte; the same in every process."
     return hashlib.sha256("".join(f"{p}\0" for p in parts).encode()).hexdigest()
-
-# %% ../../nbs/corpora/01_sources.ipynb #1f844e93
-def read_text(path: str | Path) -> str:
-    "The UTF-8 text of a file. Raises `InputError` when it cannot be read as such."
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as e:
-        raise InputError(f"cannot read {path} as UTF-8 text: {e}") from None
 
 # %% ../../nbs/corpora/01_sources.ipynb #e9fb28e5
 def cut_document(doc: Document, nbytes: int) -> tuple[Document, Document]:
@@ -98,56 +93,41 @@ def registered_sources() -> dict[str, Source]:
     return dict(sources.load())
 
 # %% ../../nbs/corpora/01_sources.ipynb #c8f66b4a
-SUFFIXES = {".txt", ".md", ".rst", ".tex", ".py", ".jsonl", ".csv"}   # looked for in a directory
-
-def find_files(name: str) -> list[Path]:
-    "The file, the text files in the folder, or the pattern's matches. Raises `InputError` if none."
-    place = Path(name).expanduser()
-    if place.is_file():
-        return [place]
-    pattern = f"{glob.escape(str(place))}/**/*" if place.is_dir() else str(place)
-    files = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]
-    if place.is_dir():
-        files = [path for path in files if path.suffix in SUFFIXES]
-    if files:
-        return sorted(files)
-    wrong = f"no text file at {name!r}."
-    if name.isidentifier():
-        wrong = str(unknown("corpus", name, sources.load()))
-    raise InputError(f"{wrong} A corpus is 'code', 'docs', 'hf:owner/name', a file, a folder "
-                     "or a pattern.")
-
-# %% ../../nbs/corpora/01_sources.ipynb #47934b3f
-def column(path: Path, field: str) -> list[str]:
-    "The texts in `field` of a `.csv` or `.jsonl`, empty where null. Raises `InputError`."
-    import pandas as pd
-    try:
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str)
-        else:
-            table = pd.read_json(path, lines=True, dtype=False)
-    except (ValueError, OSError) as e:
-        raise InputError(f"cannot read rows of {path}: {e}") from None
-    if field not in table:
-        raise unknown(f"text_field of {path.name}", field, map(str, table.columns))
-    return [str(text) for text in table[field].fillna("")]
-
-# %% ../../nbs/corpora/01_sources.ipynb #da39927f
 def file_documents(files: Sequence[Path], text_field: str = "text") -> Iterator[Document]:
-    "One document per file, or per row of a `.jsonl` or `.csv`."
+    "One document per file, or per row of a file made of rows."
     base = os.path.commonpath([f.parent for f in files])
     for path in files:
-        origin = path.relative_to(base).as_posix()
-        if path.suffix not in (".jsonl", ".csv"):
-            yield Document(read_text(path), origin)
-            continue
-        for n, text in enumerate(column(path, text_field)):
-            yield Document(text, f"{origin}#{n}")
+        origin = shown(path.relative_to(base).as_posix())
+        try:
+            for text, place in file_texts(path, text_field):
+                yield Document(text, origin + place)
+        except InputError as e:
+            if len(files) == 1:
+                raise
+            raise InputError(f"{e}; a pattern such as '*.md' can leave that file out") from None
+
+def count_words(files: Sequence[Path], others: Sequence[Path]) -> str:
+    "How many files are read, and what kinds are left out, in words."
+    words = f"{len(files)} local file{'s' if len(files) != 1 else ''}"
+    if others:
+        kinds = Counter(shown(suffix(path)) or "no suffix" for path in others)
+        words += f"; {len(others)} not read: {', '.join(sorted(kinds)[:9])}"
+    return words
+
+# %% ../../nbs/corpora/01_sources.ipynb #da39927f
+KINDS = "a corpus is 'code', 'docs', 'hf:owner/name', a file, a folder or a pattern"
 
 def local_files(request: TextRequest) -> tuple[Iterable[Document], str]:
-    "The source of every name that is not registered."
-    files = find_files(request.name)
-    return file_documents(files, request.text_field), f"{len(files)} local files"
+    "The source of every name that is not registered. Raises `InputError` if no file is there."
+    files, others = find_files(request.name)
+    if files:
+        return file_documents(files, request.text_field), count_words(files, others)
+    if others:
+        raise InputError(f"none of the files in {shown(request.name)!r} is text by its suffix; "
+                         f"known: {', '.join(sorted(SUFFIXES))}")
+    if request.name.isidentifier() and not os.path.exists(request.name):
+        raise InputError(f"{unknown('corpus', request.name, sources.load())}; {KINDS}")
+    raise InputError(f"no text file at {shown(request.name)!r}; {KINDS}")
 
 # %% ../../nbs/corpora/01_sources.ipynb #e245b052
 def read_documents(request: TextRequest) -> tuple[list[Document], str]:
@@ -159,14 +139,30 @@ def read_documents(request: TextRequest) -> tuple[list[Document], str]:
     documents, words = source(request)
     return collect(documents, request.max_bytes), words
 
+# %% ../../nbs/corpora/01_sources.ipynb #c17c3c54
+def cache_folder(cache_dir: str | Path | None) -> Path | None:
+    """`cache_dir`, `$PPTRAIN_CACHE` or ~/.cache/pptrain; None where there is no home.
+
+    Raises `InputError` for a given path that is none."""
+    chosen = os.environ.get("PPTRAIN_CACHE")
+    if cache_dir or chosen:
+        given = (cache_dir, "cache_dir") if cache_dir else (chosen, "PPTRAIN_CACHE")
+        return resolve_path(*given)
+    try:
+        return resolve_path("~/.cache/pptrain")
+    except InputError:
+        return None
+
 # %% ../../nbs/corpora/01_sources.ipynb #201424fb
 def cached(build: Callable[[], bytes], cache_dir: str | Path | None, kind: str,
            *key: object) -> bytes:
     """`build()`, or what it returned earlier for this `kind` and `key`.
 
-    Kept in `cache_dir`, `$PPTRAIN_CACHE` or ~/.cache/pptrain."""
-    chosen = cache_dir or os.environ.get("PPTRAIN_CACHE") or os.path.expanduser("~/.cache/pptrain")
-    folder = Path(chosen)
+    Kept in `cache_folder(cache_dir)`. Raises `InputError` for a path that is none."""
+    folder = cache_folder(cache_dir)
+    if folder is None:
+        warnings.warn("no cache: no home directory is known; set PPTRAIN_CACHE", stacklevel=2)
+        return build()
     path = folder / f"{kind}-{digest(*key)[:24]}"
     try:
         blob = path.read_bytes()

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from .files import shown
 from .sources import Document, TextRequest, cut_document, digest, read_documents
 from ..errors import InputError
+from ..show import html_table
 
 # %% auto #0
 __all__ = ['split_documents', 'without_copies', 'Corpus', 'load_corpus']
@@ -67,6 +70,17 @@ def without_copies(held: Sequence[Document], train: Iterable[Document], n: int =
     return kept
 
 # %% ../../nbs/corpora/04_split.ipynb #1d81468c
+def count_origins(documents: Iterable[Document], most: int = 20) -> dict[str, int]:
+    "Documents by package, folder or file, the `most` frequent first and the rest as `others`."
+    counts: Counter[str] = Counter()
+    for doc in documents:
+        place = doc.origin.partition("#")[0]
+        counts[place if place.startswith("hf:") else place.partition("/")[0]] += 1
+    first = dict(counts.most_common(most))
+    rest = counts.total() - sum(first.values())
+    return {**first, "others": rest} if rest else first
+
+# %% ../../nbs/corpora/04_split.ipynb #a49b7a67
 @dataclass(repr=False)
 class Corpus:
     "Named text in two splits, its `source` in words and the `sha256` of exactly this text."
@@ -82,15 +96,29 @@ class Corpus:
         self.sha256 = digest(train, held)
 
     def summary(self) -> dict[str, Any]:
-        "Name, source, hash and sizes: what a result file should record."
+        """What a result file should record: name, source, hash, sizes, and `origins`, the number
+        of documents from each package, folder or file."""
         facts: dict[str, Any] = {"name": self.name, "source": self.source, "sha256": self.sha256}
         for split, documents in (("train", self.train), ("eval", self.eval)):
             facts[f"{split}_documents"] = len(documents)
             facts[f"{split}_bytes"] = sum(doc.nbytes for doc in documents)
-        return facts
+        return facts | {"origins": count_origins(self.train + self.eval)}
+
+    def sizes(self) -> list[tuple[str, str, str]]:
+        "(split, documents, kilobytes) as one reads them."
+        rows: list[tuple[str, str, str]] = []
+        for split, documents in (("train", self.train), ("eval", self.eval)):
+            size = sum(doc.nbytes for doc in documents) / 1000
+            rows.append((split, f"{len(documents):,}", f"{size:,.0f} kB"))
+        return rows
 
     def __repr__(self) -> str:
-        return f"Corpus({self.summary()})"
+        parts = [f"{split} {count} documents {size}" for split, count, size in self.sizes()]
+        return f"Corpus({self.name!r}: {', '.join(parts)}, sha256 {self.sha256[:12]})"
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.name}: {self.source or 'text'}, sha256 {self.sha256[:12]}"
+        return html_table(self.sizes(), ("split", "documents", "size"), caption, align="right")
 
 # %% ../../nbs/corpora/04_split.ipynb #e1f717f6
 def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int | None = None,
@@ -100,17 +128,23 @@ def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int
     folder or pattern.
 
     `max_bytes` caps it; `seed` chooses the held-out groups (keep it while training seeds vary);
-    `text_field` is the field of rows that holds text. Raises `InputError` when there is no such
+    `text_field` is the field of rows that holds text (`a.b` is inside `a`, `a.*` each item of a
+    list). Raises `InputError` when there is no such
     text, or none left."""
-    if not 0 <= eval_fraction <= 1:
-        raise InputError(f"eval_fraction must be in 0..1, not {eval_fraction}")
-    if max_bytes is not None and max_bytes < 1:
-        raise InputError(f"max_bytes must be > 0, not {max_bytes}")
+    if not isinstance(text_field, str) or not text_field:
+        raise InputError(f"text_field must be the name of a field, not {text_field!r}")
+    if not (isinstance(eval_fraction, Real) and 0 <= eval_fraction <= 1):
+        raise InputError(f"eval_fraction must be in 0..1, not {eval_fraction!r}")
+    if max_bytes is not None and not (isinstance(max_bytes, Real) and max_bytes >= 1):
+        raise InputError(f"max_bytes must be a number > 0, not {max_bytes!r}")
+    if not isinstance(name, (str, Path)):
+        raise InputError(f"a corpus is a name or a path, not {name!r}")
+    called = shown(str(name))
     documents, source = read_documents(TextRequest(str(name), max_bytes, text_field, cache_dir))
     train, held = split_documents(documents, eval_fraction, seed)
     held = without_copies(held, train)
     if (not train and eval_fraction < 1) or (not held and eval_fraction > 0):
         empty = "eval" if train else "train"
-        raise InputError(f"corpus {str(name)!r} leaves no {empty} text, with {len(documents)} "
+        raise InputError(f"corpus {called!r} leaves no {empty} text, with {len(documents)} "
                          "distinct documents (near copies are no eval text); give it more")
-    return Corpus(str(name), train, held, source)
+    return Corpus(called, train, held, source)

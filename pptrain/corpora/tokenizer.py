@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 # %% auto #0
-__all__ = ['train_tokenizer', 'token_vocab']
+__all__ = ['train_tokenizer', 'id_count', 'token_vocab']
 
 # %% ../../nbs/corpora/05_tokenizer.ipynb #ddbcad24
 def bpe(texts: Iterable[str], vocab_size: int) -> bytes:
@@ -55,12 +55,35 @@ def train_tokenizer(corpus: Corpus, vocab_size: int = 2048,
         tokenizer_object=tokenizers.Tokenizer.from_str(rules), pad_token="<pad>",
         eos_token="<eos>", split_special_tokens=True)
 
+# %% ../../nbs/corpora/05_tokenizer.ipynb #972cf596
+def named_ids(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    "What a tokenizer calls its ids; empty where it does not say."
+    try:
+        entries = tokenizer.get_vocab()
+    except (AttributeError, NotImplementedError):
+        return {}
+    return {i: str(name) for name, i in entries.items()}
+
+# %% ../../nbs/corpora/05_tokenizer.ipynb #011d50fd
+def id_count(tokenizer: PreTrainedTokenizerBase) -> int:
+    "One more than the greatest id that a tokenizer can give: the rows that a model needs."
+    return max(len(tokenizer), 1 + max(named_ids(tokenizer), default=0))
+
 # %% ../../nbs/corpora/05_tokenizer.ipynb #5cd7f254
 def token_vocab(tokenizer: PreTrainedTokenizerBase) -> Vocab:
-    "The `Vocab` of a tokenizer, for token strips: names in id order, blanks and line ends visible."
+    """The `Vocab` of a tokenizer, for token strips: names in id order, blanks visible.
+
+    An id without a name, or with that of another, is called by its number."""
     names: list[str] = []
-    entries = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    for i, name in enumerate(entries):
-        names.append(name.replace("Ġ", "␣").replace("Ċ", "⏎") if name else f"<{i}>")
-    eos: Any = tokenizer.eos_token
-    return Vocab(names, pad=tokenizer.pad_token or eos, eos=eos)
+    known = named_ids(tokenizer)
+    taken: set[str] = set()
+    for i in range(id_count(tokenizer)):
+        name = known.get(i, "").replace("Ġ", "␣").replace("Ċ", "⏎")
+        if not name or name in taken:
+            name = f"<#{i}>"
+        taken.add(name)
+        names.append(name)
+    eos: Any = tokenizer.eos_token_id
+    pad: Any = getattr(tokenizer, "pad_token_id", None)
+    end = None if eos is None else names[eos]
+    return Vocab(names, pad=(end or names[0]) if pad is None else names[pad], eos=end)

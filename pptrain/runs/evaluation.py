@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from ..config import build_config
-from ..corpora import Corpus, TextDataset, load_corpus, without_copies
+from ..corpora import Corpus, TextDataset, id_count, load_corpus, without_copies
 from ..errors import InputError, unknown
 from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
@@ -206,7 +206,7 @@ def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, confi
     held = held_out(PerplexityTask(), config, corpus, tokenizer)
     return learn_text(
         adapter, bundle, config.transfer_policy(), text, held,
-        vocab_size=len(tokenizer), seed=config.seed, steps=config.train_steps,
+        vocab_size=id_count(tokenizer), seed=config.seed, steps=config.train_steps,
         batch_size=config.batch_size, learning_rate=config.learning_rate,
         eval_every=config.eval_every, warmup_steps=config.warmup_steps,
         measures=config.measures, end_measures=measured, folder=folder, replace=True)
@@ -223,7 +223,8 @@ def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAd
     corpus = load_corpus(config.corpus, max_bytes=config.max_bytes, text_field=config.text_field)
     tokenizer = text_tokenizer(model_adapter, corpus, config.vocab_size)
     labels = [task.label for task in config.tasks]
-    results = {"config": asdict(config), "corpus": corpus.summary(), "vocab_size": len(tokenizer)}
+    results = {"config": asdict(config), "corpus": corpus.summary(),
+               "vocab_size": id_count(tokenizer)}
     variants = {"baseline": None, "transferred": bundle}
     if not config.compare_baseline:
         del variants["baseline"]

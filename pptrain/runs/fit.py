@@ -247,7 +247,7 @@ class LoopTrainer(WaitlessTrainer):
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        place = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        place = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         (place / SEAL).unlink(missing_ok=True)
         super()._save_checkpoint(model, trial)

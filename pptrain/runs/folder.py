@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..config import differences, jsonable
 from ..errors import InputError
 from ..files import locked, make_folder, print_line, read_json, write_atomic
 from ..processes import once, process_number
 from .settings import RunConfig
-from ..transfer.bundle import check_names, file_damage, file_facts
+from ..transfer.bundle import check_names, file_damage, file_facts, versions
 
 # %% auto #0
 __all__ = ['history_rows']
@@ -86,9 +85,13 @@ def clear(run_dir: Path) -> None:
 FORMAT = 1     # of a run directory; raised when runs of an earlier one cannot go on
 INSTEAD = "choose another output_dir, remove that folder, or set overwrite=True"
 
+def own_version() -> str:
+    "The version of this pptrain."
+    return versions().get("pptrain", "of no version")
+
 def write_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
     "Writes `run.json`: what this run is, all of its settings, and who wrote it."
-    record = {"format": FORMAT, "pptrain": __version__, "spec": spec,
+    record = {"format": FORMAT, "pptrain": own_version(), "spec": spec,
               "settings": settings.to_dict()}
     write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
 
@@ -101,7 +104,7 @@ def recorded_spec(run_dir: Path) -> dict[str, Any] | None:
     if record.get("format") != FORMAT:
         maker = record.get("pptrain", "an earlier one, which did not note its version")
         raise InputError(f"{run_dir} holds a run of another pptrain ({maker}), with which this "
-                         f"one, {__version__}, cannot go on; {INSTEAD}")
+                         f"one, {own_version()}, cannot go on; {INSTEAD}")
     if not isinstance(record["spec"], dict):
         raise InputError(f"{path} is damaged: spec is no mapping; {INSTEAD}")
     return record["spec"]
@@ -116,7 +119,7 @@ def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     changes.sort(key=lambda change: change.startswith(told_by_data))
     return changes[0] if changes else None
 
-# %% ../../nbs/runs/02_folder.ipynb #82a2122b
+# %% ../../nbs/runs/02_folder.ipynb #84ad3d67
 def check_claim(run_dir: Path, spec: Mapping[str, Any]) -> None:
     "Raises `InputError` for a directory that holds another run, or one that cannot be named."
     change = first_difference(run_dir, spec)
@@ -202,7 +205,7 @@ def newest_checkpoint(run_dir: Path, say: Callable[[str], Any] = print_line) -> 
         say(f"{name}: no whole checkpoint is left; starts over")
     return None
 
-# %% ../../nbs/runs/02_folder.ipynb #f1b265f5
+# %% ../../nbs/runs/02_folder.ipynb #bb02801c
 def keep_newest(run_dir: Path, limit: int | None, best: str | None = None) -> None:
     "Removes the oldest checkpoints beyond `limit`, except the newest and the one at path `best`."
     ours = checkpoints(run_dir)

@@ -68,6 +68,12 @@ def text_settings(folder: PathText, *, steps: int, batch_size: int, learning_rat
 MOST_ROWS = 10_000   # of a list, at most, are hashed; more are sampled evenly
 FIRST_ROWS = 64      # of a data set that is a function of the address
 
+def places_looked_at(rows: Any) -> range:
+    "The rows of a data set that speak for it: the first of a function, all or many of a list."
+    if isinstance(rows, TaskDataset):
+        return range(min(len(rows), FIRST_ROWS))
+    return range(0, len(rows), 1 + len(rows) // MOST_ROWS)
+
 def rows_sha256(rows: Any) -> str:
     """sha256 of what a data set holds and of how it is read, in hexadecimal.
 
@@ -79,15 +85,33 @@ def rows_sha256(rows: Any) -> str:
         digest.update(str(blocks.size).encode())
         digest.update(blocks.ids.tobytes())
         return digest.hexdigest()
-    if isinstance(rows, TaskDataset):
-        places = range(min(len(rows), FIRST_ROWS))
-    else:
-        places = range(0, len(rows), 1 + len(rows) // MOST_ROWS)
-    for i in places:
+    for i in places_looked_at(rows):
         row = rows[i]
         for name in ("input_ids", "labels"):
             digest.update(torch.as_tensor(row[name]).numpy().tobytes())
     return digest.hexdigest()
+
+# %% ../../nbs/runs/05_text.ipynb #4cc4a66b
+def ids_of_model(model: nn.Module) -> int | None:
+    "How many ids a model reads; None where its table of them is not found."
+    for module in token_modules(model)[:1]:
+        return module.get_parameter("weight").shape[0]
+    return None
+
+def check_ids(model: nn.Module, rows: Any, name: str) -> None:
+    "Raises `InputError` for an id in `rows`, called `name`, that `model` has no row for."
+    count = ids_of_model(model)
+    blocks = getattr(rows, "examples", None)
+    greatest, called = 0, ""
+    if isinstance(blocks, TextBlocks):
+        greatest = int(blocks.ids[:len(blocks) * blocks.size].max(initial=0))
+        called = f" ({blocks.vocab.names[greatest]!r})" if blocks.vocab else ""
+    else:
+        for i in places_looked_at(rows):
+            greatest = max(greatest, int(torch.as_tensor(rows[i]["input_ids"]).max()))
+    if count is not None and greatest >= count:
+        raise InputError(f"the {name} rows hold the id {greatest}{called}, but the model reads "
+                         f"{count} ids, up to {count - 1}; build it with vocab_size={greatest + 1}")
 
 # %% ../../nbs/runs/05_text.ipynb #27d1986e
 def asked_of(measure: Any) -> Any:
@@ -100,8 +124,10 @@ def asked_of(measure: Any) -> Any:
 
 def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
               measures: Sequence[Any]) -> dict[str, Any]:
-    "Everything that can change the rows of a text run, as JSON values."
+    "Everything that can change the rows of a text run, as JSON values. Raises `InputError`."
     first_rows(data.train_dataset)   # refuses what is empty
+    check_ids(model, data.train_dataset, "training")
+    check_ids(model, data.eval_dataset, "held-out")
     return jsonable({
         "stage": "text",
         "start": weights_sha256(plain_state(model)),
@@ -185,8 +211,9 @@ def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, 
     with tempfile.TemporaryDirectory() as scratch:
         if folder is None:
             training_args = {"save_strategy": "no", **training_args}
+        place = scratch if folder is None else folder
         settings = text_settings(
-            scratch if folder is None else folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
+            place, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
             eval_every=eval_every, seed=seed, warmup_steps=warmup_steps, **training_args)
         args = settings.to_training_arguments()
         rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -214,10 +241,9 @@ def downstream_model(adapter: CausalLMAdapter, vocab_size: int, length: int,
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = load(vocab_size=vocab_size) if takes_size else load()
-    for module in token_modules(model)[:1]:
-        ids = module.get_parameter("weight").shape[0]
-        if ids < vocab_size:
-            raise InputError(f"the downstream model has {ids} ids, the tokenizer {vocab_size}")
+    ids = ids_of_model(model)
+    if ids is not None and ids < vocab_size:
+        raise InputError(f"the downstream model has {ids} ids, the tokenizer {vocab_size}")
     context = context_length(model)
     if context is not None and context < length:
         raise InputError(f"rows of {length} tokens exceed the model's context of {context} tokens")

@@ -100,7 +100,7 @@ def unsealed(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: its sha256 does not match; {AGAIN}")
     return manifest
 
-# %% ../../nbs/transfer/04_bundle.ipynb #a99f563f
+# %% ../../nbs/transfer/04_bundle.ipynb #544f97b2
 KEYS: dict[str, tuple[type, ...]] = {
     "task_name": (str,), "task_config": (dict,), "tokenizer_spec": (dict,), "files": (dict,),
     "fingerprint": (str,), "training": (dict,), "versions": (dict,), "weights_sha256": (str,),
@@ -121,13 +121,6 @@ def check_keys(path: Path, manifest: Mapping[str, Any]) -> None:
     policy = manifest.get("transfer_policy", {"name": ""})
     if not isinstance(policy.get("name"), str):
         raise InputError(f"{path} is damaged: transfer_policy has no name; {AGAIN}")
-
-def checked_manifest(path: Path) -> dict[str, Any]:
-    "The manifest in `path`. Raises `InputError` when it is damaged or of another format."
-    manifest = unsealed(path)
-    check_keys(path, manifest)
-    check_names(path, manifest["files"])
-    return manifest
 
 # %% ../../nbs/transfer/04_bundle.ipynb #9b33ad5e
 def check_name(folder: Path, name: str) -> None:
@@ -153,6 +146,13 @@ def _is_facts(expected: Any) -> bool:
     size, sha256 = expected["bytes"], expected["sha256"]
     is_hash = isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)
     return type(size) is int and size >= 0 and bool(is_hash)
+
+def checked_manifest(path: Path) -> dict[str, Any]:
+    "The manifest in `path`. Raises `InputError` when it is damaged or of another format."
+    manifest = unsealed(path)
+    check_keys(path, manifest)
+    check_names(path, manifest["files"])
+    return manifest
 
 # %% ../../nbs/transfer/04_bundle.ipynb #2f65fdf3
 def file_damage(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
