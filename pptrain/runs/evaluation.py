@@ -20,6 +20,7 @@ from ..errors import InputError, unknown
 from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity
+from .freeze import Freeze
 from .text import TextRun, learn_text, rows_sha256, text_tokenizer
 from ..yaml12 import read_yaml
 from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
@@ -75,6 +76,7 @@ class EvalConfig:
     policy: dict[str, Any] | str = "reinitialize_embeddings"    # what crosses over
     embeddings: str | None = None    # an option of the policy; None: as the policy says
     positions: str | None = None     # likewise
+    freeze: dict[str, Any] | str | None = None   # what crossed and is held still, for how long
     seed: int = 0                    # of initial weights, text order and dropout
 
     def transfer_policy(self) -> TransferPolicy:
@@ -117,6 +119,7 @@ def check_values(config: EvalConfig) -> None:
     for measure in config.measures:
         create_measure(measure)
     config.transfer_policy()
+    Freeze.of(config.freeze)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #2744019b
 def check_eval(config: EvalConfig | Mapping[str, Any] | PathText) -> EvalConfig:
@@ -205,7 +208,7 @@ def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, confi
     text = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
     held = held_out(PerplexityTask(), config, corpus, tokenizer)
     return learn_text(
-        adapter, bundle, config.transfer_policy(), text, held,
+        adapter, bundle, config.transfer_policy(), text, held, freeze=config.freeze,
         vocab_size=id_count(tokenizer), seed=config.seed, steps=config.train_steps,
         batch_size=config.batch_size, learning_rate=config.learning_rate,
         eval_every=config.eval_every, warmup_steps=config.warmup_steps,
@@ -234,6 +237,8 @@ def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAd
         results[variant] = variant_result(run, labels)
         if run.report is not None:
             results["transfer_report"] = report_facts(run.report, config.transfer_policy())
+            if run.frozen:
+                results["transfer_report"]["frozen"] = run.frozen.line
             if not run.report.loaded_parameter_count + len(run.report.filled_parameters):
                 results["warning"] = "no parameter crossed: both variants are from scratch"
     return write_json(folder / "comparison.json", results)

@@ -187,7 +187,7 @@ def run_variant(setup: StudySetup, variant: str, seed: int) -> list[dict[str, An
         setup.text("eval"), vocab_size=len(setup.tokenizer), seed=seed, steps=config.text_steps,
         batch_size=config.batch_size, learning_rate=config.text_lr,
         warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        folder=setup.folder / "text" / name, disable_tqdm=True)
+        freeze=config.freeze, folder=setup.folder / "text" / name, disable_tqdm=True)
     place = dict(study=config.study, variant=variant, seed=seed)
     rows = [place | row for row in [*run.rows, *warm_up_rows(bundle)]]
     write_atomic(kept, json.dumps(rows))
