@@ -68,7 +68,8 @@ def learn(adapter, bundle, policy="reinitialize_embeddings", **options):
 
 def moved(adapter):
     "Names of parameters that are not what they were after the transfer, among those that crossed."
-    return {name for name, p in named(adapter.made).items() if not torch.equal(p, adapter.start[name])}
+    return {name for name, p in named(adapter.made).items()
+            if not torch.equal(p, adapter.start[name])}
 
 
 def test_for_good(adapter, bundle):
