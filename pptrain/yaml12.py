@@ -126,7 +126,7 @@ def read_file(source: PathText) -> str:
     "The text of a config file. Raises `InputError`."
     try:
         return check_file(source).read_text(encoding="utf-8-sig")
-    except (OSError, RuntimeError) as e:
+    except (OSError, RuntimeError, UnicodeDecodeError) as e:
         why = getattr(e, "strerror", None) or e
         raise InputError(f"config file {str(source)!r} cannot be read ({why})") from None
 
@@ -135,9 +135,10 @@ def read_yaml(source: PathText | Mapping[str, Any]) -> dict[str, Any]:
     "The mapping in a YAML file, or a mapping as it is. Raises `InputError` for anything else."
     if isinstance(source, Mapping):
         return dict(source)
+    text = read_file(source)
     try:
-        content = parse_yaml(read_file(source))
-    except (UnicodeDecodeError, InputError) as e:
+        content = parse_yaml(text)
+    except InputError as e:
         raise InputError(f"config file {str(source)!r}: {e}") from None
     if not isinstance(content, Mapping):
         kind = type(content).__name__

@@ -1,5 +1,18 @@
 """Numbers about models: what a token costs, whether an answer is right, how many tokens were saved; by name."""
 from .answers import exact_match as exact_match
+from .distances import weight_distance as weight_distance
+from .divergence import divergence_figure as divergence_figure
+from .divergence import divergences as divergences
+from .divergence import prediction_js as prediction_js
+from .divergence import prediction_kl as prediction_kl
+from .events import log_rank_scores as log_rank_scores
+from .events import sooner as sooner
+from .events import time_to_event as time_to_event
+from .heads import induction_score as induction_score
+from .layers import cka_figure as cka_figure
+from .layers import cka_map as cka_map
+from .layers import CKAMap as CKAMap
+from .layers import midlayer_cka as midlayer_cka
 from .losses import evaluating as evaluating
 from .losses import perplexity as perplexity
 from .losses import scored_batches as scored_batches
@@ -7,7 +20,13 @@ from .losses import token_scores as token_scores
 from .measures import create_measure as create_measure
 from .measures import register_measure as register_measure
 from .measures import registered_measures as registered_measures
+from .savings import after_warmup as after_warmup
 from .savings import gains as gains
+from .savings import loss_at as loss_at
 from .savings import mrs as mrs
 from .savings import token_saving as token_saving
 from .savings import tokens_to_reach as tokens_to_reach
+from .similarity import effective_rank as effective_rank
+from .similarity import linear_cka as linear_cka
+from .similarity import null_band as null_band
+from .similarity import null_draws as null_draws

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import math
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ import torch
 from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import nn
 from transformers import (
-    PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
-    default_data_collator, set_seed)
+    PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState,
+    TrainingArguments, default_data_collator, set_seed)
 
 from ..data import DatasetBundle
 from ..errors import InputError
-from ..files import print_line
 from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
@@ -34,7 +32,8 @@ from ..processes import once
 from pptrain.runs.folder import (
     SEAL, clear, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows, write_history,
     write_record)
-from .settings import RunConfig, first_line
+from .screen import Screen, say
+from .settings import RunConfig, first_line, trying
 
 # %% auto #0
 __all__ = ['Diverged', 'fit']
@@ -104,14 +103,6 @@ class Diary(TrainerCallback):
                 error.log = state.log_history
                 raise error
 
-# %% ../../nbs/runs/03_fit.ipynb #fa23a5a1
-def say(line: str) -> None:
-    "Prints a line: on stdout in a notebook, on stderr elsewhere."
-    ipython = sys.modules.get("IPython")
-    in_notebook = ipython is not None and ipython.get_ipython() is not None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print_line(line, sys.stdout if in_notebook else sys.stderr)
-
 # %% ../../nbs/runs/03_fit.ipynb #aad26356
 @dataclass
 class WithoutFullMasks:
@@ -164,6 +155,8 @@ class WaitlessTrainer(Trainer):
             model=model, args=args, data_collator=collate, callbacks=list(callbacks),
             train_dataset=data.train_dataset, eval_dataset=data.eval_dataset)
         self.remove_callback(PrinterCallback)
+        if any(isinstance(callback, Screen) for callback in callbacks):
+            self.remove_callback(ProgressCallback)
         self.uncounted: Any = 0        # tokens, on the device until somebody writes them down
         self.flops: dict[Any, int] = {}
 
@@ -363,7 +356,8 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     functions = [create_measure(measure) for measure in measures]
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
-        trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
+        with trying("run settings"):
+            trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
         once(lambda: start_record(run_dir, spec, settings))
         if note and trainer.is_world_process_zero():
             say(note)

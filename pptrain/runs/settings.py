@@ -5,11 +5,12 @@
 # %% ../../nbs/runs/01_settings.ipynb #ed9aa3b1
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import EnumType
 from typing import Any
 
@@ -64,7 +65,7 @@ def check_range(name: str, value: Any) -> None:
     if name == "max_steps" and value < -1:
         raise InputError(f"max_steps={value!r}: give a number above zero, or -1 to count epochs")
 
-# %% ../../nbs/runs/01_settings.ipynb #ae7d6c59
+# %% ../../nbs/runs/01_settings.ipynb #177a77ab
 MEASURES = "held-out rows are measured by the measures, token by token"
 NOT_OBEYED = {   # setting → what happens instead of it
     "resume_from_checkpoint": "a run goes on by itself from its newest checkpoint",
@@ -83,7 +84,7 @@ def check_obeyed(name: str, value: Any) -> None:
     if value != usual:
         raise InputError(f"{name}={value!r} cannot be obeyed: {NOT_OBEYED[name]}; leave it out")
 
-# %% ../../nbs/runs/01_settings.ipynb #9fb251ce
+# %% ../../nbs/runs/01_settings.ipynb #0272496c
 def checked(name: str, value: Any) -> Any:
     """`value` as field `name` wants it, as a plain value.
 
@@ -194,11 +195,21 @@ class RunConfig:
         "What `transformers.Trainer` takes. Raises `InputError` for combinations it refuses."
         return training_arguments(self.to_dict(), has_eval)
 
-# %% ../../nbs/runs/01_settings.ipynb #081df2ea
+# %% ../../nbs/runs/01_settings.ipynb #d4656aeb
 def first_line(e: BaseException) -> str:
     "What an exception says, in one line; the name of its kind where it says nothing."
     lines = [line.strip() for line in str(e).splitlines() if line.strip()]
     return lines[0] if lines else type(e).__name__
+
+@contextlib.contextmanager
+def trying(what: str) -> Iterator[None]:
+    "Inside, any failure is an `InputError` about `what`: not installed, not supported, not valid."
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(f"{what}: {first_line(e)}") from e
 
 # %% ../../nbs/runs/01_settings.ipynb #6f6f364b
 def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingArguments:
@@ -218,10 +229,8 @@ def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingA
     if process_count() > 1 and not torch.accelerator.is_available():
         fields["use_cpu"] = True
     theirs = {name: value for name, value in fields.items() if name not in OURS}
-    try:
+    with trying("run settings"):
         return TrainingArguments(**theirs)
-    except Exception as e:     # of many kinds: what is not installed, not supported, not together
-        raise InputError(f"run settings: {first_line(e)}") from e
 
 # %% ../../nbs/runs/01_settings.ipynb #a65da77e
 def settings_table(config: RunConfig) -> str:

@@ -40,7 +40,7 @@ LIBRARIES = {
     "tokenizers": "integrations", "safetensors": "integrations", "datasets": "integrations",
     "huggingface_hub": "integrations", "accelerate": "integrations",
     "scipy": "study", "pandas": "study", "papermill": "study", "nbclient": "study",
-    "nbconvert": "study", "nbformat": "study",
+    "nbconvert": "study", "nbformat": "study", "psutil": "study",
     "plotly": "views", "PIL": "views", "matplotlib": "views", "IPython": "views",
     "ipywidgets": "views", "anywidget": "views", "traitlets": "views",
     "typer": "cli", "click": "cli",
