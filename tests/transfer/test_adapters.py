@@ -1,4 +1,4 @@
-"""Models that nobody made for pptrain: what the page on models of one's own shows, to the number."""
+"""Models that nobody made for pptrain: those of the page on models of one's own, to the number."""
 from __future__ import annotations
 
 import pytest
@@ -20,7 +20,8 @@ def page():
     space: dict = {}
     for cell in cells_of("nbs/how_to/custom_models.ipynb"):
         kept = cell["source"].split("\nrun = ")[0]
-        if cell["cell_type"] == "code" and "#| hide" not in kept and ("class " in kept or "import" in kept):
+        shown = cell["cell_type"] == "code" and "#| hide" not in kept
+        if shown and ("class " in kept or "import" in kept):
             exec(kept.split("\nprint(")[0], space)
     return space
 
