@@ -13,6 +13,7 @@ from typing import Any
 from ..config import build_config
 from ..errors import InputError, unknown
 from ..measure import create_measure
+from ..runs.freeze import Freeze
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
@@ -44,6 +45,7 @@ class StudyConfig:
     policy: dict[str, Any] | str = "reinitialize_embeddings"   # what crosses into the text model
     embeddings: str | None = None    # an option of the policy; None: as the policy says
     positions: str | None = None     # likewise
+    freeze: dict[str, Any] | str | None = None   # what crossed and is held still, for how long
 
     def __post_init__(self) -> None:
         check_study(self)
@@ -69,6 +71,7 @@ def check_study(config: StudyConfig) -> None:
     for measure in config.measures:
         create_measure(measure)
     config.transfer_policy()
+    Freeze.of(config.freeze)
 
 # %% ../../nbs/study/01_budgets.ipynb #ba3fcbbc
 PROFILES: dict[str, dict[str, Any]] = {

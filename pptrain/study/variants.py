@@ -25,6 +25,7 @@ from ..errors import InputError, shown, unknown
 from ..files import read_json, write_atomic
 from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
+from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
 from .budgets import StudyConfig, read_seeds
 from ..transfer import TransferBundle, TransferReport
@@ -197,12 +198,14 @@ def learn(setup: StudySetup, variant: str, seed: int) -> tuple[list[dict[str, An
     except Diverged as e:
         nothing = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
         return [nothing], f"warm-up: {e}"
-    model, _ = text_model(setup, bundle, seed)
+    model, report = text_model(setup, bundle, seed)
+    freeze = Freeze.of(config.freeze)
+    frozen = freeze.chosen(report, model) if freeze and report else None
     rows = train_on_text(
         model, setup.text("train", seed), setup.text("eval"), seed=seed, steps=config.text_steps,
         batch_size=config.batch_size, learning_rate=config.text_lr,
         warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        folder=setup.folder / "text" / f"{variant}-{seed}", disable_tqdm=True)
+        frozen=frozen, folder=setup.folder / "text" / f"{variant}-{seed}", disable_tqdm=True)
     lost = [row for row in rows if not math.isfinite(row["value"])]
     diverged = f"text: {lost[0]['metric']} is no number at step {lost[0]['step']}" if lost else ""
     return [*rows, *warm_up_rows(bundle)], diverged
