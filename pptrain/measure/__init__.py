@@ -1,5 +1,8 @@
 """Numbers about models: what a token costs, whether an answer is right, how many tokens were saved; by name."""
 from .answers import exact_match as exact_match
+from .breakdowns import loss_by_frequency as loss_by_frequency
+from .breakdowns import loss_by_position as loss_by_position
+from .breakdowns import token_counts as token_counts
 from .distances import weight_distance as weight_distance
 from .divergence import divergence_figure as divergence_figure
 from .divergence import divergences as divergences
