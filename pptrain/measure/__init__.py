@@ -8,6 +8,8 @@ from .divergence import divergence_figure as divergence_figure
 from .divergence import divergences as divergences
 from .divergence import prediction_js as prediction_js
 from .divergence import prediction_kl as prediction_kl
+from .grammar import grammar_figure as grammar_figure
+from .grammar import grammar_scores as grammar_scores
 from .heads import induction_score as induction_score
 from .layers import CKAMap as CKAMap
 from .layers import cka_figure as cka_figure
@@ -20,10 +22,14 @@ from .losses import token_scores as token_scores
 from .measures import create_measure as create_measure
 from .measures import register_measure as register_measure
 from .measures import registered_measures as registered_measures
+from .pairs import minimal_pairs as minimal_pairs
+from .pairs import register_phenomenon as register_phenomenon
 from .savings import gains as gains
 from .savings import mrs as mrs
 from .savings import token_saving as token_saving
 from .savings import tokens_to_reach as tokens_to_reach
+from .sentences import greedy_text as greedy_text
+from .sentences import text_logprobs as text_logprobs
 from .similarity import effective_rank as effective_rank
 from .similarity import linear_cka as linear_cka
 from .similarity import null_band as null_band
