@@ -10,6 +10,7 @@ from .divergence import prediction_js as prediction_js
 from .divergence import prediction_kl as prediction_kl
 from .grammar import grammar_figure as grammar_figure
 from .grammar import grammar_scores as grammar_scores
+from .harness import lm_eval_scores as lm_eval_scores
 from .heads import induction_score as induction_score
 from .layers import CKAMap as CKAMap
 from .layers import cka_figure as cka_figure
