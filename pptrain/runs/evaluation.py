@@ -19,13 +19,13 @@ from ..corpora import Corpus, TextDataset, id_count, load_corpus, without_copies
 from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..integrations import CausalLMAdapter
-from ..measure import create_measure, perplexity
+from ..measure import create_measure, perplexity, registered_measures
 from .text import TextRun, learn_text, rows_sha256, text_tokenizer
 from .yaml12 import read_yaml
 from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
 
 # %% auto #0
-__all__ = ['PerplexityTask', 'EvalConfig', 'check_eval', 'run_transfer_evaluation']
+__all__ = ['PerplexityTask', 'MeasureTask', 'EvalConfig', 'check_eval', 'run_transfer_evaluation']
 
 # %% ../../nbs/runs/06_evaluation.ipynb #3dad5b53
 @dataclass
@@ -51,6 +51,23 @@ class PerplexityTask:
     def label(self) -> str:
         "What this measurement is called in a result file."
         return f"{self.type}:{self.text}" if self.text else self.type
+
+# %% ../../nbs/runs/06_evaluation.ipynb #ffbc0647
+@dataclass
+class MeasureTask:
+    "A registered measure, asked about the held-out text; options as in a list of measures."
+    type: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def measure(self) -> dict[str, Any]:
+        "As `create_measure` reads it."
+        return {"name": self.type, **self.options}
+
+    @property
+    def label(self) -> str:
+        "What this measurement is called in a result file."
+        return self.type
 
 # %% ../../nbs/runs/06_evaluation.ipynb #d8972120
 @dataclass
@@ -86,15 +103,30 @@ class EvalConfig:
 # %% ../../nbs/runs/06_evaluation.ipynb #6c83cc15
 EVAL_TASKS = {"perplexity": PerplexityTask}     # type → class of an entry of `tasks`
 
-def eval_task(item: Any) -> PerplexityTask:
+EvalTask = PerplexityTask | MeasureTask
+
+def measure_task(item: Mapping[str, Any]) -> MeasureTask:
+    "A task that is a measure, checked. Raises `InputError` for what the measure refuses."
+    more = dict(item)
+    kind = more.pop("type")
+    options = {**more.pop("options", {}), **more}
+    task = MeasureTask(kind, options)
+    create_measure(task.measure)
+    return task
+
+def eval_task(item: Any) -> EvalTask:
     "One entry of `tasks`, checked. Raises `InputError` for an unknown type or field."
-    if isinstance(item, PerplexityTask):
-        return item
+    if isinstance(item, EvalTask):
+        item = asdict(item)
     if not isinstance(item, Mapping):
         raise InputError(f"each of tasks must be a mapping, not {item!r}")
-    if item.get("type") not in EVAL_TASKS:
-        raise unknown("eval task type", item.get("type"), EVAL_TASKS)
-    return build_config(EVAL_TASKS[item["type"]], item)
+    kind = item.get("type")
+    if kind in EVAL_TASKS:
+        return build_config(EVAL_TASKS[kind], item)
+    measures = registered_measures()
+    if kind not in measures:
+        raise unknown("eval task type", kind, {**EVAL_TASKS, **measures})
+    return measure_task(item)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #78c0ee24
 ABOVE_ZERO = ("vocab_size", "max_length", "train_steps", "batch_size", "learning_rate",
@@ -155,6 +187,29 @@ class BeforeAndAfter:
         scores = perplexity(model, self.rows, batch_size)
         return {f"{self.label}/{name}": value for name, value in scores.items()}
 
+# %% ../../nbs/runs/06_evaluation.ipynb #d7466cfc
+@dataclass
+class MeasureBeforeAndAfter:
+    "A registered measure, asked about the rows of the run; its metrics are called `label/…`."
+    task: MeasureTask
+
+    def record(self) -> list[Any]:
+        "What it is, for the record of a run."
+        return [self.task.label, self.task.measure]
+
+    def __call__(self, model: nn.Module, rows: Any, *, batch_size: int = 16) -> dict[str, float]:
+        label = self.task.label
+        scores = create_measure(self.task.measure, rows)(model, rows, batch_size=batch_size)
+        return {f"{label}/{name.removeprefix(f'{label}:')}": value
+                for name, value in scores.items()}
+
+def before_and_after(task: EvalTask, config: EvalConfig, corpus: Corpus,
+                     tokenizer: Any) -> BeforeAndAfter | MeasureBeforeAndAfter:
+    "What asks for `task` before and after training."
+    if isinstance(task, MeasureTask):
+        return MeasureBeforeAndAfter(task)
+    return BeforeAndAfter(task.label, held_out(task, config, corpus, tokenizer))
+
 # %% ../../nbs/runs/06_evaluation.ipynb #5e7632db
 def scores_at(rows: Sequence[Mapping[str, Any]], label: str, step: int) -> dict[str, float]:
     "What `label` measured at a step, a loss that is no number where nothing was."
@@ -200,8 +255,7 @@ def report_facts(report: TransferReport, policy: TransferPolicy) -> dict[str, An
 def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, config: EvalConfig,
                   corpus: Corpus, tokenizer: Any, folder: Path) -> TextRun:
     "The text stage of one variant, in a folder of its own."
-    measured = [BeforeAndAfter(task.label, held_out(task, config, corpus, tokenizer))
-                for task in config.tasks]
+    measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
     text = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
     held = held_out(PerplexityTask(), config, corpus, tokenizer)
     return learn_text(
