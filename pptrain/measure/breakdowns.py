@@ -63,11 +63,11 @@ def position_bins(bins: int | Sequence[int]) -> int | np.ndarray:
         raise InputError(f"bins={count}: must be at least 1")
     return count
 
-def by_bin(values: np.ndarray, nats: np.ndarray, edges: np.ndarray) -> pd.DataFrame:
+def by_bin(values: np.ndarray, nats: np.ndarray, edges: np.ndarray, top: int) -> pd.DataFrame:
     """Tokens whose value is in [low, high]: `low`, `high`, `tokens`, `loss`; bins without are left
-    out."""
+    out, the last one ends at `top`."""
     import pandas as pd
-    stops = np.append(edges[1:], max(values.max() + 1, edges[-1] + 1))
+    stops = np.append(edges[1:], max(top, edges[-1]) + 1)
     which = np.searchsorted(edges, values, side="right") - 1
     if (which < 0).any():
         raise InputError(f"the first bin begins at {edges[0]}, but a token has {values.min()}; "
@@ -95,7 +95,7 @@ def loss_by_position(model: nn.Module, rows: Rows, bins: int | Sequence[int] | N
         width = int(place.max() + 1 - place.min())
         count = width if some is None else min(width, some)
         some = place.min() + np.arange(count) * width // count
-    return by_bin(place, nats, some)
+    return by_bin(place, nats, some, int(place.max()))
 
 # %% ../../nbs/measure/05_breakdowns.ipynb #86dd23f4
 def token_counts(rows: Rows) -> np.ndarray:
@@ -147,7 +147,10 @@ def loss_by_frequency(model: nn.Module, rows: Rows, counts: Any = None,
     _, ids, nats = priced_tokens(model, rows, batch_size)
     longer = np.zeros(max(len(known), ids.max() + 1), np.int64)
     longer[:len(known)] = known
-    table = by_bin(longer[ids], nats, edges)
+    top = int(known.max())
+    if bins is None:
+        top = 10 ** len(str(top)) - 1
+    table = by_bin(longer[ids], nats, edges, top)
     seen = longer[np.unique(ids)]
     kinds = [int(((low <= seen) & (seen <= high)).sum())
              for low, high in zip(table.low, table.high)]

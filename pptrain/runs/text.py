@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..files import write_atomic
 from ..integrations import (
     CausalLMAdapter, context_length, plain_state, token_modules, weights_sha256)
+from ..measure import create_measure
 from .fit import Diverged, first_rows, fit
 from .folder import (
     checkpoints, claim, first_difference, measured_rows, remove_folder, result_fields)
@@ -165,6 +166,8 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
 
     `replace`: another run in the folder is replaced rather than refused."""
     folder = Path(settings.output_dir)
+    for measure in measures:
+        create_measure(measure, data.eval_dataset)          # refuses what cannot be measured
     spec = text_spec(model, data, settings, [*measures, *end_measures])
     settings.overwrite = replace and first_difference(folder, spec) is not None
     finished = saved_rows(claim(settings, spec))

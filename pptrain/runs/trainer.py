@@ -18,6 +18,7 @@ from ..core import Task, registered_task
 from ..data import DatasetBundle
 from ..files import write_atomic
 from ..integrations import CausalLMAdapter, check_model, plain_state, weights_sha256
+from ..measure import create_measure
 from .fit import LoopTrainer, final_metrics, first_rows, fit
 from .folder import (
     checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
@@ -159,6 +160,8 @@ class PrePreTrainer:
         Raises `InputError` before any work that cannot succeed, `Diverged`, and
         `KeyboardInterrupt` with the state saved."""
         data = self.datasets()
+        for measure in self.measures:
+            create_measure(measure, data.eval_dataset)      # refuses what cannot be measured
         rows = first_rows(data.train_dataset)
         spec = spec_of(self, rows["sha256"])
         run_dir = claim(self.run_config, spec)
