@@ -35,9 +35,9 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
     packages=find_packages(include=["pptrain", "pptrain.*"]),
-    # notebooks/ is a link to nbs/replication: real files in wheels and sdists,
-    # and editable installs find them too
-    package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*"]},
+    # notebooks/ is a link to nbs/replication, vectors/ one to tests/vectors: real files in
+    # wheels and sdists, and editable installs find them too
+    package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*", "vectors/*/dev.*"]},
     include_package_data=False,
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

@@ -5,8 +5,9 @@
 # %% ../nbs/50_cli.ipynb #f9d68cbb
 from __future__ import annotations
 
-import dataclasses, json, re, sys
+import contextlib, dataclasses, inspect, json, math, os, re, shutil, sys, textwrap
 from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,21 +16,25 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import write_atomic
+from .files import make_folder, write_atomic
+from .processes import process_number
+from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
 if TYPE_CHECKING:
-    from pptrain.core import RegisteredTask
+    from pptrain.core import RegisteredTask, Task
     from pptrain.data import Example
+    from pptrain.runs import PrePreTrainingRun, Recipe
+    from pptrain.runs.screen import Screen
 
 # %% auto #0
-__all__ = ['app', 'about', 'main']
+__all__ = ['app', 'print_version', 'about', 'main']
 
 # %% ../nbs/50_cli.ipynb #693294cb
 class Interrupted(Exception):
     "Ctrl-C, with the sentence of whoever saved the state; typer would swallow the sentence."
 
 class Group(typer.core.TyperGroup):
-    "All commands; a Ctrl-C in one of them keeps its message."
+    "All commands; a Ctrl-C in one of them keeps its message, and help its sentences."
 
     def invoke(self, ctx):
         "Run the command that was asked for."
@@ -38,18 +43,47 @@ class Group(typer.core.TyperGroup):
         except KeyboardInterrupt as e:
             raise Interrupted(str(e)) from e
 
+    def format_commands(self, ctx, formatter):
+        "Each command with the whole first line of its help."
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                rows.append((name, inspect.cleandoc(command.help or "").partition("\n")[0]))
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
 # %% ../nbs/50_cli.ipynb #e971f98a
 app = typer.Typer(name="pptrain", cls=Group, add_completion=False, rich_markup_mode=None,
                   pretty_exceptions_enable=False)
 
+def print_version(asked: bool) -> None:
+    "Print the version and stop, if asked."
+    if asked:
+        print(f"pptrain {metadata.version('pptrain')}")
+        raise typer.Exit()
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[bool, typer.Option(
+        "--version", callback=print_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     "Pre-pre-training: train on formal data, carry the weights over, measure whether it helped."
 
 # %% ../nbs/50_cli.ipynb #f6fc8f37
 # click's class, or typer's own copy of it
 CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 GO_ON = "what was finished is kept; start the same command again to go on"
+
+IN_COMMANDS = {     # what a library calls it → what a command line calls it
+    "overwrite=True": "--set run.overwrite=true", "the same call": "the same command"}
+
+def in_commands(sentence: str) -> str:
+    "A sentence in one line, with advice that can be typed."
+    for call, command in IN_COMMANDS.items():
+        sentence = sentence.replace(call, command)
+    return shortened(" ".join(sentence.split()), 1000)
 
 def complaint(e: BaseException) -> tuple[int, str]:
     "Exit status and sentence of an exception."
@@ -64,9 +98,20 @@ def complaint(e: BaseException) -> tuple[int, str]:
         return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
+# %% ../nbs/50_cli.ipynb #945bac69
+def leave(status: int) -> None:
+    "End this process now, with all that was printed."
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
 # %% ../nbs/50_cli.ipynb #ae246bb1
 def main(argv: Sequence[str] | None = None) -> int:
-    "Run a command line; the exit status. `--traceback`, anywhere, lets exceptions through."
+    """Run a command line; the exit status. `--traceback`, anywhere, lets exceptions through.
+
+    Of several processes that were started together, the first one complains."""
+    in_a_shell = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     loud = "--traceback" in argv
     if loud:
@@ -82,7 +127,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         status, sentence = complaint(e)
         start = "" if status == 130 else "error: "
-        print(start + " ".join(sentence.split()), file=sys.stderr)
+        number = process_number()
+        if number and status != 1:     # bad input is bad for all; the first says so
+            return status
+        if number:
+            start = f"process {number}: "
+        print(start + in_commands(sentence), file=sys.stderr)
+        if status == 130 and in_a_shell:
+            leave(status)
         return status
 
 # %% ../nbs/50_cli.ipynb #7ce74cf8
@@ -99,6 +151,17 @@ def say_json(value: Any) -> None:
     "Print as JSON, lists of numbers on one line; tuples become lists, arrays numbers."
     text = json.dumps(value, indent=2, default=plain_value)
     print(NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text))
+
+# %% ../nbs/50_cli.ipynb #dc5612e5
+def width() -> int:
+    "Columns to print in: the terminal's, at most 100."
+    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns))
+
+def hanging(start: str, text: str, indent: int) -> str:
+    "`start` and `text` in lines as wide as the terminal; all but the first begin at `indent`."
+    first = f"{start:<{indent}}"
+    return textwrap.fill(text, width(), initial_indent=first, subsequent_indent=" " * indent,
+                         break_long_words=False, break_on_hyphens=False)
 
 # %% ../nbs/50_cli.ipynb #170446ec
 def described(entry: RegisteredTask) -> dict[str, Any]:
@@ -117,18 +180,26 @@ def described(entry: RegisteredTask) -> dict[str, Any]:
             "fields": fields, "presets": presets}
 
 # %% ../nbs/50_cli.ipynb #b60772cd
-def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
-    "A family as text: its presets; with `all_of_it` also settings and references."
-    print(f"{family['name']}: {family['description']}")
-    if all_of_it:
-        for name, setting in family["fields"].items():
-            print(f"  {name} = {setting['default']!r}  {setting['help']}")
-    for preset in family["presets"]:
+def print_presets(presets: Sequence[Mapping[str, Any]], with_reference: bool) -> None:
+    "Presets as text: name, count, description; a reference above those that share it."
+    longest = max((len(preset["name"]) for preset in presets), default=0)
+    reference = ""
+    for preset in presets:
+        if with_reference and preset["reference"] != reference:
+            reference = preset["reference"]
+            print(hanging("", f"{reference or 'ours'}:", 2))
         count = preset["config"].get("sequence_count")
         items = f"{count:,}" if isinstance(count, int) else ""
-        print(f"  {preset['name']:<38} {items:>13}  {preset['description']}")
-        if all_of_it and preset["reference"]:
-            print(f"  {'':<52}  {preset['reference']}")
+        start = f"    {preset['name']:<{longest}} {items:>13}  "
+        print(hanging(start, preset["description"], min(len(start), width() - 20)))
+
+def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
+    "A family as text: its presets; with `all_of_it` also settings and references."
+    print(hanging(f"{family['name']}: ", family["description"], 2))
+    if all_of_it:
+        for name, setting in family["fields"].items():
+            print(hanging(f"    {name} = {setting['default']!r}  ", setting["help"], 8))
+    print_presets(family["presets"], all_of_it)
 
 # %% ../nbs/50_cli.ipynb #e14b5137
 def registered_parts() -> dict[str, dict[str, str]]:
@@ -166,17 +237,28 @@ def tasks_command(
         for kind, parts in registered_parts().items():
             print(f"{kind}:")
             for part, says in parts.items():
-                print(f"  {part:<38} {says}")
+                print(hanging(f"    {part}  ", says, 30))
 
-# %% ../nbs/50_cli.ipynb #63ed4197
-def in_brackets(example: Example, limit: int = 256) -> str:
-    "An example as one line of token names, `[loss]` tokens in brackets."
-    ids = example.ids[:limit]
-    names = [example.vocab.names[i] if example.vocab else str(i) for i in ids]
-    words = [f"[{name}]" if live else name for name, live in zip(names, example.mask)]
-    if len(example) > limit:
-        words.append(f"… {len(example) - limit} more")
-    return " ".join(words)
+# %% ../nbs/50_cli.ipynb #d0e131b6
+def frames_text(grid: dict, count: int = 4) -> list[str]:
+    "The first frames of a scene's grid side by side, a letter per cell, as lines."
+    signs = "0123456789abcdefghijklmnopqrstuvwxyz"
+    frames = grid["frames"][:count]
+    lines = []
+    for y in range(grid["rows"]):
+        here = slice(y * grid["columns"], (y + 1) * grid["columns"])
+        lines.append("   ".join("".join(signs[state] for state in frame[here]) for frame in frames))
+    return lines
+
+def example_text(task: Any, example: Example, width: int) -> list[str]:
+    "An example as lines: first frames where it has some, then the row, loss apart from the rest."
+    from pptrain.show import text_strip
+    names = [example.vocab.names[i] if example.vocab else str(i) for i in example.ids]
+    grid = task.scene(example).get("grid")
+    lines = []
+    if grid:
+        lines = [f"first frames, a state per cell; in the row, {grid['key']}", *frames_text(grid)]
+    return [*lines, *text_strip(names, example.mask.tolist(), width)]
 
 # %% ../nbs/50_cli.ipynb #96ca976c
 @app.command("show")
@@ -189,9 +271,8 @@ def show_command(
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
     as_json: AsJson = False,
 ) -> None:
-    "Print examples of a family; tokens that carry loss are in brackets."
+    "Print examples of a family; tokens that carry loss stand on lines of their own."
     from pptrain.core import create_task
-    from pptrain.runs import parse_settings
     config = parse_settings(settings or [])
     if preset:
         config["preset"] = preset
@@ -204,15 +285,31 @@ def show_command(
         facts = [f"{name} {fact}" for name, fact in x.facts.items()]
         counts = f"{len(x)} tokens, {int(x.mask.sum())} carry loss"
         print(f"{split} item {i}, seed {seed}: {counts}; {', '.join(facts)}")
-        print(f"  {in_brackets(x)}")
+        for line in example_text(task, x, min(100, shutil.get_terminal_size().columns) - 2):
+            print(f"  {line}")
+
+# %% ../nbs/50_cli.ipynb #6876b652
+def own_vectors(family: str) -> Path:
+    "The vectors of a family that travel with the package. Raises `InputError` where none do."
+    folder = Path(str(resources.files("pptrain") / "vectors" / family))
+    found = sorted(folder.glob("dev.*"))
+    if not found:
+        raise InputError(f"no vectors of {family} travel with the package; name a vector file")
+    return found[0]
 
 # %% ../nbs/50_cli.ipynb #4894957b
 @app.command("parity")
-def parity_command(family: str, vectors: Path, as_json: AsJson = False) -> None:
-    "Replay a file of reference vectors against a family; exit 1 on any mismatch."
+def parity_command(
+    family: str,
+    vectors: Annotated[Path | None, typer.Argument(
+        help="A vector file; without it, those that travel with the package.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    "Replay reference vectors against a family; exit 1 on any mismatch."
     from pptrain.core import registered_task
     from pptrain.parity import load_vectors
     entry = registered_task(family)
+    vectors = vectors or own_vectors(family)
     try:
         tally = entry.replay(load_vectors(vectors))
     except (KeyError, TypeError, IndexError, AttributeError) as e:
@@ -229,26 +326,36 @@ def parity_command(family: str, vectors: Path, as_json: AsJson = False) -> None:
 @app.command("report")
 def report_command(folder: Path) -> None:
     "Rebuild the report of a finished or partial grid."
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is no folder; name the folder of a grid")
     from pptrain.study.report import write_report
     print(f"report: {write_report(folder)}")
 
 # %% ../nbs/50_cli.ipynb #296a272f
+def check_replication(profile: str, families: Sequence[str], seeds: str) -> None:
+    "Raises `InputError` for what can be seen without loading anything."
+    folder = Path(str(resources.files("pptrain") / "notebooks"))
+    known = [path.stem.partition("_")[2] for path in folder.glob("r*_*.ipynb")]
+    for family in families:
+        if family not in known:
+            raise unknown("replication of family", family, known)
+    if profile in ("gpu", "paper"):
+        raise reserved(f"--profile {profile}")
+    if seeds and not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*,?\s*", seeds):
+        raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
+
 def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: Path,
                     workers: int) -> int:
-    "Plan, run and report a replication grid; 1 when a run failed."
+    """Plan, run and report a replication grid; 1 when a run failed.
+
+    SIGTERM stops it as Ctrl-C does."""
     from pptrain.grid import plan, run_grid
+    from pptrain.study.processes import interruptible
     specs = plan(profile, families, seeds)
-    try:
-        write_atomic(folder / ".writable", "").unlink()
-    except OSError as e:
-        raise InputError(f"--output-dir {str(folder)!r} cannot be written ({e.strerror})") from None
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    say(f"{len(specs)} runs, {workers} at a time, in {folder}")
-    manifest = run_grid(specs, folder, workers, say=say, profile=profile)
-    report_command(folder)
+    folder = make_folder(folder, "--output-dir")
+    with interruptible():
+        manifest = run_grid(specs, folder, workers, profile=profile)
+        report_command(folder)
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
 # %% ../nbs/50_cli.ipynb #ddf0b685
@@ -261,7 +368,7 @@ def reserved(what: str) -> InputError:
 def replicate_command(
     test: Annotated[bool, typer.Option(
         "--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
-    profile: Annotated[str, typer.Option(help="laptop (gpu and paper are reserved)")] = "",
+    profile: Annotated[str, typer.Option(help="Sizes of the runs: laptop (the default).")] = "",
     family: Annotated[list[str] | None, typer.Option(
         help="Only this family; repeat for more.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
@@ -269,11 +376,9 @@ def replicate_command(
     resume: Annotated[bool, typer.Option(
         "--resume", help="Keep finished runs (also the default).")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
-    executor: Annotated[str, typer.Option(
-        help="local (ray and submitit are reserved)")] = "local",
+    executor: Annotated[str, typer.Option(help="Where they run.", hidden=True)] = "local",
 ) -> None:
     "Run the replication notebooks through papermill as a grid and write the report."
-    from pptrain.study import read_seeds
     if executor in ("ray", "submitit"):
         raise reserved(f"--executor {executor}")
     if executor != "local":
@@ -281,6 +386,8 @@ def replicate_command(
     if test and profile not in ("", "test"):
         raise InputError(f"--test and --profile {profile} exclude each other")
     name = "test" if test else profile or "laptop"
+    check_replication(name, family or [], seeds)
+    from pptrain.study import read_seeds
     folder = output_dir or Path("runs") / f"replicate-{name}"
     raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
 
@@ -293,6 +400,9 @@ def explore_command(
         "--browser/--no-browser", help="Open the address in the browser.")] = True,
 ) -> None:
     "Explore a family in the browser: sliders, frames, brackets; on this machine, until Ctrl-C."
+    from pptrain.core import registered_task
+    if family:
+        registered_task(family)
     from pptrain.views.serving import serve
     raise typer.Exit(serve(family, port, browser))
 
@@ -304,19 +414,151 @@ def generate_command(family: str = "") -> None:
     "Reserved: write a stream of examples to files for other trainers."
     raise reserved("generate")
 
-# %% ../nbs/50_cli.ipynb #b47e3326
-def compared(path: Path) -> str:
-    "The losses in an evaluation's comparison.json, one line per arm."
-    comparison = json.loads(path.read_text("utf-8"))
+# %% ../nbs/50_cli.ipynb #9c527396
+def setting_lines(task: Task, help_of: Mapping[str, str], known: Sequence[str]) -> list[str]:
+    "The settings of a family as commented YAML, but for those in `known`."
     lines = []
-    for arm in ("baseline", "transferred"):
-        for name, measured in comparison.get(arm, {}).items():
-            if name == "curve":
-                continue
-            losses = [measured[when]["loss"] for when in ("before", "metrics")]
-            before, after = ["no number" if v is None else f"{v:.4f}" for v in losses]
-            lines.append(f"{arm} {name}: loss {before} before, {after} after learning text")
+    for name, value in task.export_config().items():
+        if name not in known:
+            written = f"{name}: {json.dumps(value, default=str)}"
+            line = f"    # {written:<28} # {help_of.get(name, '')}".rstrip(" #")
+            if len(line) > 100:      # a long list stands alone, and can still be uncommented
+                lines.append(f"    ## {help_of.get(name, '')}")
+                line = textwrap.fill(written, 100, initial_indent="    # ",
+                                     subsequent_indent="    #     ", break_on_hyphens=False)
+            lines.append(line)
+    return lines
+
+# %% ../nbs/50_cli.ipynb #6ea36c28
+STARTER = """\
+# pptrain fit {family}_minimal.yaml
+# {about}
+task:
+  name: {family}
+  config:
+    preset: {preset:<22} # `pptrain tasks {family}` lists all; what stands below overrides it
+    sequence_count: {rows:<14} # training items
+    eval_sequence_count: 64        # held-out items
+{settings}
+
+model:
+  model_name_or_path: gpt2-2_4_64  # layers_heads_width, from scratch; or gpt2, llama-60m, …
+  config_overrides:
+    n_positions: {context:<17} # tokens that the model can read
+
+run:                               # any field of transformers.TrainingArguments
+  output_dir: runs/{folder}-minimal
+  max_steps: {steps}
+  per_device_train_batch_size: 16  # rows in a step; a preset's advice on it is then left out
+  per_device_eval_batch_size: 16
+  learning_rate: 1.0e-3
+  logging_steps: 10
+  save_steps: 100
+  eval_steps: 100
+
+# text:                            # learn text afterwards, with the weights and without
+#   corpus: docs                   # no network needed; also code, a file, or hf:owner/name
+#   max_bytes: 500000              # of it, at most
+#   max_length: 64                 # tokens per row
+#   train_steps: 60
+#   batch_size: 8
+"""
+STEPS = 200
+
+def starter(family: str) -> str:
+    "A commented recipe for a family that runs in a minute or two, as YAML."
+    from pptrain.config import field_docs
+    from pptrain.core import create_task, registered_task
+    card = registered_task(family)
+    names = [preset.name for preset in card.presets]
+    preset = "smoke" if "smoke" in names else names[0] if names else None
+    task = create_task(family, {"preset": preset} if preset else {})
+    longest = getattr(getattr(task, "config", None), "max_length", 256)
+    help_of = field_docs(card.config_class) if card.config_class else {}
+    known = ("sequence_count", "eval_sequence_count")
+    return STARTER.format(
+        family=family, about=card.description, preset=preset or "null", rows=16 * STEPS,
+        settings="\n".join(setting_lines(task, help_of, known)), steps=STEPS,
+        context=32 * math.ceil(longest / 32), folder=family.replace("_", "-"))
+
+# %% ../nbs/50_cli.ipynb #36cabc27
+@app.command("config")
+def config_command(
+    family: str,
+    out: Annotated[Path | None, typer.Option(
+        help="Write it there; without it, it is printed.")] = None,
+) -> None:
+    "Write a commented, runnable YAML for a family, to start from."
+    text = starter(family)
+    if out is None:
+        return print(text, end="")
+    if out.exists():
+        raise InputError(f"--out {str(out)!r} exists already; choose another name")
+    write_atomic(out, text)
+    print(f"wrote {out}; next: pptrain fit {out}")
+
+# %% ../nbs/50_cli.ipynb #31729978
+LOSSES = ("eval_loss", "train_loss")
+
+def result_lines(recipe: Recipe, run: PrePreTrainingRun, trained: bool) -> list[str]:
+    "A finished run as text; `trained` says whether it took a step just now."
+    from pptrain.runs.recipe import title_of
+    words = recipe.create_task().tokenizer_spec().vocab_size
+    guess = f"nats per token; a guess among {words:,} tokens has {math.log(words):.4f}"
+    done = f"done: {title_of(recipe)}"
+    lines = [done if trained else f"already finished, nothing was trained: {title_of(recipe)}"]
+    for name in LOSSES:
+        if name in run.metrics:
+            lines.append(f"  {name}: {run.metrics[name]:.4f}  ({guess})")
+    lines += [f"  {name}: {value}" for name, value in run.metrics.items() if name not in LOSSES]
+    return [*lines, f"run_dir: {run.run_dir}", f"bundle: {run.model_dir.parent}",
+            f"model_dir: {run.model_dir}"]
+
+# %% ../nbs/50_cli.ipynb #b47e3326
+def number(value: float | None) -> str:
+    "A loss in eight columns; None is no number."
+    return f"{'none':>8}" if value is None else f"{value:8.4f}"
+
+def measured_lines(name: str, arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    "What one measurement says about each arm, and their difference."
+    lines = [f"{name}: loss in nats per token, before and after learning text"]
+    ends = []
+    for arm, measured in arms.items():
+        before, after = (measured[name][when]["loss"] for when in ("before", "metrics"))
+        lines.append(f"  {arm:<12} {number(before)}  {number(after)}")
+        ends.append(after)
+    if len(ends) == 2 and None not in ends:
+        note = "(below zero: it helped; one seed decides nothing)"
+        lines.append(f"  {'difference':<22} {ends[1] - ends[0]:+8.4f}  {note}")
+    return lines
+
+def compared(path: Path) -> str:
+    "An evaluation's comparison.json as text: losses per arm, before and after learning text."
+    comparison = json.loads(path.read_text("utf-8"))
+    arms = {arm: comparison[arm] for arm in ("baseline", "transferred") if arm in comparison}
+    lines = []
+    for name in next(iter(arms.values())):
+        if name != "curve":
+            lines += measured_lines(name, arms)
+    if "warning" in comparison:
+        lines.append(f"warning: {comparison['warning']}")
     return "\n".join(lines)
+
+# %% ../nbs/50_cli.ipynb #6922749d
+def print_result(recipe: Recipe, run: PrePreTrainingRun, screen: Screen, as_json: bool) -> None:
+    "What came out of `fit`, as text or as JSON."
+    from pptrain.runs.recipe import title_of
+    trained = title_of(recipe) in screen.trained
+    result = {"task": recipe.task["name"], "run_dir": str(run.run_dir),
+              "bundle": str(run.model_dir.parent), "model_dir": str(run.model_dir),
+              "trained": trained, "metrics": run.metrics}
+    if run.eval_path is not None:
+        result["eval_path"] = str(run.eval_path)
+    if as_json:
+        return say_json(result)
+    print("\n".join(result_lines(recipe, run, trained)))
+    if run.eval_path is not None:
+        print(f"eval_path: {run.eval_path}\n{compared(run.eval_path)}")
 
 # %% ../nbs/50_cli.ipynb #db1fbf45
 @app.command("fit")
@@ -330,18 +572,12 @@ def fit_command(
     as_json: AsJson = False,
 ) -> None:
     "Pre-pre-train from a YAML config, export the bundle, optionally evaluate the transfer."
+    changes = parse_settings(settings or [])
+    parts = read_yaml(config)
+    text = None if eval_config is None else read_yaml(eval_config)
     from pptrain.runs import load_recipe
-    recipe = load_recipe(config, settings or [], text=eval_config)
-    run = recipe.fit()
-    result = {"task": recipe.task["name"], "run_dir": str(run.run_dir),
-              "model_dir": str(run.model_dir), "metrics": run.metrics}
-    if run.eval_path is not None:
-        result["eval_path"] = str(run.eval_path)
-    if as_json:
-        return say_json(result)
-    for name, value in result.items():
-        print(f"{name}:" if name == "metrics" else f"{name}: {value}")
-    for name, value in run.metrics.items():
-        print(f"  {name}: {value}")
-    if run.eval_path is not None:
-        print(compared(run.eval_path))
+    from pptrain.runs.screen import Screen
+    recipe, screen = load_recipe(parts, changes, text=text), Screen()
+    run = recipe.fit(screen=screen)
+    if process_number() == 0:
+        print_result(recipe, run, screen, as_json)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from .errors import InputError, unknown
+from .errors import InputError, shown, unknown
 
 C = TypeVar("C")
 
@@ -39,19 +39,35 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
     Raises `InputError` naming the field, the value and what would work."""
     from pydantic import TypeAdapter, ValidationError
     if not isinstance(values, Mapping):
-        given = f"{type(values).__name__}: {values!r}"
+        given = f"{type(values).__name__}: {shown(values)}"
         raise InputError(f"a config must be a mapping of fields to values, not {given}")
     known = [f.name for f in fields(cls)]   # type: ignore[arg-type]
-    for name in values:
+    for name, value in values.items():
         if name not in known:
             raise unknown(f"field of {cls.__name__}", name, known)
+        if isinstance(value, int) and value.bit_length() > 64:
+            raise InputError(f"{name}={shown(value)}: must be a number below 2**64")
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as e:
         first = e.errors()[0]
     field_name = ".".join(map(str, first["loc"]))
     reason = first["msg"].removeprefix("Value error, ")
-    raise InputError(f"{field_name}={first['input']!r}: {reason}" if field_name else reason)
+    raise InputError(f"{field_name}={shown(first['input'])}: {reason}" if field_name else reason)
+
+# %% ../nbs/01_config.ipynb #d741ca9d
+MOST = 2**20   # tokens of an item, ids of a vocabulary: more end the memory first
+
+def check_ranges(config: Any, **ranges: tuple[int, int]) -> None:
+    "Raise `InputError` for a field outside its range, both ends included; None passes."
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is None or low <= value <= high:
+            continue
+        says = f"{low}..{high}"
+        if high >= 1000:
+            says = f"at least {low}" if value < low else f"at most {high}"
+        raise InputError(f"{name}={shown(value)}: must be {says}")
 
 # %% ../nbs/01_config.ipynb #48146aad
 def field_comments(cls: type) -> dict[str, str]:

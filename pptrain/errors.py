@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from reprlib import Repr
 
 # %% auto #0
 __all__ = ['InputError', 'unknown']
@@ -15,12 +16,29 @@ __all__ = ['InputError', 'unknown']
 class InputError(ValueError):
     "What the caller gave cannot work; the message names the field, the value, and what would."
 
+# %% ../nbs/00_errors.ipynb #5ab999e6
+class Short(Repr):
+    "The `repr` of anything, in a line that can be read."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 160
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 30
+
+def shown(value: object) -> str:
+    "`value` for a sentence: its `repr` on one line, without the middle where it is long."
+    try:
+        return " ".join(Short().repr(value).split())
+    except Exception as e:   # more digits than Python spells, or a `__repr__` that fails
+        return f"<{type(value).__name__}: {type(e).__name__}>"
+
 # %% ../nbs/00_errors.ipynb #74e1fa92
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     "An `InputError` for a `name` that is not among `known`, naming the nearest match."
     names = sorted(map(str, known))
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    said = name if isinstance(name, str) else shown(name)
+    near = difflib.get_close_matches(said[:100], names, n=1, cutoff=0.5)
     hints = [f"did you mean {near[0]!r}?"] if near else []
     if len(names) <= 40 or not near:
         hints.append(f"known: {', '.join(names) or 'none yet'}")
-    return InputError(f"unknown {kind} {name!r}; {' '.join(hints)}")
+    return InputError(f"unknown {kind} {shown(name)}; {' '.join(hints)}")

@@ -120,10 +120,8 @@ def in_use(folder: Path, name: str) -> InputError:
                       "wait until it ends, or choose another folder")
 
 def remove_unused(folders: list[Path]) -> None:
-    "Removes folders, the innermost first, in which nothing is but a lock."
+    "Removes folders, the innermost first, up to one that is not empty."
     with contextlib.suppress(OSError):
-        if os.listdir(folders[0]) == [LOCK]:
-            (folders[0] / LOCK).unlink()
         for folder in folders:
             folder.rmdir()
 
@@ -153,7 +151,8 @@ def locked(path: PathText, name: str = "folder") -> Iterator[Path]:
         yield folder
     finally:
         if lock.is_locked:
-            (folder / HOLDER).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / HOLDER).unlink()
+                (folder / LOCK).unlink()
             lock.release()
-        if made:
-            remove_unused(made)
+        remove_unused(made)

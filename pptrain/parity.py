@@ -5,16 +5,16 @@
 # %% ../nbs/04_parity.ipynb #5472bb26
 from __future__ import annotations
 
-import html, json, os, zlib
+import html, json, os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, shown
+from .files import resolve_path
 
 Histogram = Mapping[Any, int]   # value → count
 
@@ -131,7 +131,8 @@ class Tally:
         try:
             yield expect
         except Exception as e:
-            wrong.append(f"cannot be replayed ({type(e).__name__}: {e})")
+            fault = f"{type(e).__name__}: {' '.join(str(e).split())}"
+            wrong.append(f"cannot be replayed ({fault})")
         counts = self.sections.setdefault(section, [0, 0])
         counts[0] += 1
         counts[1] += not wrong
@@ -167,13 +168,10 @@ def tally_table(sections: Mapping[str, Sequence[int]],
     return "\n".join(rows)
 
 # %% ../nbs/04_parity.ipynb #6f9b3d18
-BROKEN = (OSError, ValueError, EOFError, BadZipFile, zlib.error)   # what a damaged file raises
-
-# %% ../nbs/04_parity.ipynb #f8f15c96
 def load_vectors(path: str | Path) -> dict:
     """The content of a `.json` or `.npz` vector file. Raises `InputError` when it is missing or
     not such a file."""
-    path = Path(path)
+    path = resolve_path(path, "vectors")
     name = f"vector file {str(path)!r}"
     try:
         if path.suffix == ".npz":
@@ -182,11 +180,19 @@ def load_vectors(path: str | Path) -> dict:
         vectors = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{name} does not exist") from None
-    except BROKEN as e:
-        raise InputError(f"{name} cannot be read: {e}") from None
+    except Exception as e:   # a damaged file, a name that is none, brackets ten thousand deep
+        fault = " ".join(str(e).split()) or type(e).__name__
+        raise InputError(f"{name} cannot be read: {fault}") from None
     if not isinstance(vectors, dict):
         raise InputError(f"{name} must hold a JSON object of sections")
     return vectors
+
+# %% ../nbs/04_parity.ipynb #a2954cda
+def sample_count(n: Any) -> int:
+    "`n`, a number of samples to draw again. Raises `InputError` beyond a million."
+    if type(n) is not int or not 0 <= n <= 10**6:
+        raise InputError(f"{shown(n)} samples: must be a whole number, at most a million")
+    return n
 
 # %% ../nbs/04_parity.ipynb #e8f797a4
 def find_vectors(family: str, name: str = "dev.json") -> Path | None:
@@ -196,7 +202,7 @@ def find_vectors(family: str, name: str = "dev.json") -> Path | None:
     roots = [folder / "shared" / "vectors" for folder in folders]
     roots += [folder / "tests" / "vectors" for folder in folders]
     if "PPTRAIN_VECTORS" in os.environ:
-        roots.insert(0, Path(os.environ["PPTRAIN_VECTORS"]))
+        roots.insert(0, resolve_path(os.environ["PPTRAIN_VECTORS"], "PPTRAIN_VECTORS"))
     for root in roots:
         if (root / family / name).exists():
             return root / family / name

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from .errors import InputError, unknown
+from .files import resolve_path
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ def load_plugins() -> None:
     not there."""
     for name in filter(None, os.environ.get("PPTRAIN_PLUGINS", "").split(os.pathsep)):
         if name.endswith(".py"):
-            import_file(Path(name).expanduser())
+            import_file(resolve_path(name, "PPTRAIN_PLUGINS"))
             continue
         try:
             import_module(name)

@@ -51,6 +51,20 @@ function paintGrid(canvas, cells, rows, columns, colors) {
   }
 }
 
+function outlinePatches(canvas, grid) {
+  if (grid.patch < 2) return;
+  const size = canvas.width / grid.columns * grid.patch, pen = canvas.getContext("2d");
+  pen.lineWidth = 1; pen.strokeStyle = "rgba(127,127,127,.75)"; pen.beginPath();
+  for (let x = size; x < canvas.width - 1; x += size) { pen.moveTo(Math.round(x) + .5, 0); pen.lineTo(Math.round(x) + .5, canvas.height); }
+  for (let y = size; y < canvas.height - 1; y += size) { pen.moveTo(0, Math.round(y) + .5); pen.lineTo(canvas.width, Math.round(y) + .5); }
+  pen.stroke();
+}
+
+function stateLegend(grid) {   // which colour is which state
+  return node("div", { class: "pp-legend", role: "img", "aria-label": `${grid.states} states, one colour each` }, node("span", {}, "state"),
+    ...range(grid.states).map((k) => node("span", { class: "pp-state" }, node("i", { style: `background:${grid.colors[k]}` }), String(k))));
+}
+
 function ringPatch(canvas, index, grid) {
   const side = canvas.width / grid.columns, across = grid.columns / grid.patch, size = grid.patch * side;
   const pen = canvas.getContext("2d"), x = (index % across) * size, y = Math.floor(index / across) * size;
@@ -87,6 +101,7 @@ function gridStage(scene, state, redraw) {
   }
   function show() {
     paintGrid(canvas, grid.frames[state.frame], grid.rows, grid.columns, grid.colors);
+    outlinePatches(canvas, grid);
     const patch = patchOf(state.selected);
     if (patch >= 0) ringPatch(canvas, patch, grid);
     markTokens(strip, state.selected, new Set());
@@ -110,10 +125,10 @@ function gridStage(scene, state, redraw) {
   });
   canvas.addEventListener("mouseleave", () => pick(-1));
   const root = node("div", { class: "pp-stage" },
-    node("div", { class: "pp-left" }, canvas, node("div", { class: "pp-controls" }, step(-1), play, step(1), slider, speed), says),
+    node("div", { class: "pp-left" }, canvas, node("div", { class: "pp-controls" }, step(-1), play, step(1), slider, speed), says, stateLegend(grid)),
     node("figure", { class: "pp-middle" }, node("div", { class: "pp-timebox" }, time, cursor),
       node("figcaption", {}, "middle row, time (frames) runs down")),
-    node("div", { class: "pp-right" }, node("h4", {}, "tokens of this frame"), strip));
+    node("div", { class: "pp-right" }, node("h4", {}, "tokens of this frame"), node("p", { class: "pp-key" }, grid.key || ""), strip));
   root.addEventListener("keydown", (e) => {
     if (e.target !== canvas) return;
     if (e.key === " ") play.click();
@@ -180,11 +195,18 @@ function bracketStage(scene, state, redraw) {
   });
   if (fixed >= n) fixed = -1;
   choose(-1);
-  const labels = node("div", { class: "pp-axis" }, node("span", {}, `open brackets (at most ${top})`), node("span", {}, `position (${n} tokens)`));
-  return { root: node("div", { class: "pp-column" }, labels, svg, says, strip) };
+  const labels = node("div", { class: "pp-axis" }, node("span", {}, `height: open brackets, 0 to ${top}`), node("span", {}, "arcs below: from each bracket to its partner"));
+  const ticks = node("div", { class: "pp-axis", "aria-hidden": "true" }, node("span", {}, "token 0"), node("span", {}, String(Math.floor(n / 2))), node("span", {}, String(n - 1)));
+  return { root: node("div", { class: "pp-column" }, labels, svg, ticks, says, strip, cutNote(strip, n)) };
 }
 
 // ---- everything else: source and target, and the steps between -------------------------------------------------------
+
+function cutNote(strip, n) {   // a box that holds more than it shows says so
+  const note = node("div", { class: "pp-cut" });
+  requestAnimationFrame(() => { if (strip.scrollHeight > strip.clientHeight + 2) note.textContent = `scroll inside the box for all ${n} tokens`; });
+  return note;
+}
 
 function rowStage(scene, state, redraw) {
   const n = scene.tokens.ids.length, parts = scene.parts || [["tokens", 0, n]];
@@ -197,7 +219,7 @@ function rowStage(scene, state, redraw) {
       state.selected = Math.max(from, Math.min(to - 1, (state.selected < from || state.selected >= to ? from - (by > 0 ? 1 : 0) : state.selected) + by));
       markTokens(root, state.selected, new Set()); redraw(); e.preventDefault();
     });
-    root.append(node("h4", {}, `${name} (${to - from} tokens)`), strip);
+    root.append(node("h4", {}, `${name} (${to - from} tokens)`), strip, cutNote(strip, to - from));
   }
   return { root };
 }
@@ -209,21 +231,36 @@ function steps(scene) {
     node("div", { class: "pp-scroll" }, node("table", {}, node("tbody", {}, ...rows))));
 }
 
+// ---- many examples: upright bars over numbers, lying ones beside words ---------------------------------------------
+
 function bars(title, unit, labels, values) {
-  const high = Math.max(1, ...values), W = 240, H = 90, wide = W / values.length;
-  const svg = node("svg:svg", { class: "pp-bars", viewBox: `0 0 ${W} ${H + 14}`, role: "img", "aria-label": `${title}: ${labels.map((l, i) => `${l}: ${values[i]}`).join(", ")}` },
-    ...values.map((v, i) => node("svg:rect", { x: i * wide + .5, y: H - v / high * H, width: Math.max(1, wide - 1), height: v / high * H },
-      node("svg:title", {}, `${labels[i]}: ${v}`))),
-    node("svg:text", { x: 0, y: H + 11 }, String(labels[0])), node("svg:text", { x: W, y: H + 11, "text-anchor": "end" }, String(labels[labels.length - 1])));
-  return node("figure", { class: "pp-hist" }, node("figcaption", {}, `${title} (${unit})`), svg);
+  const words = labels.some((l) => !/^-?[0-9.]+(–-?[0-9.]+)?$/.test(l)), high = Math.max(1, ...values);
+  const told = `${title}: ${labels.map((l, i) => `${l}: ${values[i]}`).join(", ")}`;
+  const caption = node("figcaption", {}, title);
+  if (words) return node("figure", { class: "pp-hist pp-words" }, caption, node("div", { class: "pp-lying", role: "img", "aria-label": told },
+    ...labels.flatMap((l, i) => [node("span", { class: "pp-name", title: l }, l),
+      node("span", { class: "pp-bar" }, node("i", { style: `width:${values[i] / high * 100}%` })), node("span", { class: "pp-count" }, String(values[i]))])),
+    node("div", { class: "pp-unit" }, unit));
+  const W = 300, H = 96, left = 34, wide = (W - left) / values.length, y = (v) => 6 + H - v / high * H;
+  const every = Math.max(1, Math.ceil(values.length * (Math.max(...labels.map((l) => l.length)) * 6.2 + 8) / (W - left)));
+  const text = (x, at, anchor, says) => node("svg:text", { x, y: at, "text-anchor": anchor }, says);
+  const svg = node("svg:svg", { class: "pp-bars", viewBox: `0 0 ${W} ${H + 24}`, role: "img", "aria-label": told },
+    node("svg:line", { class: "pp-rule", x1: left, x2: W, y1: y(high), y2: y(high) }), node("svg:line", { class: "pp-rule", x1: left, x2: W, y1: y(0), y2: y(0) }),
+    text(left - 4, y(high) + 4, "end", high >= 10000 ? `${Math.round(high / 1000)}k` : String(high)), text(left - 4, y(0) + 1, "end", "0"),
+    ...values.map((v, i) => node("svg:rect", { x: left + i * wide + .5, y: y(v), width: Math.max(1, wide - 1), height: H - y(v) + 6 }, node("svg:title", {}, `${labels[i]}: ${v}`))),
+    ...labels.flatMap((l, i) => (i % every ? [] : [text(Math.min(left + (i + .5) * wide, W - l.length * 3.1), H + 19, "middle", l)])));
+  return node("figure", { class: "pp-hist" }, caption, svg, node("div", { class: "pp-unit" }, `height: ${unit}`));
 }
 
 function gauge({ title, value, text, marks = [] }) {
+  const place = (at) => `${Math.min(1, Math.max(0, at)) * 100}%`;
   return node("figure", { class: "pp-gauge" }, node("figcaption", {}, title),
     node("div", { class: "pp-rail", role: "meter", "aria-valuenow": value, "aria-valuemin": 0, "aria-valuemax": 1, "aria-label": title },
-      node("div", { class: "pp-fill", style: `width:${Math.min(1, value) * 100}%` }),
-      ...marks.map(([at, says]) => node("i", { style: `left:${at * 100}%`, title: says }))),
-    node("div", {}, text));
+      node("div", { class: "pp-fill", style: `width:${place(value)}` }),
+      ...marks.map(([at, says]) => node("i", { style: `left:${place(at)}`, title: says }))),
+    node("div", { class: "pp-ends" }, node("span", {}, "0"), node("span", {}, "1")),
+    node("div", {}, text),
+    ...marks.map(([at, says]) => node("div", { class: "pp-mark" }, `│ ${Number(at.toFixed(3))}: ${says}`)));
 }
 
 // ---- one scene after another -------------------------------------------------------------------------------------------
@@ -233,7 +270,10 @@ function render({ model, el }) {
   const root = node("div", { class: "pp-explorer" });
   el.append(root);
   const many = node("div", { class: "pp-facts" });
-  const count = () => many.replaceChildren(...(model.get("histograms") || []).map((h) => bars(h.title, h.unit, h.labels, h.values)));
+  const count = () => {
+    const remark = model.get("remark");
+    many.replaceChildren(...(model.get("histograms") || []).map((h) => bars(h.title, h.unit, h.labels, h.values)), ...(remark ? [node("p", { class: "pp-remark" }, remark)] : []));
+  };
   let stage = null, alive = true;
 
   const redraw = () => { root.dataset.frame = state.frame; root.dataset.selected = state.selected; };
@@ -263,9 +303,10 @@ function render({ model, el }) {
   root.addEventListener("change", remember);
   model.on("change:scene", build);
   model.on("change:histograms", count);
+  model.on("change:remark", count);
   build(); count();
   requestAnimationFrame(beat);
-  return () => { alive = false; model.off("change:scene", build); model.off("change:histograms", count); };
+  return () => { alive = false; model.off("change:scene", build); model.off("change:histograms", count); model.off("change:remark", count); };
 }
 
 export default { render };

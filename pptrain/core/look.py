@@ -5,7 +5,7 @@
 # %% ../../nbs/core/00_look.ipynb #2047ab12
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypeAlias
 
@@ -35,6 +35,19 @@ class Look:
         """Settings that change no example, or only which ones fit: no control shows them, unless
         a knob does."""
         return {"sequence_count", "eval_sequence_count", "max_length"}
+
+    def idle(self) -> dict[str, str]:
+        "Settings that change no example under the present others → why, in a few words."
+        return {}
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Other settings that must move along when these values are `asked` for, such as a grid
+        that must be a multiple of its patch."""
+        return {}
+
+    def patience(self) -> dict[str, Any]:
+        "Settings under which a search gives up soon; what it finds by then stays the same."
+        return {}
 
     def scene(self, example: Example) -> dict[str, Any]:
         """What else can be drawn of an example, as plain values ready for JSON: brackets, a grid,

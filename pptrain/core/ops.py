@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .task import TokenSequenceTask, as_example
 from ..data.examples import Example
+from ..data.streams import item_rngs
 from ..errors import InputError, unknown
 from ..vocab import TokenizerSpec
 
@@ -88,8 +90,29 @@ class SymbolicTaskFamily(TokenSequenceTask):
             example = self.solve(task)
             if self.fits(example):
                 return example
-            task = self.resample(task, rng)
-        raise self.no_fit(repr(task.name))
+            try:
+                task = self.resample(task, rng)
+            except InputError:
+                break
+        return super().example(rng)   # a kind that never fits gives its place to the others
+
+    def kinds(self) -> Mapping[str, Callable[[Any], SymbolicTask]]:
+        """How a problem of each kind that must fit is drawn, `rng -> SymbolicTask`; empty where
+        only chance tells the kinds."""
+        return {}
+
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "Lengths without the bound; `draws` are shared among the `kinds`, at least four for each."
+        kinds = self.kinds()
+        if not kinds:
+            return super().drawn_lengths(draws)
+        each = range(max(4, draws // len(kinds)))
+        lengths = {}
+        for lane, (name, draw) in enumerate(kinds.items()):
+            drawn = [self.solve(draw(rng)) for rng in item_rngs(0, "train", 0, each, lane)]
+            lengths[name] = list(map(len, drawn))
+            self.check_ids(drawn[0])
+        return lengths
 
     def numeric_metadata_fields(self) -> tuple[str, ...]:
         "Facts of which `summary` gives the mean."
@@ -142,7 +165,10 @@ class OpFamily(SymbolicTaskFamily):
             self.ops.needs(name)
 
     def op_names(self) -> tuple[str, ...]:
-        return tuple(self.config.tasks)
+        return tuple(dict.fromkeys(self.config.tasks))
+
+    def kinds(self) -> Mapping[str, Callable[[Any], SymbolicTask]]:
+        return {name: partial(self.draw, name) for name in self.op_names()}
 
     def draw(self, name: str, rng: np.random.Generator) -> SymbolicTask:
         "A problem for one op: every parameter drawn in order."

@@ -5,18 +5,16 @@
 # %% ../../nbs/core/03_registry.ipynb #8a58ce1a
 from __future__ import annotations
 
-import inspect
+import inspect, math, sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..config import TaskPreset, build_config
 from .task import AddressedTask, Task
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..registers import Register
 
 if TYPE_CHECKING:
@@ -45,12 +43,20 @@ class RegisteredTask:
         raise unknown(f"preset of {self.name}", name, [p.name for p in self.presets])
 
     def replay(self, vectors: Mapping[str, Any]) -> Tally:
-        "The `Tally` of replaying `vectors`. Raises `InputError` when the family has no replay."
+        """The `Tally` of replaying `vectors`. Raises `InputError` when the family has no replay,
+        or `vectors` are not of its form."""
         if self.parity is None:
             raise InputError(f"family {self.name!r} has no reference vectors to replay")
-        if isinstance(self.parity, str):
-            return import_module(self.parity).parity(vectors)
-        return self.parity(vectors)
+        replay = self.parity
+        if isinstance(replay, str):
+            replay = import_module(replay).parity
+        try:
+            return replay(vectors)
+        except InputError:
+            raise
+        except Exception as e:   # whatever a stranger's file makes of ten thousand lines
+            fault = f"{type(e).__name__}: {' '.join(str(e).split())}"
+            raise InputError(f"these are not vectors of {self.name} ({fault})") from e
 
 # %% ../../nbs/core/03_registry.ipynb #4a76e9b1
 TASKS: Register[RegisteredTask] = Register("task", "pptrain.tasks")
@@ -91,7 +97,9 @@ def registered_tasks() -> tuple[RegisteredTask, ...]:
 # %% ../../nbs/core/03_registry.ipynb #e0b99bd5
 def registered_task(name: str) -> RegisteredTask:
     "One family. Raises `InputError` naming the nearest match."
-    if name not in TASKS and str(name).isidentifier() and find_spec(f"pptrain.tasks.{name}"):
+    if not isinstance(name, str):
+        raise InputError(f"task={shown(name)}: must be the name of a family, a text")
+    if name not in TASKS and name.isidentifier() and find_spec(f"pptrain.tasks.{name}"):
         import_module(f"pptrain.tasks.{name}")
     return TASKS.find(name)
 
@@ -112,10 +120,13 @@ def check_fit(task: Task, least: float = 0.01):
         return
     for draws in (400, 2000, 10_000):   # a rare fit among many kinds takes a longer look
         lengths = task.drawn_lengths(draws)
-        tight = [op for op, n in sorted(lengths.items()) if np.mean(np.array(n) <= bound) < least]
+        needs = {op: sorted(n)[math.ceil(least * len(n)) - 1] for op, n in sorted(lengths.items())}
+        tight = [op for op, need in needs.items() if need > bound]
         if not tight:
             return
-    works = max(int(np.quantile(n, least, method="higher")) for n in lengths.values())
+        if min(map(len, lengths.values())) >= 400:
+            break
+    works = max(needs.values())
     ops = ", ".join(tight[:4])
     more = f" and {len(tight) - 4} more" if len(tight) > 4 else ""
     raise InputError(f"max_length={bound} is too small for {task.name} ({ops}{more}): "
@@ -123,12 +134,12 @@ def check_fit(task: Task, least: float = 0.01):
                      f"the smallest max_length that works is {works}")
 
 # %% ../../nbs/core/03_registry.ipynb #b428f73e
-def check_counts(values: Mapping[str, Any]) -> None:
-    "Raises `InputError` for an empty train split, or a negative eval split."
+def check_counts(config: Mapping[str, Any]) -> None:
+    "Raises `InputError` for an empty train split, a negative eval split, and what has no `len`."
     for name, least in (("sequence_count", 1), ("eval_sequence_count", 0)):
-        count = values.get(name)
-        if isinstance(count, int) and count < least:
-            raise InputError(f"{name}={count}: must be at least {least}")
+        count = config.get(name)
+        if isinstance(count, int) and not least <= count <= sys.maxsize:
+            raise InputError(f"{name}={count}: must be {least}..{sys.maxsize}")
 
 # %% ../../nbs/core/03_registry.ipynb #eaa31f84
 def create_task(name: str, config: Mapping[str, Any] | None = None, **overrides: Any) -> Task:
@@ -139,12 +150,11 @@ def create_task(name: str, config: Mapping[str, Any] | None = None, **overrides:
     nothing fits into."""
     entry = registered_task(name)
     if not isinstance(config, Mapping | None):
-        raise InputError(f"config must be a mapping of fields, not {config!r}")
+        raise InputError(f"config must be a mapping of fields, not {shown(config)}")
     values = {**(config or {}), **overrides}
     preset = values.pop("preset", None)
     if preset is not None:
         values = {**entry.preset(preset).config, **values}
-    check_counts(values)
     if entry.factory is None:
         raise InputError(f"task {name!r} was registered without a factory that makes it")
     try:
@@ -152,5 +162,6 @@ def create_task(name: str, config: Mapping[str, Any] | None = None, **overrides:
     except TypeError as e:
         raise InputError(f"task {name!r} refuses its settings: {e}") from e
     task.preset = preset
+    check_counts(task.export_config())
     check_fit(task)
     return task

@@ -17,7 +17,7 @@ import numpy as np
 from .look import Look
 from ..data.datasets import Collate, DatasetBundle, TaskDataset
 from ..data.examples import IGNORE, Example
-from ..data.streams import item_key, item_rngs, seed_number, whole_number
+from ..data.streams import item_key, item_rngs, number_within, seed_number
 from ..errors import InputError
 from ..vocab import TokenizerSpec, Vocab
 
@@ -109,12 +109,7 @@ def read_address(i: int, seed: int | None) -> tuple[int, int]:
     """Item and seed as plain numbers.
 
     Raises `InputError` unless `i` is a whole number from 0 on and `seed` one of at most 64 bits."""
-    item, number = whole_number(i, "i"), seed_number(seed)
-    if not 0 <= item < 2**64:
-        raise InputError(f"i={item}: must be a whole number from 0 on, below 2**64")
-    if not -(2**64) <= number < 2**64:
-        raise InputError(f"seed={number}: must be a whole number, below 2**64")
-    return item, number
+    return number_within(i, "i", 0, 2**64), seed_number(seed)
 
 # %% ../../nbs/core/01_task.ipynb #daf7e8cf
 class AddressedTask(Task):
@@ -165,8 +160,9 @@ class AddressedTask(Task):
         return not bound or len(example) <= bound
 
     def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
-        """Lengths of `draws` examples without the bound, by operation; empty where every item
-        fits by construction."""
+        """Lengths of `draws` examples without the bound, by what has to fit: operation, kind.
+
+        Empty where every item fits by construction."""
         return {}
 
 # %% ../../nbs/core/01_task.ipynb #95d1eff5
@@ -216,17 +212,21 @@ class TokenSequenceTask(AddressedTask):
                  indices: Sequence[int]) -> list[Example]:
         return [self.example(rng) for rng in self.rngs(seed, split, epoch, indices)]
 
+    def check_ids(self, example: Example) -> None:
+        "Raise `InputError` on ids outside the vocabulary."
+        size = self.tokenizer_spec().vocab_size
+        if len(example) and not 0 <= example.ids.min() <= example.ids.max() < size:
+            extent = f"{example.ids.min()}..{example.ids.max()}"
+            raise InputError(f"{self.name} makes ids {extent} outside its vocabulary of {size}")
+
     def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
         """Lengths of `draws` examples without the bound, by (first) operation.
 
         Raises `InputError` on ids outside the vocabulary."""
-        size = self.tokenizer_spec().vocab_size
         lengths: dict[str, list[int]] = defaultdict(list)
         for rng in item_rngs(0, "train", 0, range(draws)):
             example = self.unbounded(rng)
-            if len(example) and not 0 <= example.ids.min() <= example.ids.max() < size:
-                extent = f"{example.ids.min()}..{example.ids.max()}"
-                raise InputError(f"{self.name} makes ids {extent} outside its vocabulary of {size}")
+            self.check_ids(example)
             first_op = example.meta["op"].partition("+")[0]
             lengths[first_op].append(len(example))
         return dict(lengths)

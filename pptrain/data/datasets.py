@@ -13,7 +13,7 @@ from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .examples import IGNORE, Example
-from .streams import seed_number, whole_number
+from .streams import number_within, seed_number, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ class TaskDataset:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self.shared_epoch.place.value = whole_number(epoch, "epoch")
+        self.shared_epoch.place.value = number_within(epoch, "epoch", 0, 2**60)
 
     def set_epoch(self, epoch: int) -> None:
         """Items of `epoch` from now on, in workers too: trainers call this.

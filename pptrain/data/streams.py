@@ -5,13 +5,13 @@
 # %% ../../nbs/data/00_streams.ipynb #736c6e64
 from __future__ import annotations
 
-import operator, reprlib
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 # %% auto #0
 __all__ = ['SPLITS', 'item_key', 'item_rngs', 'item_rng']
@@ -27,11 +27,19 @@ def whole_number(value: Any, name: str) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise InputError(f"{name}={reprlib.repr(value)}: must be one whole number")
+    raise InputError(f"{name}={shown(value)}: must be one whole number")
+
+def number_within(value: Any, name: str, low: int, high: int) -> int:
+    "A whole number of `low` to `high` - 1. Raises `InputError` for everything else."
+    number = whole_number(value, name)
+    if not low <= number < high:
+        raise InputError(f"{name}={shown(number)}: must be a whole number, {low} or more and "
+                         f"below {high}")
+    return number
 
 def seed_number(seed: int | None) -> int:
-    "A seed as an `int`, None as 0. Raises `InputError` for what is no whole number."
-    return 0 if seed is None else whole_number(seed, "seed")
+    "A seed as an `int` of at most 64 bits, None as 0. Raises `InputError` for anything else."
+    return 0 if seed is None else number_within(seed, "seed", -(2**64), 2**64)
 
 # %% ../../nbs/data/00_streams.ipynb #ba2d078c
 SPLITS = {"train": 0, "eval": 1}
@@ -39,11 +47,12 @@ SPLITS = {"train": 0, "eval": 1}
 def item_key(seed: int | None, split: str, epoch: int) -> list[int]:
     """The two 64-bit words of a Philox key. Distinct (seed, split, epoch) give distinct keys.
 
-    Seeds are taken mod 2**64, None as 0. Raises `InputError` for an unknown split, and for what
-    is no whole number."""
+    A negative seed counts from 2**64 down, None is 0. Raises `InputError` for an unknown split,
+    and for what is no whole number of at most 64 bits (an epoch: from 0 on, at most 60)."""
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    return [seed_number(seed) % 2**64, whole_number(epoch, "epoch") << 4 | SPLITS[split]]
+    number = number_within(epoch, "epoch", 0, 2**60)
+    return [seed_number(seed) % 2**64, number << 4 | SPLITS[split]]
 
 # %% ../../nbs/data/00_streams.ipynb #b408e3ac
 def item_rngs(seed: int | None, split: str, epoch: int, indices: Iterable[int],

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib, re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from ..errors import InputError, unknown
+from ..files import resolve_path
 from .wrappers import unwrapped
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def fetch(loader: Any, name: str, instead: str, **options: Any) -> Any:
     """`loader.from_pretrained(name)` from a directory, the Hub or its cache, without long retries.
 
     Raises `InputError` that ends in `instead`, what works offline."""
-    folder = Path(name).expanduser()
+    folder = resolve_path(name, "model_name_or_path")
     local = folder.is_dir()
     online = local or hub_reachable()
     place = str(folder) if local else name
@@ -168,7 +168,7 @@ class HFModelConfig:
 def base_config(name: str, trust_remote_code: bool = False, **fields: Any) -> PreTrainedConfig:
     "The transformers config behind `name` with `fields` set. Raises `InputError`."
     from transformers import AutoConfig
-    is_folder = (Path(name).expanduser() / "config.json").is_file()
+    is_folder = (resolve_path(name, "model_name_or_path") / "config.json").is_file()
     known = None if is_folder else built_in(name)
     if known:
         model_type, sizes = known

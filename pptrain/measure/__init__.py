@@ -8,13 +8,16 @@ from .divergence import divergence_figure as divergence_figure
 from .divergence import divergences as divergences
 from .divergence import prediction_js as prediction_js
 from .divergence import prediction_kl as prediction_kl
+from .events import log_rank_scores as log_rank_scores
+from .events import sooner as sooner
+from .events import time_to_event as time_to_event
 from .grammar import grammar_figure as grammar_figure
 from .grammar import grammar_scores as grammar_scores
 from .harness import lm_eval_scores as lm_eval_scores
 from .heads import induction_score as induction_score
-from .layers import CKAMap as CKAMap
 from .layers import cka_figure as cka_figure
 from .layers import cka_map as cka_map
+from .layers import CKAMap as CKAMap
 from .layers import midlayer_cka as midlayer_cka
 from .losses import evaluating as evaluating
 from .losses import perplexity as perplexity
@@ -25,7 +28,9 @@ from .measures import register_measure as register_measure
 from .measures import registered_measures as registered_measures
 from .pairs import minimal_pairs as minimal_pairs
 from .pairs import register_phenomenon as register_phenomenon
+from .savings import after_warmup as after_warmup
 from .savings import gains as gains
+from .savings import loss_at as loss_at
 from .savings import mrs as mrs
 from .savings import token_saving as token_saving
 from .savings import tokens_to_reach as tokens_to_reach

@@ -10,66 +10,132 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['tokens_to_reach', 'token_saving', 'mrs', 'gains']
+__all__ = ['tokens_to_reach', 'loss_at', 'token_saving', 'after_warmup', 'mrs', 'gains']
+
+# %% ../../nbs/measure/03_savings.ipynb #182202be
+def read_curve(tokens: ArrayLike, loss: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    "Tokens and losses (n,) in the order of tokens. Raises `InputError` for what is no curve."
+    try:
+        at, value = np.asarray(tokens, float), np.asarray(loss, float)
+    except (TypeError, ValueError):
+        raise InputError("a curve is made of numbers: tokens, and a loss for each") from None
+    if at.ndim != 1 or at.shape != value.shape:
+        raise InputError(f"tokens of shape {at.shape} and losses of shape {value.shape} are no "
+                         "curve; give one loss for each number of tokens")
+    if not at.size:
+        raise InputError("the curve holds no measurement")
+    if not np.isfinite(at).all():
+        raise InputError("a curve's tokens must be finite numbers")
+    order = np.argsort(at, kind="stable")
+    return at[order], value[order]
 
 # %% ../../nbs/measure/03_savings.ipynb #adfce1b1
 def tokens_to_reach(tokens: ArrayLike, loss: ArrayLike, target: float) -> float:
-    """Tokens at which the best loss so far first reaches `target`; infinite if it never does.
+    """Tokens at which a curve first reaches `target`; infinite if it never does.
 
-    Between two measurements the loss is taken to fall on a line."""
-    at = np.asarray(tokens, float)
-    best = np.minimum.accumulate(np.asarray(loss, float))
-    hit = int(np.argmax(best <= target))
-    if best[hit] > target:
+    On a line between the first measurement at or below `target` and the one before it; where that
+    one is not finite, at the measurement. Nobody reaches a target that is not finite."""
+    at, value = read_curve(tokens, loss)
+    hits = np.flatnonzero(np.isfinite(value) & (value <= target))
+    if not hits.size or not np.isfinite(target):
         return float("inf")
-    if hit == 0:
-        return float(at[0])
-    before, after = best[hit - 1], best[hit]
-    share = (before - target) / (before - after)
+    hit = hits[0]
+    if hit == 0 or not np.isfinite(value[hit - 1]):
+        return float(at[hit])
+    share = (value[hit - 1] - target) / (value[hit - 1] - value[hit])
     return float(at[hit - 1] + share * (at[hit] - at[hit - 1]))
 
-# %% ../../nbs/measure/03_savings.ipynb #8cd030d9
-def token_saving(base: pd.DataFrame, other: pd.DataFrame) -> float:
-    """Share of the base's tokens that `other` saves at equal loss; negative if the base saves them.
+# %% ../../nbs/measure/03_savings.ipynb #1c8b728a
+def loss_at(tokens: ArrayLike, loss: ArrayLike, at: float) -> float:
+    "The loss at `at` tokens, on the line between two measurements; NaN beyond them or in a gap."
+    measured, value = read_curve(tokens, loss)
+    value = np.where(np.isfinite(value), value, np.nan)
+    return float(np.interp(at, measured, value, left=np.nan, right=np.nan))
 
-    Both are frames with columns `tokens` and `value` (a loss), in the order of tokens."""
-    total = float(base.tokens.iloc[-1])
-    reached = tokens_to_reach(other.tokens, other.value, base.value.iloc[-1])
-    if np.isfinite(reached):
-        return 1 - reached / total
-    return tokens_to_reach(base.tokens, base.value, other.value.iloc[-1]) / total - 1
+# %% ../../nbs/measure/03_savings.ipynb #642b2ffd
+def tokens_at_equal_loss(base: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float]:
+    """Tokens at which `base` and `other` first have the lowest loss that both have had.
+
+    Frames with columns `tokens` and `value`. NaN for both where one of them ends in a loss that is
+    not finite: it diverged."""
+    curves = [read_curve(curve.tokens, curve.value) for curve in (base, other)]
+    if not all(np.isfinite(value[-1]) for _, value in curves):
+        return float("nan"), float("nan")
+    best = [float(value[np.isfinite(value)].min()) for _, value in curves]
+    target = max(best)
+    reached = []
+    for (at, value), lowest in zip(curves, best):
+        stuck = lowest == target and lowest == value[0]
+        reached.append(float(at[-1]) if stuck else tokens_to_reach(at, value, target))
+    return reached[0], reached[1]
+
+# %% ../../nbs/measure/03_savings.ipynb #3715a37a
+def token_saving(base: pd.DataFrame, other: pd.DataFrame) -> float:
+    """Share of its tokens that the slower of two curves could have saved: above zero if `other` is
+    the faster one, below zero if `base` is. NaN where one of them diverged.
+
+    Frames with columns `tokens` (all that an arm has read) and `value` (a loss). Tokens are counted
+    to the lowest loss that both have had. Swapping the curves changes the sign and nothing else."""
+    slow, fast = tokens_at_equal_loss(base, other)
+    if slow == fast:
+        return 0.0
+    return (slow - fast) / max(slow, fast)
+
+# %% ../../nbs/measure/03_savings.ipynb #776d4a1b
+def after_warmup(curve: pd.DataFrame, warmup_tokens: float) -> pd.DataFrame:
+    "A curve over text tokens as one over all tokens, those of its warm-up first."
+    return curve.assign(tokens=curve.tokens + warmup_tokens)
 
 # %% ../../nbs/measure/03_savings.ipynb #9e46cf40
 def mrs(base: pd.DataFrame, other: pd.DataFrame, warmup_tokens: float) -> float:
     """Text tokens that `other` saves at equal loss per token of its warm-up; 0 if it had none.
 
-    Hu et al. 2025, arXiv 2502.19249. Frames as in `token_saving`."""
+    Hu et al. 2025, arXiv 2502.19249. Frames with `tokens` (of text) and `value`. Above one exactly
+    where `other`, its warm-up included, needs fewer tokens than `base`. NaN where one diverged."""
+    slow, fast = tokens_at_equal_loss(base, other)
     if not warmup_tokens:
-        return 0.0
-    saved = token_saving(base, other) * float(base.tokens.iloc[-1])
-    return saved / warmup_tokens
+        return 0.0 if np.isfinite(slow) else float("nan")
+    return (slow - fast) / warmup_tokens
 
 # %% ../../nbs/measure/03_savings.ipynb #42812514
-def gains(table: pd.DataFrame, base: str = "scratch", metric: str = "eval_loss") -> pd.DataFrame:
-    """One row per variant and seed: final `loss`; over the base `token_saving`, `loss_gain`, `mrs`.
+def lower_at_equal_tokens(base: pd.DataFrame, other: pd.DataFrame) -> float:
+    "By how much `other` is lower than `base` at the last number of tokens that both have read."
+    at = min(base.tokens.max(), other.tokens.max())
+    return loss_at(base.tokens, base.value, at) - loss_at(other.tokens, other.value, at)
 
-    Pairs share their seed. `table` is a study's: columns variant, seed, tokens, metric, value."""
+def gain(base: pd.DataFrame, other: pd.DataFrame, spent: float, other_spent: float) -> dict:
+    "What `other` gained over `base`; both are curves over text tokens, after warm-ups of a length."
+    total, other_total = after_warmup(base, spent), after_warmup(other, other_spent)
+    return {"loss": float(other.value.iloc[-1]),
+            "token_saving": token_saving(total, other_total),
+            "loss_gain": lower_at_equal_tokens(base, other),
+            "loss_gain_total": lower_at_equal_tokens(total, other_total),
+            "mrs": mrs(total, other, other_spent)}
+
+# %% ../../nbs/measure/03_savings.ipynb #970a820f
+def gains(table: pd.DataFrame, base: str = "scratch", metric: str = "eval_loss") -> pd.DataFrame:
+    """One row per variant and seed: its final `loss`, and what it gained over `base` of that seed.
+
+    `loss_gain` (after the same text) and `loss_gain_total` (after as many tokens in all) in the
+    metric's unit, `token_saving` of all tokens, `mrs`. NaN where one of the two diverged. `table`
+    is a study's: columns variant, seed, tokens (of text), metric, value."""
     import pandas as pd
     runs = table[table.metric == metric].groupby(["variant", "seed"])
-    curves = {run: rows.sort_values("tokens") for run, rows in runs}
-    spent = table[table.metric == "warmup_tokens"].set_index(["variant", "seed"]).value
+    curves = {run: rows.sort_values("tokens", kind="stable") for run, rows in runs}
+    costs = table[table.metric == "warmup_tokens"].groupby(["variant", "seed"]).value.last()
+    spent = {run: float(costs.get(run, 0)) for run in curves}
     rows = []
     for (variant, seed), curve in curves.items():
         start = curves.get((base, seed))
         if start is None:
             continue
-        loss = curve.value.iloc[-1]
-        cost = float(spent.get((variant, seed), 0))
-        rows.append({"variant": variant, "seed": seed, "loss": loss,
-                     "token_saving": token_saving(start, curve),
-                     "loss_gain": start.value.iloc[-1] - loss, "mrs": mrs(start, curve, cost)})
+        costs_of_both = spent[base, seed], spent[variant, seed]
+        row = {"variant": variant, "seed": seed} | gain(start, curve, *costs_of_both)
+        rows.append(row)
     return pd.DataFrame(rows)

@@ -17,15 +17,18 @@ from torch import nn
 from ..config import build_config
 from ..corpora import Corpus, TextDataset, id_count, load_corpus, without_copies
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity, registered_measures
-from .text import TextRun, learn_text, rows_sha256, text_tokenizer
-from .yaml12 import read_yaml
+from ..processes import once
+from .screen import Screen
+from .text import (
+    TextRun, downstream_model, learn_text, rows_sha256, text_settings, text_tokenizer)
 from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_policy
+from ..yaml12 import read_yaml
 
 # %% auto #0
-__all__ = ['PerplexityTask', 'MeasureTask', 'EvalConfig', 'check_eval', 'run_transfer_evaluation']
+__all__ = ['PerplexityTask', 'MeasureTask', 'EvalConfig', 'check_eval', 'prepare_text', 'run_transfer_evaluation']
 
 # %% ../../nbs/runs/06_evaluation.ipynb #3dad5b53
 @dataclass
@@ -151,7 +154,7 @@ def check_values(config: EvalConfig) -> None:
     config.transfer_policy()
 
 # %% ../../nbs/runs/06_evaluation.ipynb #2744019b
-def check_eval(config: EvalConfig | Mapping[str, Any] | str | Path) -> EvalConfig:
+def check_eval(config: EvalConfig | Mapping[str, Any] | PathText) -> EvalConfig:
     "The checked `EvalConfig` of a mapping or of a YAML file. Raises `InputError`."
     if not isinstance(config, EvalConfig):
         config = build_config(EvalConfig, read_yaml(config))
@@ -244,6 +247,60 @@ def write_json(path: Path, value: Any) -> Path:
     "Writes `finite(value)` as JSON, whole or not at all."
     return write_atomic(path, json.dumps(finite(value), indent=1, allow_nan=False))
 
+# %% ../../nbs/runs/06_evaluation.ipynb #13b0c296
+@dataclass
+class TextStage:
+    "What the text stage of an evaluation reads, the same for both variants."
+    config: EvalConfig
+    corpus: Corpus
+    tokenizer: Any
+    rows: TextDataset                 # trained on
+    held: TextDataset                 # measured on the way
+    measured: list[BeforeAndAfter]    # before and after
+
+    def sizes(self) -> dict[str, Any]:
+        "The options of `learn_text` that are sizes."
+        config = self.config
+        return dict(
+            seed=config.seed, steps=config.train_steps, batch_size=config.batch_size,
+            learning_rate=config.learning_rate, eval_every=config.eval_every,
+            warmup_steps=config.warmup_steps)
+
+    def model(self, adapter: CausalLMAdapter) -> nn.Module:
+        "The text model from scratch. Raises `InputError` where ids or rows do not fit."
+        lengths = [self.config.max_length, *(task.max_length or 0 for task in self.config.tasks)]
+        return downstream_model(adapter, id_count(self.tokenizer), max(lengths), self.config.seed)
+
+# %% ../../nbs/runs/06_evaluation.ipynb #eb02c6e3
+def prepare_text(model_adapter: CausalLMAdapter,
+                 eval_config: EvalConfig | Mapping[str, Any] | PathText) -> TextStage:
+    "Loads and checks all that an evaluation needs. Raises `InputError`, before any training."
+    config = check_eval(eval_config)
+    corpus = load_corpus(config.corpus, max_bytes=config.max_bytes, text_field=config.text_field)
+    tokenizer = text_tokenizer(model_adapter, corpus, config.vocab_size)
+    rows = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
+    held = held_out(PerplexityTask(), config, corpus, tokenizer)
+    measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
+    stage = TextStage(config, corpus, tokenizer, rows, held, measured)
+    text_settings("runs/x", **stage.sizes())
+    stage.model(model_adapter)
+    return stage
+
+# %% ../../nbs/runs/06_evaluation.ipynb #494a371e
+def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, stage: TextStage,
+                  folder: Path, callbacks: Sequence[Any] = ()) -> TextRun:
+    "The text stage of one variant, in a folder of its own."
+    return learn_text(
+        adapter, bundle, stage.config.transfer_policy(), stage.rows, stage.held,
+        vocab_size=id_count(stage.tokenizer), measures=stage.config.measures,
+        end_measures=stage.measured, folder=folder, replace=True, callbacks=callbacks,
+        **stage.sizes())
+
+def text_title(stage: TextStage, variant: str) -> str:
+    "What a variant does, in a few words."
+    start = "from scratch" if variant == "baseline" else "with what crossed over"
+    return f"text ({stage.corpus.name}), {variant}, {start}"
+
 # %% ../../nbs/runs/06_evaluation.ipynb #0f313587
 def report_facts(report: TransferReport, policy: TransferPolicy) -> dict[str, Any]:
     "What a comparison keeps of a transfer report: the policy, counts and names."
@@ -251,43 +308,35 @@ def report_facts(report: TransferReport, policy: TransferPolicy) -> dict[str, An
             "missing_parameters", "filled_parameters")
     return {"policy": policy.to_dict(), **{name: getattr(report, name) for name in kept}}
 
-# %% ../../nbs/runs/06_evaluation.ipynb #494a371e
-def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, config: EvalConfig,
-                  corpus: Corpus, tokenizer: Any, folder: Path) -> TextRun:
-    "The text stage of one variant, in a folder of its own."
-    measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
-    text = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
-    held = held_out(PerplexityTask(), config, corpus, tokenizer)
-    return learn_text(
-        adapter, bundle, config.transfer_policy(), text, held,
-        vocab_size=id_count(tokenizer), seed=config.seed, steps=config.train_steps,
-        batch_size=config.batch_size, learning_rate=config.learning_rate,
-        eval_every=config.eval_every, warmup_steps=config.warmup_steps,
-        measures=config.measures, end_measures=measured, folder=folder, replace=True)
-
 # %% ../../nbs/runs/06_evaluation.ipynb #433bfb04
 def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAdapter,
-                            eval_config: EvalConfig | Mapping[str, Any] | str | Path,
-                            output_dir: str | Path) -> Path:
+                            eval_config: EvalConfig | Mapping[str, Any] | PathText | TextStage,
+                            output_dir: PathText, screen: Screen | None = None) -> Path:
     """Train the transferred model and, if `compare_baseline`, one from scratch on the same text.
 
     Writes `output_dir/comparison.json` and returns its path. Killed, the same call goes on. One
-    seed is one draw: for a verdict, run a study. Raises `InputError`."""
-    config, folder = check_eval(eval_config), Path(output_dir)
-    corpus = load_corpus(config.corpus, max_bytes=config.max_bytes, text_field=config.text_field)
-    tokenizer = text_tokenizer(model_adapter, corpus, config.vocab_size)
+    seed is one draw: for a verdict, run a study. `screen` says how far it is. Raises
+    `InputError`."""
+    if isinstance(eval_config, TextStage):
+        stage = eval_config
+    else:
+        stage = prepare_text(model_adapter, eval_config)
+    config, folder = stage.config, resolve_path(output_dir, "output_dir")
     labels = [task.label for task in config.tasks]
-    results = {"config": asdict(config), "corpus": corpus.summary(),
-               "vocab_size": id_count(tokenizer)}
-    variants = {"baseline": None, "transferred": bundle}
+    results: dict[str, Any] = {
+        "config": asdict(config), "corpus": stage.corpus.summary(),
+        "vocab_size": id_count(stage.tokenizer)}
+    starts = {"baseline": None, "transferred": bundle}
     if not config.compare_baseline:
-        del variants["baseline"]
-    for variant, start in variants.items():
-        run = learn_variant(
-            model_adapter, start, config, corpus, tokenizer, folder / "text" / variant)
+        del starts["baseline"]
+    for variant, start in starts.items():
+        if screen:
+            screen.told(text_title(stage, variant))
+        run = learn_variant(model_adapter, start, stage, folder / "text" / variant,
+                            [screen] if screen else [])
         results[variant] = variant_result(run, labels)
         if run.report is not None:
             results["transfer_report"] = report_facts(run.report, config.transfer_policy())
             if not run.report.loaded_parameter_count + len(run.report.filled_parameters):
                 results["warning"] = "no parameter crossed: both variants are from scratch"
-    return write_json(folder / "comparison.json", results)
+    return once(lambda: write_json(folder / "comparison.json", results))

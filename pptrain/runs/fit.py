@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,18 +20,20 @@ import torch
 from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import nn
 from transformers import (
-    PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
-    default_data_collator, set_seed)
+    PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState,
+    TrainingArguments, default_data_collator, set_seed)
 
-from ..config import jsonable
 from ..data import DatasetBundle
 from ..errors import InputError
-from ..files import print_line, write_atomic
 from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
-from .folder import is_measurement, newest_checkpoint, tidy_rows, write_history
-from .settings import RunConfig
+from ..processes import once
+from pptrain.runs.folder import (
+    SEAL, clear, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows, write_history,
+    write_record)
+from .screen import Screen, say
+from .settings import RunConfig, first_line, trying
 
 # %% auto #0
 __all__ = ['Diverged', 'fit']
@@ -103,14 +103,6 @@ class Diary(TrainerCallback):
                 error.log = state.log_history
                 raise error
 
-# %% ../../nbs/runs/03_fit.ipynb #fa23a5a1
-def say(line: str) -> None:
-    "Prints a line: on stdout in a notebook, on stderr elsewhere."
-    ipython = sys.modules.get("IPython")
-    in_notebook = ipython is not None and ipython.get_ipython() is not None
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print_line(line, sys.stdout if in_notebook else sys.stderr)
-
 # %% ../../nbs/runs/03_fit.ipynb #aad26356
 @dataclass
 class WithoutFullMasks:
@@ -163,6 +155,8 @@ class WaitlessTrainer(Trainer):
             model=model, args=args, data_collator=collate, callbacks=list(callbacks),
             train_dataset=data.train_dataset, eval_dataset=data.eval_dataset)
         self.remove_callback(PrinterCallback)
+        if any(isinstance(callback, Screen) for callback in callbacks):
+            self.remove_callback(ProgressCallback)
         self.uncounted: Any = 0        # tokens, on the device until somebody writes them down
         self.flops: dict[Any, int] = {}
 
@@ -222,7 +216,9 @@ class LoopTrainer(WaitlessTrainer):
     def get_batch_samples(self, *args: Any) -> Any:
         batches, items = super().get_batch_samples(*args)
         if self.by_hand:
-            self.step_tokens = sum(loss_tokens(batch) for batch in batches)
+            tokens = sum(loss_tokens(batch) for batch in batches)
+            everywhere = self.accelerator.gather(torch.as_tensor(tokens, device=self.args.device))
+            self.step_tokens = everywhere.sum() / self.args.world_size   # gradients are averaged
         return batches, items
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any,
@@ -242,6 +238,17 @@ class LoopTrainer(WaitlessTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        place = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        (place / SEAL).unlink(missing_ok=True)
+        super()._save_checkpoint(model, trial)
+        self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(place)
+            keep_newest(place.parent, limit, self.state.best_model_checkpoint)
 
 # %% ../../nbs/runs/03_fit.ipynb #3ecfdbec
 def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
@@ -307,10 +314,24 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
     return {row["metric"]: row["value"] for row in tidy_rows(entry)}
 
 # %% ../../nbs/runs/03_fit.ipynb #bb71dcf5
-def write_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
-    "Writes `run.json`: what this run is, and all of its settings."
-    record = {"spec": spec, "settings": settings.to_dict()}
-    write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
+def start_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
+    "Notes in the directory what now runs there; an earlier run goes, where that is asked for."
+    if settings.overwrite:
+        clear(run_dir)
+    write_record(run_dir, spec, settings)
+
+@contextlib.contextmanager
+def starting(trainer: Trainer) -> Iterator[None]:
+    "Inside, what fails before a first step was made is an `InputError`: it never worked."
+    try:
+        yield
+    except (InputError, Diverged):
+        raise
+    except Exception as e:
+        if trainer.state.global_step:
+            raise
+        why = f"{type(e).__name__}: {first_line(e)}"
+        raise InputError(f"the first step cannot be made: {why}") from e
 
 def check_steps(trainer: Trainer) -> None:
     "Raises `InputError` for a run that took no step: it is no result."
@@ -335,12 +356,14 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     functions = [create_measure(measure, data.eval_dataset) for measure in measures]
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
-        trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
-        write_record(run_dir, spec, settings)
+        with trying("run settings"):
+            trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
+        once(lambda: start_record(run_dir, spec, settings))
         if note and trainer.is_world_process_zero():
             say(note)
         set_seed(settings.seed)
-        go_on(trainer, newest_checkpoint(run_dir))
+        with starting(trainer):
+            go_on(trainer, once(lambda: newest_checkpoint(run_dir, say)))
         state = trainer.state
         if stop.asked and state.global_step < state.max_steps:
             raise KeyboardInterrupt(

@@ -5,22 +5,22 @@
 # %% ../../nbs/runs/02_folder.ipynb #ab980749
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import re
 import shutil
-import tempfile
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from ..config import differences
+from ..config import differences, jsonable
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import locked, make_folder, print_line, read_json, write_atomic
+from ..processes import once, process_number
 from .settings import RunConfig
+from ..transfer.bundle import check_names, file_damage, file_facts, versions
 
 # %% auto #0
 __all__ = ['history_rows']
@@ -51,36 +51,63 @@ def checkpoints(run_dir: Path) -> list[Path]:
             steps[int(number)] = path
     return [steps[step] for step in sorted(steps)]
 
+SEAL = "pptrain.json"     # what closes a checkpoint
+
 def remove_folder(path: Path) -> None:
-    "Removes a directory; of a link, only the link."
+    "Removes a directory, its seal first; of a link, only the link."
     if path.is_symlink():
         path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
+        return
+    (path / SEAL).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 # %% ../../nbs/runs/02_folder.ipynb #12eaa13c
 RECORDS = ("run.json", "summary.json", "history.csv")
+DRAFTS = re.compile(r"\.bundle-.*|\.(run\.json|summary\.json|history\.csv)\.\d+\.\d+")
+
+def sweep(run_dir: Path) -> None:
+    "Removes what a killed process had begun to write."
+    for path in run_dir.glob(".*"):
+        if DRAFTS.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                remove_folder(path) if path.is_dir() else path.unlink()
 
 def clear(run_dir: Path) -> None:
     "Removes a run from its directory, and nothing else."
     for path in checkpoints(run_dir):
         remove_folder(path)
-    if (run_dir / "bundle").exists():
+    if os.path.lexists(run_dir / "bundle"):
         remove_folder(run_dir / "bundle")
     for name in RECORDS:
         (run_dir / name).unlink(missing_ok=True)
 
 # %% ../../nbs/runs/02_folder.ipynb #2c4cc611
+FORMAT = 1     # of a run directory; raised when runs of an earlier one cannot go on
+INSTEAD = "choose another output_dir, remove that folder, or set overwrite=True"
+
+def own_version() -> str:
+    "The version of this pptrain."
+    return versions().get("pptrain", "of no version")
+
+def write_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
+    "Writes `run.json`: what this run is, all of its settings, and who wrote it."
+    record = {"format": FORMAT, "pptrain": own_version(), "spec": spec,
+              "settings": settings.to_dict()}
+    write_atomic(run_dir / "run.json", json.dumps(jsonable(record), indent=1))
+
 def recorded_spec(run_dir: Path) -> dict[str, Any] | None:
-    "What the run in a directory was, or None. Raises `InputError` for a damaged record."
+    "What the run in a directory was, or None. Raises `InputError` for a damaged or older record."
     path = run_dir / "run.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["spec"]
-    except (ValueError, KeyError, TypeError):
-        instead = "choose another output_dir, or overwrite=True"
-        raise InputError(f"{path} is damaged; {instead}") from None
+    record = read_json(path, INSTEAD, "spec")
+    if record.get("format") != FORMAT:
+        maker = record.get("pptrain", "an earlier one, which did not note its version")
+        raise InputError(f"{run_dir} holds a run of another pptrain ({maker}), with which this "
+                         f"one, {own_version()}, cannot go on; {INSTEAD}")
+    if not isinstance(record["spec"], dict):
+        raise InputError(f"{path} is damaged: spec is no mapping; {INSTEAD}")
+    return record["spec"]
 
 def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     "How the run in a directory differs from `spec`, told by a setting where one tells it."
@@ -92,56 +119,99 @@ def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     changes.sort(key=lambda change: change.startswith(told_by_data))
     return changes[0] if changes else None
 
-# %% ../../nbs/runs/02_folder.ipynb #4218a1f7
-def claim(config: RunConfig, spec: Mapping[str, Any]) -> Path:
-    """The run directory, made and writable, empty or holding the same run.
-
-    Raises `InputError` otherwise."""
-    run_dir = Path(config.output_dir)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=run_dir).close()
-    except OSError as e:
-        where = f"output_dir={config.output_dir!r}"
-        raise InputError(f"{where} cannot be written ({e.strerror})") from None
-    if config.overwrite:
-        clear(run_dir)
-    instead = "choose another output_dir, or overwrite=True"
+# %% ../../nbs/runs/02_folder.ipynb #84ad3d67
+def check_claim(run_dir: Path, spec: Mapping[str, Any]) -> None:
+    "Raises `InputError` for a directory that holds another run, or one that cannot be named."
     change = first_difference(run_dir, spec)
     if change:
-        raise InputError(f"{run_dir} holds a different run ({change}); {instead}")
+        raise InputError(f"{run_dir} holds a different run ({change}); {INSTEAD}")
     nameless = recorded_spec(run_dir) is None
     if nameless and ((run_dir / "bundle").exists() or checkpoints(run_dir)):
-        raise InputError(f"{run_dir} holds a run without run.json; {instead}")
-    return run_dir
+        raise InputError(f"{run_dir} holds a run without run.json; {INSTEAD}")
+
+def content(path: Path) -> bytes | None:
+    "The bytes of a file, None where there is none."
+    return path.read_bytes() if path.is_file() else None
+
+def prepare(config: RunConfig, spec: Mapping[str, Any], replace: bool) -> bool:
+    "Checks a locked run directory and makes it writable; whether an earlier run is to go."
+    run_dir = Path(config.output_dir)
+    overwrite = config.overwrite or (replace and first_difference(run_dir, spec) is not None)
+    if not overwrite:
+        check_claim(run_dir, spec)
+    if overwrite or not (run_dir / "summary.json").exists():
+        make_folder(run_dir, "output_dir")
+    sweep(run_dir)
+    return overwrite
+
+# %% ../../nbs/runs/02_folder.ipynb #4218a1f7
+@contextlib.contextmanager
+def claim(config: RunConfig, spec: Mapping[str, Any], replace: bool = False) -> Iterator[Path]:
+    """Inside, the run directory is ours alone, writable unless finished, and empty or of this run.
+
+    `replace`: another run in it is to be overwritten. Raises `InputError` otherwise; one that is
+    raised inside, before a checkpoint, leaves the directory as it was."""
+    run_dir = Path(config.output_dir)
+    with contextlib.ExitStack() as stack:
+        once(lambda: str(stack.enter_context(locked(run_dir, "output_dir"))))
+        config.overwrite = once(lambda: prepare(config, spec, replace))
+        before = content(run_dir / "run.json")
+        try:
+            yield run_dir
+        except InputError:
+            ours = content(run_dir / "run.json") != before
+            new = before is None or config.overwrite
+            if ours and new and not checkpoints(run_dir) and process_number() == 0:
+                clear(run_dir)
+            raise
 
 # %% ../../nbs/runs/02_folder.ipynb #b3bd2af5
-def is_whole(checkpoint: Path) -> bool:
-    "Whether it is complete: state, weights, optimizer, schedule and random generators."
-    generators = list(checkpoint.glob("rng_state*.pth"))
-    weights = list(checkpoint.glob("*.safetensors"))
-    archives = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *generators]
-    if not generators or not weights or not all(map(zipfile.is_zipfile, archives)):
-        return False
+NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "*.safetensors")
+
+def seal(checkpoint: Path) -> None:
+    "Closes a checkpoint in which everything is written."
+    (checkpoint / SEAL).unlink(missing_ok=True)
+    write_atomic(checkpoint / SEAL, json.dumps({"files": file_facts(checkpoint)}, indent=1))
+
+def damage(checkpoint: Path) -> str | None:
+    "What is wrong with a checkpoint; None for one to go on from."
+    path = checkpoint / SEAL
+    if not path.exists():
+        return "it was not finished"
+    for pattern in NEEDED:
+        if not list(checkpoint.glob(pattern)):
+            return f"{pattern} is missing"
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        for path in weights:
-            with safe_open(path, "pt"):
-                pass
-    except (OSError, ValueError, SafetensorError):
-        return False
-    return True
+        files = read_json(path, "", "files")["files"]
+        check_names(path, files)
+    except InputError:
+        return f"{SEAL} is damaged"
+    wrong = (file_damage(checkpoint, name, expected) for name, expected in files.items())
+    return next(filter(None, wrong), None)
 
 # %% ../../nbs/runs/02_folder.ipynb #76a2ee92
-def newest_checkpoint(run_dir: Path) -> Path | None:
-    "The newest whole checkpoint; broken ones are removed."
-    newest = None
-    for path in checkpoints(run_dir):
-        if is_whole(path):
-            newest = path
-        else:
-            remove_folder(path)
-    return newest
+def newest_checkpoint(run_dir: Path, say: Callable[[str], Any] = print_line) -> Path | None:
+    "The newest whole checkpoint; broken ones that are newer are named and removed."
+    name = "/".join(run_dir.parts[-2:])
+    broken = 0
+    for path in reversed(checkpoints(run_dir)):
+        why = damage(path)
+        if why is None:
+            return path
+        broken += 1
+        say(f"{name}: {path.name} cannot be used: {why}")
+        remove_folder(path)
+    if broken:
+        say(f"{name}: no whole checkpoint is left; starts over")
+    return None
+
+# %% ../../nbs/runs/02_folder.ipynb #bb02801c
+def keep_newest(run_dir: Path, limit: int | None, best: str | None = None) -> None:
+    "Removes the oldest checkpoints beyond `limit`, except the newest and the one at path `best`."
+    ours = checkpoints(run_dir)
+    spare = [path for path in ours[:-1] if best is None or path != Path(best)]
+    for path in spare[:max(0, len(ours) - limit)] if limit and limit > 0 else ():
+        remove_folder(path)
 
 # %% ../../nbs/runs/02_folder.ipynb #d207e334
 TRAINING = {"loss": "train_loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm"}

@@ -5,24 +5,29 @@
 # %% ../../nbs/runs/07_recipe.ipynb #69366a34
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..config import build_config
 from ..core import Task, create_task, registered_task
-from ..errors import InputError, unknown
-from ..integrations import HFCausalLMAdapter, HFModelConfig
+from ..errors import InputError, shown, unknown
+from ..integrations import HFCausalLMAdapter, HFModelConfig, plain_state
 from ..measure import create_measure
-from .evaluation import EvalConfig, check_eval, run_transfer_evaluation
+from .evaluation import (
+    EvalConfig, TextStage, check_eval, prepare_text, run_transfer_evaluation)
+from .screen import Screen
 from .settings import RunConfig
 from .trainer import PrePreTrainer, PrePreTrainingRun
-from .yaml12 import merge, parse_settings, read_yaml, write_yaml
 from ..show.markup import html_table
 from ..transfer import (
     ReinitializeEmbeddingTransferPolicy, TransferPolicy, create_policy)
+from ..yaml12 import merge, parse_settings, read_yaml, write_yaml
 
 # %% auto #0
 __all__ = ['Recipe', 'load_recipe']
@@ -39,7 +44,16 @@ def check_parts(config: Mapping[str, Any]) -> None:
     for name in NEEDED:
         value = config.get(name)
         if not isinstance(value, Mapping):
-            raise InputError(f"{name}={value!r}: must be a mapping; see configs/ for examples")
+            raise InputError(f"{name}={shown(value)}: must be a mapping; see configs/ for examples")
+    optional = {
+        "task.config": (config["task"].get("config"), Mapping),
+        "text": (config.get("text"), Mapping),
+        "measures": (config.get("measures"), list),
+    }
+    for name, (value, kind) in optional.items():
+        if not isinstance(value, kind | None):
+            says = "a list" if kind is list else "a mapping"
+            raise InputError(f"{name}={shown(value)}: must be {says}")
     for name in config["task"]:
         if name not in ("name", "config"):
             raise unknown("field of task", name, ["name", "config"])
@@ -51,10 +65,13 @@ def check_parts(config: Mapping[str, Any]) -> None:
 # %% ../../nbs/runs/07_recipe.ipynb #f263ef85
 def plain_values(value: Any) -> Any:
     "`value` made of mappings, lists, texts and numbers alone; paths become text."
-    if isinstance(value, Mapping):
-        return {str(name): plain_values(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_values(item) for item in value]
+    try:
+        if isinstance(value, Mapping):
+            return {str(name): plain_values(item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain_values(item) for item in value]
+    except RecursionError:
+        raise InputError("a recipe holds a value inside itself, or nested too deeply") from None
     return fspath(value) if isinstance(value, PathLike) else value
 
 # %% ../../nbs/runs/07_recipe.ipynb #cd8b4f23
@@ -105,16 +122,28 @@ class Recipe:
             self.create_task(), HFCausalLMAdapter(self.model_config()), RunConfig(**self.run),
             measures=self.measures or ("perplexity",), policy=self.policy, **options)
 
-    def fit(self, **options: Any) -> PrePreTrainingRun:
-        "Trains, and where there is text, goes on to it: `eval_path` is then `comparison.json`."
-        run = self.trainer(**options).fit()
-        return run if self.text is None else replace(run, eval_path=self.evaluate(run))
+    def fit(self, screen: Screen | None = None, **options: Any) -> PrePreTrainingRun:
+        """Trains, and where there is text, goes on to it: `eval_path` is then `comparison.json`.
 
-    def evaluate(self, run: PrePreTrainingRun) -> Path:
+        What the text stage needs is loaded and tried first. `screen` says what is done and how
+        far it is; `options` are further arguments of `PrePreTrainer`."""
+        if screen:
+            options["callbacks"] = (*options.get("callbacks", ()), screen)
+        trainer = self.trainer(**options)
+        stage = None if self.text is None else prepared_text(self, trainer)
+        if screen:
+            screen.told(title_of(self), trainer.run_config.origin)
+        run = trainer.fit()
+        return replace(run, eval_path=self.evaluate(run, stage, screen)) if stage else run
+
+    def evaluate(self, run: PrePreTrainingRun, stage: TextStage | None = None,
+                 screen: Screen | None = None) -> Path:
         "The text stage after a finished run; the path of its `comparison.json`."
         return run_transfer_evaluation(
-            bundle=run.load_transfer_bundle(), eval_config=self.eval_config() or EvalConfig(),
-            model_adapter=HFCausalLMAdapter(self.model_config()), output_dir=run.run_dir / "eval")
+            bundle=run.load_transfer_bundle(),
+            eval_config=stage or self.eval_config() or EvalConfig(),
+            model_adapter=HFCausalLMAdapter(self.model_config()),
+            output_dir=run.run_dir / "eval", screen=screen)
 
     def settings(self) -> list[tuple[str, str, Any, str]]:
         "Every setting as `(part, field, value, from)`; from is `given`, `preset` or `default`."
@@ -150,6 +179,24 @@ def check_recipe(recipe: Recipe) -> None:
     recipe.eval_config()
     for measure in recipe.measures or ():
         create_measure(measure)
+
+def prepared_text(recipe: Recipe, trainer: PrePreTrainer) -> TextStage:
+    "What the text stage needs, its policy tried. Raises `InputError` before any training."
+    stage = prepare_text(trainer.model_adapter, recipe.eval_config() or EvalConfig())
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")      # an empty transfer is reported with its numbers
+        trained = trainer.model_adapter.create_prepretrain_model(trainer.task.tokenizer_spec())
+        text_model = stage.model(trainer.model_adapter)
+        stage.config.transfer_policy().apply_state_dict(plain_state(trained), text_model)
+    return stage
+
+def title_of(recipe: Recipe) -> str:
+    "What the first stage does, in a few words."
+    preset = (recipe.task.get("config") or {}).get("preset")
+    model = recipe.model_config()
+    weights = "pretrained weights" if model.pretrained else "from scratch"
+    name = f"{recipe.task['name']} ({preset})" if preset else recipe.task["name"]
+    return f"{name} on {model.model_name_or_path}, {weights}"
 
 def recipe_yaml(recipe: Recipe) -> str:
     "The recipe as YAML; what its preset adds stands in comments behind it."

@@ -5,11 +5,12 @@
 # %% ../../nbs/runs/01_settings.ipynb #ed9aa3b1
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
+import math
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import EnumType
 from typing import Any
 
@@ -18,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..errors import InputError, unknown
-from ..files import check_file_name
+from ..files import PathText, resolve_path
+from ..processes import process_count
 from ..show.markup import html_table
 
 # %% auto #0
@@ -40,25 +42,64 @@ def field_types() -> dict[str, Any]:
 # %% ../../nbs/runs/01_settings.ipynb #5fba5e11
 POSITIVE = {
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
-    "num_train_epochs", "logging_steps", "save_steps", "eval_steps"}
-NOT_NEGATIVE = {"seed", "warmup_steps", "learning_rate", "dataloader_num_workers"}
+    "num_train_epochs", "logging_steps", "save_steps", "eval_steps", "save_total_limit"}
+NOT_NEGATIVE = {
+    "seed", "data_seed", "warmup_steps", "learning_rate", "weight_decay", "max_grad_norm",
+    "eval_delay", "dataloader_num_workers", "label_smoothing_factor"}
+SEEDS = 2**32     # numpy takes those below
 
+def check_range(name: str, value: Any) -> None:
+    "Raises `InputError` for a number that field `name` cannot mean."
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    if not math.isfinite(value):
+        raise InputError(f"{name}={value!r}: it must be a finite number")
+    if name in POSITIVE and value <= 0:
+        raise InputError(f"{name}={value!r}: it must be above zero")
+    if name in NOT_NEGATIVE and value < 0:
+        raise InputError(f"{name}={value!r}: it cannot be negative")
+    if name == "seed" and value >= SEEDS:
+        raise InputError(f"seed={value!r}: it must be below 2**32")
+    if name == "max_steps" and value == 0:
+        raise InputError("max_steps=0: a run without a step is no result; -1 counts epochs instead")
+    if name == "max_steps" and value < -1:
+        raise InputError(f"max_steps={value!r}: give a number above zero, or -1 to count epochs")
+
+# %% ../../nbs/runs/01_settings.ipynb #177a77ab
+MEASURES = "held-out rows are measured by the measures, token by token"
+NOT_OBEYED = {   # setting → what happens instead of it
+    "resume_from_checkpoint": "a run goes on by itself from its newest checkpoint",
+    "do_predict": "name what is to be measured in measures",
+    "fp16_full_eval": MEASURES,
+    "bf16_full_eval": MEASURES,
+    "batch_eval_metrics": MEASURES,
+    "eval_accumulation_steps": MEASURES,
+    "include_for_metrics": MEASURES,
+    "local_rank": "the launcher tells each process its number"}
+
+def check_obeyed(name: str, value: Any) -> None:
+    "Raises `InputError` for a setting that would be taken and not obeyed."
+    theirs = TrainingArguments.__dataclass_fields__[name]
+    usual = theirs.default_factory() if callable(theirs.default_factory) else theirs.default
+    if value != usual:
+        raise InputError(f"{name}={value!r} cannot be obeyed: {NOT_OBEYED[name]}; leave it out")
+
+# %% ../../nbs/runs/01_settings.ipynb #0272496c
 def checked(name: str, value: Any) -> Any:
     """`value` as field `name` wants it, as a plain value.
 
     Raises `InputError` for an unknown name, a wrong type, or a number out of range."""
     if name not in field_types():
         raise unknown("run setting", name, field_types())
+    if name == "output_dir":
+        return str(resolve_path(value, name))
     try:
         valid = TypeAdapter(field_types()[name]).validate_python(value)
     except ValidationError as e:
         raise InputError(f"{name}={value!r}: {e.errors()[0]['msg'].lower()}") from None
-    if name in POSITIVE and valid is not None and valid <= 0:
-        raise InputError(f"{name}={value!r}: it must be above zero")
-    if name == "max_steps" and valid == 0:
-        raise InputError("max_steps=0: a run without a step is no result; -1 counts epochs instead")
-    if name in NOT_NEGATIVE and valid is not None and valid < 0:
-        raise InputError(f"{name}={value!r}: it cannot be negative")
+    check_range(name, valid)
+    if name in NOT_OBEYED:
+        check_obeyed(name, valid)
     return getattr(valid, "value", valid)
 
 # %% ../../nbs/runs/01_settings.ipynb #1ede2cc5
@@ -107,10 +148,9 @@ class RunConfig:
     given: frozenset[str]    # names of the fields that the caller set
     preset: frozenset[str]   # names of those that a preset's advice filled
 
-    def __init__(self, output_dir: str | os.PathLike[str], **fields: Any):
-        check_file_name(output_dir, "output_dir")
+    def __init__(self, output_dir: PathText, **fields: Any):
         self.given = self.preset = frozenset()
-        for name, value in {"output_dir": os.fspath(output_dir), **DEFAULTS, **fields}.items():
+        for name, value in {"output_dir": output_dir, **DEFAULTS, **fields}.items():
             setattr(self, name, value)
         self.given = frozenset({"output_dir", *fields})
 
@@ -155,10 +195,28 @@ class RunConfig:
         "What `transformers.Trainer` takes. Raises `InputError` for combinations it refuses."
         return training_arguments(self.to_dict(), has_eval)
 
+# %% ../../nbs/runs/01_settings.ipynb #d4656aeb
+def first_line(e: BaseException) -> str:
+    "What an exception says, in one line; the name of its kind where it says nothing."
+    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+    return lines[0] if lines else type(e).__name__
+
+@contextlib.contextmanager
+def trying(what: str) -> Iterator[None]:
+    "Inside, any failure is an `InputError` about `what`: not installed, not supported, not valid."
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(f"{what}: {first_line(e)}") from e
+
 # %% ../../nbs/runs/01_settings.ipynb #6f6f364b
 def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingArguments:
     "The Trainer's own settings object, with the defaults that depend on this machine."
     gpu = torch.cuda.is_available() and not settings.get("use_cpu")
+    if settings.get("fp16") and not gpu:
+        raise InputError("fp16=True needs a GPU; on a CPU take bf16=True with use_cpu=True")
     fields = {
         "eval_strategy": "steps",
         "disable_tqdm": not sys.stderr.isatty(),
@@ -168,11 +226,11 @@ def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingA
         fields["eval_strategy"] = "no"
     if gpu and fields["dataloader_pin_memory"]:
         fields.setdefault("accelerator_config", {"non_blocking": True})
+    if process_count() > 1 and not torch.accelerator.is_available():
+        fields["use_cpu"] = True
     theirs = {name: value for name, value in fields.items() if name not in OURS}
-    try:
+    with trying("run settings"):
         return TrainingArguments(**theirs)
-    except (ValueError, TypeError, ImportError) as e:
-        raise InputError(f"run settings: {str(e).splitlines()[0]}") from None
 
 # %% ../../nbs/runs/01_settings.ipynb #a65da77e
 def settings_table(config: RunConfig) -> str:

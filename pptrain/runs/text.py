@@ -22,13 +22,14 @@ from ..config import jsonable
 from ..corpora import Corpus, TextBlocks, train_tokenizer
 from ..data import Collate, DatasetBundle, TaskDataset
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import PathText, read_json, write_atomic
 from ..integrations import (
     CausalLMAdapter, context_length, plain_state, token_modules, weights_sha256)
-from ..measure import create_measure
+from ..processes import once
 from .fit import Diverged, first_rows, fit
 from .folder import (
-    checkpoints, claim, first_difference, measured_rows, remove_folder, result_fields)
+    INSTEAD, checkpoints, claim, measured_rows, remove_folder, result_fields)
+from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 
@@ -46,7 +47,7 @@ def lengthened(dataset: Any, rows: int) -> Any:
         f"the training set has {len(dataset)} rows, the run reads {rows}; take fewer steps")
 
 # %% ../../nbs/runs/05_text.ipynb #dcd87907
-def text_settings(folder: str | Path, *, steps: int, batch_size: int, learning_rate: float,
+def text_settings(folder: PathText, *, steps: int, batch_size: int, learning_rate: float,
                   eval_every: int, seed: int, warmup_steps: float, **more: Any) -> RunConfig:
     "The `RunConfig` of a text stage; `more` are further fields. Raises `InputError`."
     chosen = dict(
@@ -146,15 +147,25 @@ def rows_of(log: Sequence[Mapping[str, Any]], diverged: bool = False) -> list[di
     return rows
 
 # %% ../../nbs/runs/05_text.ipynb #ff530d38
+def hash_of(rows: Any) -> str:
+    "sha256 of values as JSON, in hexadecimal."
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
 def saved_rows(folder: Path) -> list[dict[str, Any]] | None:
-    "The rows of a finished text run, or None."
+    "The rows of a finished text run, or None. Raises `InputError` where they are damaged."
     path = folder / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else None
+    if not path.exists():
+        return None
+    summary = read_json(path, INSTEAD, "rows", "rows_sha256")
+    if hash_of(summary["rows"]) != summary["rows_sha256"]:
+        raise InputError(f"{path} is damaged: its sha256 does not match; {INSTEAD}")
+    return summary["rows"]
 
 def save_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     "Writes the rows, and only when they are on disk removes the checkpoints."
     final = {row["metric"]: row["value"] for row in rows}
-    write_atomic(folder / "summary.json", json.dumps({"metrics": final, "rows": rows}, indent=1))
+    summary = {"metrics": final, "rows": rows, "rows_sha256": hash_of(rows)}
+    write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
     for path in checkpoints(folder):
         remove_folder(path)
 
@@ -165,29 +176,28 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
     """Trains `model` in the folder of `settings`, or reads back what was trained there.
 
     `replace`: another run in the folder is replaced rather than refused."""
-    folder = Path(settings.output_dir)
-    for measure in measures:
-        create_measure(measure, data.eval_dataset)          # refuses what cannot be measured
     spec = text_spec(model, data, settings, [*measures, *end_measures])
-    settings.overwrite = replace and first_difference(folder, spec) is not None
-    finished = saved_rows(claim(settings, spec))
-    if finished is not None:
-        return finished
-    try:
-        loop = fit(model, data, settings, spec, measures=measures,
-                   end_measures=end_measures, callbacks=callbacks)
-        rows = rows_of(loop.state.log_history)
-    except Diverged as e:
-        rows = rows_of(e.log, diverged=True)
-    save_rows(folder, rows)
-    return rows
+    settings.to_training_arguments()
+    with claim(settings, spec, replace) as folder:
+        finished = None if settings.overwrite else saved_rows(folder)
+        if finished is not None:
+            return finished
+        rehearse(model, data, settings, measures)
+        try:
+            loop = fit(model, data, settings, spec, measures=measures,
+                       end_measures=end_measures, callbacks=callbacks)
+            rows = rows_of(loop.state.log_history)
+        except Diverged as e:
+            rows = rows_of(e.log, diverged=True)
+        once(lambda: save_rows(folder, rows))
+        return rows
 
 # %% ../../nbs/runs/05_text.ipynb #f375d027
 def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, batch_size: int,
                   learning_rate: float, eval_every: int, seed: int = 0, warmup_steps: float = 0,
                   measures: Sequence[str | Mapping[str, Any]] = ("perplexity",),
                   end_measures: Sequence[Callable] = (), callbacks: Sequence[Any] = (),
-                  folder: str | Path | None = None, replace: bool = False,
+                  folder: PathText | None = None, replace: bool = False,
                   **training_args: Any) -> list[dict[str, Any]]:
     """Train `model` in place for `steps` steps; return rows `{step, tokens, metric, value}`.
 
@@ -201,8 +211,9 @@ def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, 
     with tempfile.TemporaryDirectory() as scratch:
         if folder is None:
             training_args = {"save_strategy": "no", **training_args}
+        place = scratch if folder is None else folder
         settings = text_settings(
-            folder or scratch, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
+            place, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
             eval_every=eval_every, seed=seed, warmup_steps=warmup_steps, **training_args)
         args = settings.to_training_arguments()
         rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size

@@ -16,12 +16,14 @@ from transformers import set_seed
 from ..config import jsonable
 from ..core import Task, registered_task
 from ..data import DatasetBundle
-from ..files import write_atomic
+from ..errors import InputError
+from ..files import read_json, write_atomic
 from ..integrations import CausalLMAdapter, check_model, plain_state, weights_sha256
-from ..measure import create_measure
+from ..processes import once
 from .fit import LoopTrainer, final_metrics, first_rows, fit
 from .folder import (
-    checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
+    INSTEAD, checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
+from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, create_policy
 
@@ -52,11 +54,20 @@ class PrePreTrainingRun:
 
 # %% ../../nbs/runs/04_trainer.ipynb #e34f1d97
 def saved_run(run_dir: Path) -> PrePreTrainingRun | None:
-    "The finished run in a directory, or None."
+    "The finished run in a directory, or None. Raises `InputError` where it is damaged."
     path = run_dir / "summary.json"
     if not path.exists():
         return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    metrics = read_json(path, INSTEAD, "metrics")["metrics"]
+    manifest = run_dir / "bundle" / "bundle.json"
+    if not manifest.is_file():
+        raise InputError(f"{manifest} is missing, though the run was finished; {INSTEAD}")
+    try:
+        bundle = TransferBundle.load(run_dir)
+    except InputError as e:
+        raise InputError(f"{e}; or train again with overwrite=True") from None
+    if json.dumps(bundle.training, sort_keys=True) != json.dumps(metrics, sort_keys=True):
+        raise InputError(f"{path} is damaged: the bundle beside it has other numbers; {INSTEAD}")
     return PrePreTrainingRun(
         run_dir, run_dir / "bundle" / "model", metrics, run_dir / "history.csv")
 
@@ -154,24 +165,29 @@ class PrePreTrainer:
             data.train_dataset = self.wrap(data.train_dataset)
         return data
 
+    def first_model(self, longest: int) -> Any:
+        "A fresh model, checked against the task and rows of `longest` tokens."
+        set_seed(self.run_config.seed)
+        model = self.model_adapter.create_prepretrain_model(self.task.tokenizer_spec())
+        length = getattr(getattr(self.task, "config", None), "max_length", None)
+        check_model(model, length or longest)
+        return model
+
     def fit(self) -> PrePreTrainingRun:
         """Trains, resumes or returns the finished run of `output_dir`.
 
         Raises `InputError` before any work that cannot succeed, `Diverged`, and
         `KeyboardInterrupt` with the state saved."""
-        data = self.datasets()
-        for measure in self.measures:
-            create_measure(measure, data.eval_dataset)      # refuses what cannot be measured
+        config, data = self.run_config, self.datasets()
         rows = first_rows(data.train_dataset)
         spec = spec_of(self, rows["sha256"])
-        run_dir = claim(self.run_config, spec)
-        finished = saved_run(run_dir)
-        if finished:
-            return finished
-        set_seed(self.run_config.seed)
-        model = self.model_adapter.create_prepretrain_model(self.task.tokenizer_spec())
-        longest = getattr(getattr(self.task, "config", None), "max_length", None)
-        check_model(model, longest or rows["longest"])
-        loop = fit(model, data, self.run_config, spec,
-                   measures=self.measures, callbacks=self.callbacks, note=advice_taken(self))
-        return finish(self, loop, spec, rows["supervised_share"])
+        config.to_training_arguments(data.eval_dataset is not None)
+        with claim(config, spec) as run_dir:
+            finished = None if config.overwrite else saved_run(run_dir)
+            if finished:
+                return finished
+            model = self.first_model(rows["longest"])
+            rehearse(model, data, config, self.measures)
+            loop = fit(model, data, config, spec,
+                       measures=self.measures, callbacks=self.callbacks, note=advice_taken(self))
+            return finish(self, loop, spec, rows["supervised_share"])

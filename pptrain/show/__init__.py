@@ -4,7 +4,10 @@ from .figures import effects as effects, film_strip as film_strip
 from .figures import frame as frame, grid as grid, histogram as histogram, matrix as matrix
 from .figures import skyline as skyline, time_slice as time_slice
 from .markup import Markup as Markup, embed as embed, html_table as html_table
-from .markup import markdown_table as markdown_table, page as page, still_html as still_html
-from .palette import INK as INK, PALETTE as PALETTE, PAPER as PAPER, state_colors as state_colors
-from .strip import strip_svg as strip_svg, token_box as token_box, token_strip as token_strip
+from .markup import markdown_table as markdown_table, markdown_text as markdown_text
+from .markup import page as page, still_html as still_html
+from .palette import GREY as GREY, INK as INK, PALETTE as PALETTE, PAPER as PAPER
+from .palette import state_colors as state_colors
+from .strip import strip_svg as strip_svg, text_strip as text_strip, token_box as token_box
+from .strip import token_strip as token_strip
 from .twin import Picture as Picture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .palette import PALETTE, PAPER, state_colors
+from .palette import GREY, PALETTE, PAPER, state_colors
 from .twin import Picture
 
 if TYPE_CHECKING:
@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 __all__ = ['frame', 'curves', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs', 'histogram',
            'bar_picture']
 
+# %% ../../nbs/show/03_figures.ipynb #9ccd647a
+CLEAR = "rgba(0,0,0,0)"
+RULES = {"gridcolor": "rgba(127,127,127,.25)", "zerolinecolor": "rgba(127,127,127,.5)"}
+
 # %% ../../nbs/show/03_figures.ipynb #c09248b3
 def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
-    "Layout shared by all figures: white ground, readable in both themes, names on the axes."
+    "Layout shared by all figures: no ground, readable in both themes, names on the axes."
     return {
         "title": {"text": title, "font": {"size": 15}},
         "template": "plotly_white",
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {"color": GREY},
         "margin": {"l": 60, "r": 20, "t": 45, "b": 50},
-        "xaxis": {"title": {"text": x}},
-        "yaxis": {"title": {"text": y}},
+        "xaxis": {"title": {"text": x}, **RULES},
+        "yaxis": {"title": {"text": y}, **RULES},
         "legend": {"title": None},
         **more,
     }
@@ -39,6 +46,9 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
     "A plotly figure of one trace in the shared layout."
     import plotly.graph_objects as go
     return go.Figure(trace).update_layout(**frame(title, x, y))
+
+# %% ../../nbs/show/03_figures.ipynb #8022703f
+LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
 # %% ../../nbs/show/03_figures.ipynb #08117015
 def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
@@ -51,11 +61,12 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
     heavy = dict(mode="lines+markers", marker=dict(size=4))
     for i, (name, rows) in enumerate(table.groupby(by, sort=False)):
         color = PALETTE[i % len(PALETTE)]
+        dash = LINE_DASHES[i % len(LINE_DASHES)]
         line = dict(color=color, width=.8)
         for _, one in rows.groupby(unit):
             figure.add_scatter(x=one[x], y=one[y], line=line, **thin)
         mean = rows.groupby(x)[y].mean()
-        line = dict(color=color, width=2.6)
+        line = dict(color=color, width=2.6, dash=dash)
         figure.add_scatter(x=mean.index, y=mean.values, name=str(name), line=line, **heavy)
     return Picture(figure)
 
@@ -103,7 +114,10 @@ def grid(states: Any, title: str = "", x: str = "cell", y: str = "time (steps)",
     last = max(count - 1, 1)
     heat = go.Heatmap(z=states, colorscale=state_colors(count), zmin=0, zmax=last)
     heat.update(showscale=False)
-    figure = framed(heat, title, x, y).update_yaxes(autorange="reversed")
+    figure = framed(heat, title, x, y)
+    figure.update_yaxes(range=[rows - .5, -.5], showgrid=False, zeroline=False)
+    figure.update_xaxes(range=[-.5, columns - .5], showgrid=False, zeroline=False)
+    figure.update_xaxes(constrain="domain").update_yaxes(constrain="domain", scaleanchor="x")
     return Picture(figure, (6.4, min(4.0, 6.4 * rows / columns)))
 
 # %% ../../nbs/show/03_figures.ipynb #d2a39009
@@ -134,8 +148,9 @@ def skyline(depths: Sequence[int], title: str = "",
     "Number of open brackets after each token."
     import plotly.graph_objects as go
     line = dict(color=PALETTE[0], shape="hv", width=1.4)
-    positions = list(range(len(depths)))
-    steps = go.Scatter(x=positions, y=list(depths), mode="lines", line=line, text=names)
+    positions = list(range(len(depths) + 1))
+    heights = [*depths, *depths[-1:]]      # the last step is as wide as the others
+    steps = go.Scatter(x=positions[:len(heights)], y=heights, mode="lines", line=line, text=names)
     steps.fill = "tozeroy"
     return Picture(framed(steps, title, "position (tokens)", "open brackets"), (6.4, 1.7))
 
@@ -154,13 +169,21 @@ def bow_lines(match: Sequence[int], points: int = 48) -> tuple[list, list]:
     return x, y
 
 # %% ../../nbs/show/03_figures.ipynb #d246a130
-def arcs(match: Sequence[int], title: str = "", points: int = 48) -> Picture:
-    "A half circle from every position to its partner behind it; `match[i]` is the partner, or -1."
+def arcs(match: Sequence[int], title: str = "", points: int = 48,
+         names: Sequence[str] = ()) -> Picture:
+    """A half circle from every position to its partner behind it; `match[i]` is the partner, or -1.
+
+    Up to 64 `names` of tokens stand below their positions."""
     import plotly.graph_objects as go
     x, y = bow_lines(match, points)
     line = dict(color=PALETTE[4], width=1)
     bows = go.Scatter(x=x, y=y, mode="lines", line=line)
-    figure = framed(bows, title, "position (tokens)", "half the span (tokens)")
+    figure = framed(bows, title, "position (tokens)").update_yaxes(visible=False)
+    if 0 < len(names) <= 64:
+        size = 12 if len(names) <= 32 else 8
+        places = list(range(len(names)))
+        figure.update_xaxes(tickvals=places, ticktext=list(names), tickangle=0, tickfont_size=size)
+        figure.update_xaxes(title_text="")
     return Picture(figure, (6.4, 1.7))
 
 # %% ../../nbs/show/03_figures.ipynb #9c51dd0e

@@ -5,14 +5,14 @@
 # %% ../../nbs/show/05_markup.ipynb #c44e28f6
 from __future__ import annotations
 
-import base64, html
+import base64, html, re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .twin import Picture
 
 # %% auto #0
-__all__ = ['Markup', 'html_table', 'markdown_table', 'embed', 'still_html', 'page']
+__all__ = ['Markup', 'html_table', 'markdown_text', 'markdown_table', 'embed', 'still_html', 'page']
 
 # %% ../../nbs/show/05_markup.ipynb #0d91f7cf
 class Markup(str):
@@ -65,22 +65,29 @@ def html_table(rows: Iterable[Sequence[Any]], columns: Sequence[Any] = (), capti
     return f'<div style="overflow-x:auto"><table style="{style}">{table}</table>{more}</div>'
 
 # %% ../../nbs/show/05_markup.ipynb #bebccb41
+def markdown_text(value: Any) -> str:
+    "Any value as text in a line of Markdown: what would be markup there shows as it is."
+    line = " ".join(str(value).split())
+    line = re.sub(r"[\\`*|~]|(?<!\w)_|_(?!\w)|(?<=\])(?=[(\[:])", lambda sign: "\\" + sign[0], line)
+    return html.escape(line, quote=False)
+
 def markdown_table(rows: Iterable[Sequence[Any]], columns: Sequence[Any]) -> str:
     "Rows of values as a GitHub table."
     def line(values: Sequence[Any]) -> str:
-        cells = [str(value).replace("|", "\\|").replace("\n", " ") for value in values]
-        return f"| {' | '.join(cells)} |"
+        return f"| {' | '.join(values)} |"
 
-    rule = ["---"] * len(columns)
-    return "\n".join(line(list(row)) for row in (columns, rule, *rows))
+    head = [markdown_text(name) for name in columns]
+    lines = [line(head), line(["---"] * len(columns))]
+    for row in rows:
+        lines.append(line([markdown_text(value) for value in row]))
+    return "\n".join(lines)
 
 # %% ../../nbs/show/05_markup.ipynb #cf4581d1
 def embed(png: bytes, says: str = "") -> str:
     "A PNG as an `<img>` that carries its own bytes; `says` is read aloud where it cannot be seen."
     code = base64.b64encode(png).decode()
     label = html.escape(says, quote=True)
-    style = "max-width:100%;background:#fff"
-    return f'<img alt="{label}" style="{style}" src="data:image/png;base64,{code}">'
+    return f'<img alt="{label}" style="max-width:100%" src="data:image/png;base64,{code}">'
 
 # %% ../../nbs/show/05_markup.ipynb #0c9efc54
 def still_html(parts: Iterable[Picture | str]) -> str:
@@ -88,7 +95,7 @@ def still_html(parts: Iterable[Picture | str]) -> str:
     body = ""
     for part in parts:
         if not isinstance(part, str):
-            part = embed(part.png(), part.figure.layout.title.text or "figure")
+            part = embed(part.png(clear=True), part.figure.layout.title.text or "figure")
         body += f"<div>{part}</div>"
     return f'<div class="pptrain-still">{body}</div>'
 

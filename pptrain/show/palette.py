@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ['PALETTE', 'PAPER', 'INK', 'state_colors']
+__all__ = ['PALETTE', 'PAPER', 'INK', 'GREY', 'state_colors']
 
 # %% ../../nbs/show/01_palette.ipynb #909bba75
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#F0E442")
 PAPER = "#f4f1ea"   # what lies behind: state 0, the low end of a scale
 INK = "#1b3a4b"     # the one other state of a world with two
+GREY = "#767676"    # letters and axes that are read on white and on black alike
 
 # %% ../../nbs/show/01_palette.ipynb #f2859bf5
 def darker(color: str, rounds: int) -> str:

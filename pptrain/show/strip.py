@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
+from textwrap import wrap
 
 # %% auto #0
-__all__ = ['token_box', 'token_strip', 'strip_svg']
+__all__ = ['token_box', 'token_strip', 'strip_svg', 'text_strip']
 
 # %% ../../nbs/show/04_strip.ipynb #6eff3228
 BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;font-family:monospace;"
@@ -97,3 +99,31 @@ def strip_svg(names: Sequence[str], mask: Sequence[bool],
         height += 20
     head = f'xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" role="img"'
     return f"<svg {head}><style>{SVG_STYLE}</style>{''.join(boxes)}</svg>"
+
+# %% ../../nbs/show/04_strip.ipynb #6c773b93
+def squeezed(names: Sequence[str], least: int = 8) -> list[str]:
+    "`names` with every run of `least` or more equal ones written once: `<pad> x 15`."
+    words = []
+    for name, run in groupby(names):
+        count = len(list(run))
+        words += [f"{name} x {count}"] if count >= least else [name] * count
+    return words
+
+# %% ../../nbs/show/04_strip.ipynb #f4c031b3
+def text_strip(names: Sequence[str], mask: Sequence[bool], width: int = 80,
+               limit: int = 256) -> list[str]:
+    """The row as lines of at most `width` characters, `given:` and `loss:` stretches in turn.
+
+    `mask` is True where the token carries loss; behind `limit` tokens the rest is counted."""
+    lines = []
+    at = 0
+    for asked, run in groupby(map(bool, mask[:limit])):
+        end = at + len(list(run))
+        words = " ".join(squeezed(names[at:end]))
+        head = "loss:  " if asked else "given: "
+        lines += wrap(words, width, initial_indent=head, subsequent_indent=" " * len(head),
+                      break_long_words=False, break_on_hyphens=False)
+        at = end
+    if len(names) > limit:
+        lines.append(f"       ... {len(names) - limit} more tokens")
+    return lines

@@ -5,7 +5,7 @@
 # %% ../../nbs/show/02_twin.ipynb #1e7b3c86
 from __future__ import annotations
 
-import base64, io, json, re
+import base64, html, io, json, re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import write_atomic
-from .palette import PALETTE
+from .palette import GREY, PALETTE
 
 # %% auto #0
 __all__ = ['twin', 'Picture']
@@ -98,6 +98,11 @@ def panels(figure: Any, still: Any) -> dict[str, Panel]:
         placed[x].bars += trace.type == "bar"
     return placed
 
+# %% ../../nbs/show/02_twin.ipynb #d7bae700
+def verbatim(text: Any) -> str:
+    "Text for matplotlib, which reads what stands between dollar signs as a formula."
+    return "" if text is None else str(text).replace("$", r"\$")
+
 # %% ../../nbs/show/02_twin.ipynb #817a7a77
 def draw_intervals(panel: Panel, trace: Any, color: Any) -> None:
     "Error bars along x or y, symmetric or not."
@@ -131,6 +136,13 @@ def mark_colors(trace: Any, color: Any) -> Any:
         return [mpl_color(wish) for wish in wishes]
     return color
 
+# %% ../../nbs/show/02_twin.ipynb #0c31e651
+DASHES = {"dash": "--", "dot": ":", "dashdot": "-."}
+
+def dash_of(trace: Any) -> str:
+    "How a trace's line is broken, in matplotlib's signs."
+    return DASHES.get(str(getattr(getattr(trace, "line", None), "dash", "")), "-")
+
 # %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
     "Lines, markers, areas, intervals and text."
@@ -140,17 +152,16 @@ def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
     if trace.fill:
         draw_area(panel, trace, color)
     if "lines" in mode:
-        dash = {"dash": "--", "dot": ":"}.get(trace.line.dash, "-")
         steps = "steps-post" if trace.line.shape == "hv" else "default"
         width = trace.line.width or 1.6
-        panel.ax.plot(x, y, dash, color=color, lw=width, alpha=alpha, drawstyle=steps)
+        panel.ax.plot(x, y, dash_of(trace), color=color, lw=width, alpha=alpha, drawstyle=steps)
     if "markers" in mode:
         area = (trace.marker.size or 6) ** 2 / 1.6
         panel.ax.scatter(x, y, area, mark_colors(trace, color), alpha=alpha, zorder=3)
     draw_intervals(panel, trace, color)
     if "text" in mode:
         for a, b, label in zip(x, y, trace.text):
-            panel.ax.annotate(str(label), (a, b), fontsize=8)
+            panel.ax.annotate(verbatim(label), (a, b), fontsize=8)
 
 # %% ../../nbs/show/02_twin.ipynb #f4b1fd39
 def draw_bar(panel: Panel, trace: Any, color: Any) -> None:
@@ -179,7 +190,7 @@ def ends(centres: np.ndarray) -> tuple[float, float]:
 
 # %% ../../nbs/show/02_twin.ipynb #15f5f348
 def draw_heatmap(panel: Panel, trace: Any, color: Any) -> None:
-    "A matrix of numbers, cells centred on x and y; with a `texttemplate` they print their values."
+    "A matrix of numbers, cells centred on x and y; a `texttemplate` prints their values or texts."
     from matplotlib.colors import LinearSegmentedColormap
     z = np.asarray(trace.z, float)
     rows, columns = z.shape
@@ -192,12 +203,12 @@ def draw_heatmap(panel: Panel, trace: Any, color: Any) -> None:
     picture = panel.ax.imshow(z, cmap=cmap, vmin=trace.zmin, vmax=trace.zmax, **look)
     if not trace.texttemplate:
         return
-    spec = re.findall(r"%\{z:?([^}]*)\}", trace.texttemplate)[0] or "g"
+    spec = (re.findall(r"%\{z:?([^}]*)\}", trace.texttemplate) or [""])[0] or "g"
     for i, j in np.ndindex(z.shape):
         red, green, blue, _ = picture.cmap(picture.norm(z[i, j]))
         color = "white" if red + green + blue < 1.5 else "black"
-        number = format(z[i, j], spec)
-        panel.ax.text(x[j], y[i], number, ha="center", va="center", fontsize=8, color=color)
+        label = format(z[i, j], spec) if trace.text is None else str(trace.text[i][j])
+        panel.ax.text(x[j], y[i], label, ha="center", va="center", fontsize=8, color=color)
 
 # %% ../../nbs/show/02_twin.ipynb #4ef222a8
 def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:
@@ -205,19 +216,23 @@ def dress_axis(ax: Any, name: str, axis: Any, words: Mapping[str, int]) -> None:
     def put(what: str, *values: Any) -> None:
         getattr(ax, f"set_{name}{what}")(*values)
 
-    put("label", axis.title.text or "")
+    put("label", verbatim(axis.title.text))
     if axis.type == "log":
         put("scale", "log")
     if axis.range:
         ends = np.array(axis.range)
         put("lim", *(10.0 ** ends if axis.type == "log" else ends))
+    if axis.rangemode == "tozero" and not axis.range:
+        low, high = getattr(ax, f"get_{name}lim")()
+        put("lim", min(0, low), max(0, high))
     if axis.autorange == "reversed":
         low, high = sorted(getattr(ax, f"get_{name}lim")())
         put("lim", high, low)
     if words:
-        put("ticks", list(words.values()), list(words))
+        put("ticks", list(words.values()), list(map(verbatim, words)))
     if axis.tickvals is not None:
-        put("ticks", axis.tickvals, axis.tickvals if axis.ticktext is None else axis.ticktext)
+        shown = axis.tickvals if axis.ticktext is None else axis.ticktext
+        put("ticks", axis.tickvals, [verbatim(text) for text in map(str, shown)])
     if axis.visible is False:
         put("ticks", [])
         ax.spines["bottom" if name == "x" else "left"].set_visible(False)
@@ -238,7 +253,7 @@ def draw_lines(figure: Any, placed: Mapping[str, Panel]) -> None:
         panel = placed.get((shape.xref or "x").split()[0])
         if panel is None or shape.type != "line":
             continue
-        dash = {"dot": ":", "dash": "--"}.get(shape.line.dash, "-")
+        dash = DASHES.get(shape.line.dash, "-")
         color = mpl_color(shape.line.color or "#7F7F7F")
         look = dict(color=color, lw=shape.line.width or 1.2, ls=dash, zorder=0)
         if shape.x0 == shape.x1:
@@ -252,15 +267,17 @@ def caption(still: Any, figure: Any, names: Mapping[str, Any]) -> None:
     from matplotlib.lines import Line2D
     notes = [note for note in figure.layout.annotations if note.xref == "paper"]
     for note in notes:
-        place = dict(ha=note.xanchor or "center", va=note.yanchor or "center")
-        still.text(note.x, note.y, note.text, **place)
+        beside = dict(ha=note.xanchor or "center", va=note.yanchor or "center")
+        still.text(note.x, note.y, verbatim(note.text), **beside)
     above = .32 if notes else .12
-    title = figure.layout.title.text or ""
+    title = verbatim(figure.layout.title.text)
     still.text(0, 1 + above / still.get_figheight(), title, fontsize=11, va="bottom")
     if len(names) > 1:
-        lines = [Line2D([], [], color=color, lw=3) for color in names.values()]
-        place = dict(loc="center left", bbox_to_anchor=(1.01, .5))
-        still.legend(lines, list(names), **place, frameon=False, fontsize=9)
+        lines = [Line2D([], [], color=color, ls=dash, lw=2) for color, dash in names.values()]
+        place: dict[str, Any] = dict(loc="center left", bbox_to_anchor=(1.01, .5))
+        if figure.layout.legend.orientation == "h":
+            place = dict(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
+        still.legend(lines, list(map(verbatim, names)), **place, frameon=False, fontsize=9)
 
 # %% ../../nbs/show/02_twin.ipynb #1b8a9053
 DRAW = {"scatter": draw_scatter, "bar": draw_bar, "heatmap": draw_heatmap}
@@ -280,7 +297,7 @@ def twin(figure: Any, inches: tuple[float, float] = (6.4, 2.8)) -> Any:
     still = Figure(figsize=inches)
     FigureCanvasAgg(still)
     placed = panels(figure, still)
-    names: dict[str, Any] = {}
+    names: dict[str, tuple[Any, str]] = {}     # name: colour and dash of its line
     for i, trace in enumerate(figure.data):
         if trace.visible in (False, "legendonly"):
             continue
@@ -288,20 +305,31 @@ def twin(figure: Any, inches: tuple[float, float] = (6.4, 2.8)) -> Any:
         color = trace_color(trace, i)
         draw_trace(panel, trace, color)
         if trace.name and trace.showlegend is not False:
-            names.setdefault(trace.name, color)
+            names.setdefault(trace.name, (color, dash_of(trace)))
     draw_lines(figure, placed)
     caption(still, figure, names)
     for panel in placed.values():
         dress(panel)
     return still
 
+# %% ../../nbs/show/02_twin.ipynb #52a7e3e1
+PAGE_INK = "#010203"    # stands for the page's own ink in an SVG; no figure uses it
+
+def inked(ink: str) -> Any:
+    "Matplotlib's settings for letters and axes of one colour, and for the same SVG every time."
+    parts = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    return dict.fromkeys(parts, ink) | {"svg.fonttype": "none", "svg.hashsalt": "pptrain"}
+
 # %% ../../nbs/show/02_twin.ipynb #49f36df9
 def slim(png: bytes, colors: int = 64) -> bytes:
     "The same PNG with at most `colors` colours."
     from PIL import Image
     buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(colors).save(buffer, "PNG", optimize=True)
+    picture: Any = Image.open(io.BytesIO(png))
+    clear = picture.convert("RGBA").getextrema()[3][0] < 255
+    method = Image.Quantize.FASTOCTREE if clear else Image.Quantize.MEDIANCUT
+    picture = picture.convert("RGBA" if clear else "RGB")
+    picture.quantize(colors, method).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 # %% ../../nbs/show/02_twin.ipynb #70c99557
@@ -315,15 +343,21 @@ class Picture:
         title = self.figure.layout.title.text or ""
         return f"Picture({title!r}, traces: {len(self.figure.data)})"
 
-    def _drawn(self, kind: str, **options: Any) -> bytes:
+    def _drawn(self, kind: str, ink: str = "black", clear: bool = False, **options: Any) -> bytes:
+        from matplotlib import rc_context
         buffer = io.BytesIO()
-        still = twin(self.figure, self.inches)
-        still.savefig(buffer, format=kind, bbox_inches="tight", pad_inches=.12, **options)
+        with rc_context(inked(ink)):
+            still = twin(self.figure, self.inches)
+            look = dict(bbox_inches="tight", pad_inches=.12, transparent=clear)
+            still.savefig(buffer, format=kind, **look, **options)
         return buffer.getvalue()
 
-    def png(self, path: str | Path | None = None, dpi: int = 110) -> bytes:
-        "PNG bytes of the static twin, also written to `path` if given."
-        data = slim(self._drawn("png", dpi=dpi))
+    def png(self, path: str | Path | None = None, dpi: int = 110, clear: bool = False) -> bytes:
+        """PNG bytes of the static twin, also written to `path` if given.
+
+        `clear`: no ground and grey letters, for a page that may be light or dark."""
+        ink = GREY if clear else "black"
+        data = slim(self._drawn("png", ink, clear, dpi=dpi))
         if path is not None:
             write_atomic(path, data)
         return data
@@ -334,6 +368,14 @@ class Picture:
         if path is not None:
             write_atomic(path, data)
         return data
+
+    def inline(self) -> str:
+        "An `<svg>` to stand in HTML: no ground, letters in the colour of the page's own."
+        text = self._drawn("svg", PAGE_INK, True, metadata={"Date": None}).decode()
+        drawing = text[text.index("<svg"):].replace(PAGE_INK, "currentColor")
+        title = html.escape(self.figure.layout.title.text or "figure", quote=True)
+        style = "max-width:100%;height:auto"
+        return drawing.replace("<svg", f'<svg role="img" aria-label="{title}" style="{style}"', 1)
 
     def static(self) -> Any:
         "The still image, as a rich object."

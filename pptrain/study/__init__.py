@@ -22,13 +22,15 @@ from ..measure.savings import token_saving as token_saving
 from ..measure.savings import tokens_to_reach as tokens_to_reach
 
 # what it says
+from .statistics import Decision as Decision
 from .statistics import Effect as Effect
+from .statistics import decide as decide
 from .statistics import paired_effect as paired_effect
-from .claims import ENOUGH_SEEDS as ENOUGH_SEEDS
+from .statistics import verdict as verdict
 from .claims import Claim as Claim
 from .claims import judge as judge
+from .claims import judge_study as judge_study
 from .claims import save_results as save_results
-from .claims import verdict as verdict
 
 # what is inside its models
 from .representations import PAIR_COLUMNS as PAIR_COLUMNS

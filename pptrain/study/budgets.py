@@ -76,7 +76,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         corpus_bytes=1_500_000, synthetic_steps=120, text_steps=160, eval_every=20, seeds=(1, 2)),
     "laptop": dict(
         corpus_bytes=8_000_000, vocab_size=2048, model="gpt2-4_4_128", synthetic_steps=1000,
-        text_steps=2000, eval_every=100, eval_blocks=256, warmup_steps=50, seeds=(1, 2, 3, 4, 5))}
+        text_steps=2000, eval_every=100, eval_blocks=256, warmup_steps=50,
+        seeds=(1, 2, 3, 4, 5, 6, 7, 8))}
 
 def profile(name: str) -> dict[str, Any]:
     "Sizes and seeds of a profile. Raises `InputError` for an unknown one."

@@ -6,97 +6,244 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
-from ..errors import unknown
+from ..errors import InputError, unknown
 from ..files import write_atomic
-from ..measure.savings import gains
-from .variants import COLUMNS
-from .statistics import Effect, paired_effect
+from ..measure import gains, registered_measures, sooner, time_to_event
+from ..runs.text import downstream_model
+from .budgets import StudyConfig
+from .statistics import Decision, among, check_rule, decide, holm
+from .variants import COLUMNS, ORIGIN, StudySetup
 
 # %% auto #0
-__all__ = ['Claim', 'verdict', 'judge', 'save_results']
+__all__ = ['Claim', 'judge', 'judge_study', 'save_results']
+
+# %% ../../nbs/study/11_claims.ipynb #0de6449d
+KINDS = ("claim", "comparison")
+EFFECT_UNITS = {"loss_gain": "nats per token", "loss_gain_total": "nats per token",
+                "token_saving": "share of all tokens",
+                "mrs": "text tokens per warm-up token", "time_to_event": "log-rank score"}
+EVENT = ("target", "metric", "rises", "clock")
+
+def check_event(claim: Claim) -> None:
+    "Raises `InputError` where a claim about a time does not say what it waits for."
+    waits = claim.measure == "time_to_event"
+    if waits and "target" not in (claim.event or {}):
+        raise InputError("a claim about time_to_event needs event={'target': …}: what it waits for")
+    if claim.event and not waits:
+        raise InputError(f"event={claim.event!r} is for the measure time_to_event only")
+    for name in claim.event or ():
+        if name not in EVENT:
+            raise unknown("field of an event", name, EVENT)
 
 # %% ../../nbs/study/11_claims.ipynb #6b61b6fd
 @dataclass(frozen=True)
 class Claim:
-    "A paper's sentence and the measurement that speaks to it."
+    """A paper's sentence and the measurement that speaks to it, or a comparison of our own.
+
+    Raises `InputError` for an unknown kind, a main comparison, or a rule that cannot be applied."""
     claim: str                # in words
     paper: str                # the paper's number
-    measure: str              # a column of `gains`: loss_gain, token_saving or mrs
+    measure: str              # a column of `gains`, "time_to_event", or any metric of the study
     variant: str              # the variant it is about
     against: str = "scratch"  # and its other side
     direction: int = 1        # sign of the paper's effect
     than: float = 0.0         # the value the effect must exceed
+    main: bool = False        # named beforehand as the one that the study is made for
+    smallest_effect: float | None = None    # what would be too small to matter; None: nothing
+    unit: str = ""            # of the effect; empty: that of the measure
+    kind: str = "claim"       # or "comparison": a question of our own
+    setting: str = ""         # the paper's data, a preset; empty: that of the study
+    differs: str = ""         # what else differs from the paper's setting, in words
+    event: dict | None = None # for "time_to_event": target, and metric, rises, clock
 
-# %% ../../nbs/study/11_claims.ipynb #0f8aff57
-ENOUGH_SEEDS = 5   # below this, an interval around zero says only that the study is small
-
-# %% ../../nbs/study/11_claims.ipynb #6ab9ee48
-def verdict(effect: Effect | None, direction: int = 1, than: float = 0.0) -> str:
-    "`replicated`, `contradicted`, `not replicated`, `under-powered` or `not run`."
-    if effect is None:
-        return "not run"
-    ends = [(effect.low - than) * direction, (effect.high - than) * direction]
-    if min(ends) > 0:
-        return "replicated"
-    if max(ends) < 0:
-        return "contradicted"
-    return "not replicated" if effect.n >= ENOUGH_SEEDS else "under-powered"
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown("kind of a claim", self.kind, KINDS)
+        if self.main and self.kind != "claim":
+            raise InputError(f"{self.claim!r} is a {self.kind}; only a claim can be the main one")
+        if not np.isfinite(self.than):
+            raise InputError(f"than={self.than!r}: give a finite number")
+        check_rule(self.direction, self.smallest_effect, .05)
+        check_event(self)
 
 # %% ../../nbs/study/11_claims.ipynb #63a6ebe0
-def by_seed(gained: pd.DataFrame, variant: str, measure: str) -> pd.Series:
-    "A column of `gains` for one variant, its seeds as the index; empty where it did not run."
-    rows = gained[gained.variant == variant]
-    return rows.set_index("seed")[measure]
+def final_values(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    "The last value of a metric: a column per variant, the seeds as the index."
+    rows = table[table.metric == metric].sort_values("tokens", kind="stable")
+    return rows.groupby(["variant", "seed"]).value.last().unstack("variant")
+
+def check_measure(claim: Claim, table: pd.DataFrame) -> None:
+    "Raises `InputError` for a measure that nobody takes."
+    if claim.measure in EFFECT_UNITS or claim.measure in set(table.metric):
+        return
+    known = [*EFFECT_UNITS, *registered_measures()]
+    if claim.measure not in known:
+        raise unknown("measure of a claim", claim.measure, known)
 
 # %% ../../nbs/study/11_claims.ipynb #4f4e4d60
-def claimed_effect(claim: Claim, gained: pd.DataFrame) -> Effect | None:
-    "The effect that `claim` speaks of, or None where no seed has both of its sides."
-    if gained.empty:
-        return None
-    if claim.measure not in gained:
-        raise unknown("measure of a claim", claim.measure, gained.columns.drop(["variant", "seed"]))
-    ours = by_seed(gained, claim.variant, claim.measure)
-    theirs = by_seed(gained, claim.against, claim.measure)
-    seeds = [seed for seed in ours.index if seed in theirs.index]
-    if not seeds:
-        return None
-    differences = ours[seeds] - theirs[seeds]
-    return paired_effect(differences.to_list(), than=claim.than)
+def differences_of(claim: Claim, table: pd.DataFrame) -> pd.Series:
+    "What the variant of a claim gained over its other side, seed by seed; NaN where one diverged."
+    nothing = pd.Series(dtype=float)
+    sides = table[table.variant.isin([claim.variant, claim.against])]
+    if claim.measure == "time_to_event":
+        event = dict(claim.event or {})
+        ran = sides[sides.metric == event.get("metric", "eval_loss")].variant
+        if not {claim.variant, claim.against} <= set(ran):
+            return nothing
+        return sooner(time_to_event(sides, **event), claim.variant, claim.against)
+    if claim.measure in EFFECT_UNITS:
+        gained = gains(sides, base=claim.against)
+        if gained.empty:
+            return nothing
+        return gained[gained.variant == claim.variant].set_index("seed")[claim.measure]
+    ends = final_values(sides, claim.measure)
+    if not {claim.variant, claim.against} <= set(ends):
+        return nothing
+    ran = sides[sides.metric == claim.measure].groupby("seed").variant.nunique()
+    return (ends[claim.variant] - ends[claim.against])[ran == 2]
 
-# %% ../../nbs/study/11_claims.ipynb #a4f70fa8
-def effect_cells(effect: Effect | None) -> dict[str, Any]:
-    "An effect as table cells; empty for a claim that was not run."
-    if effect is None:
+# %% ../../nbs/study/11_claims.ipynb #cb9d1950
+def shifted(decision: Decision, by: float) -> Decision:
+    "A decision about `effect - by` as one about the effect."
+    moved = {name: getattr(decision, name) + by for name in ("effect", "low", "high")}
+    return replace(decision, **moved)
+
+def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list[Decision]:
+    "The decisions on claims that share an error rate of 5 % (Holm), and their corrected p."
+    decisions, strict = [], []
+    for claim, sample in zip(claims, samples):
+        beyond = sample.to_numpy(float) - claim.than
+        rule = claim.direction, claim.smallest_effect
+        decisions.append(decide(beyond, *rule))
+        strict.append(decide(beyond, *rule, alpha=.05 / len(claims)))
+    shares = holm([decision.p for decision in decisions])
+    judged = map(among, decisions, strict, shares)
+    return [shifted(decision, claim.than) for decision, claim in zip(judged, claims)]
+
+# %% ../../nbs/study/11_claims.ipynb #ed8b87f6
+OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
+TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
+
+def verdict_of(claim: Claim, decision: Decision, sample: pd.Series, profile: str) -> dict[str, str]:
+    "The cells `verdict` and `why` of a claim."
+    word, why = decision.verdict, decision.why
+    if word == "not judged":
+        lost = [str(seed) for seed in sample.index[~np.isfinite(sample)]]
+        why = f"diverged on one side or both: seed {', '.join(lost)}"
+    elif word == "not run":
+        why = f"no seed has both {claim.variant} and {claim.against}"
+    elif profile == "test":
+        word, why = "not judged", TEST_SIZE
+    if claim.kind == "comparison":
+        word = OWN_WORDS.get(word, word)
+    return {"verdict": word, "why": why}
+
+def effect_cells(decision: Decision) -> dict[str, Any]:
+    "A decision as table cells; empty for a claim that was not run."
+    if decision.verdict == "not run":
         return {"effect": None, "low": None, "high": None, "interval": "", "p": None, "n": 0}
-    interval = f"[{effect.low:.4g}, {effect.high:.4g}]"
-    return {"effect": effect.mean, "low": effect.low, "high": effect.high, "interval": interval,
-            "p": effect.p, "n": effect.n}
+    known = np.isfinite(decision.low)
+    interval = f"[{decision.low:.4g}, {decision.high:.4g}]" if known else ""
+    return {"effect": decision.effect, "low": decision.low, "high": decision.high,
+            "interval": interval, "p": decision.p, "n": decision.n}
+
+# %% ../../nbs/study/11_claims.ipynb #ea65a693
+def study_size(table: pd.DataFrame, size: str = "") -> str:
+    "The size that a verdict speaks about: what the caller knows, and the text that was read."
+    read = table.tokens.max() if len(table) else 0
+    amount = f"{read / 1e6:.3g}M" if read >= 1e5 else f"{read:,.0f}"
+    return ", ".join(filter(None, [size, f"{amount} text tokens" if read else ""]))
+
+def what_differs(claim: Claim, setting: str) -> str:
+    "What sets the study apart from the paper's own setting; empty where nothing is known to."
+    elsewhere = bool(setting and claim.setting and setting != claim.setting)
+    data = f"data {setting}, the paper's {claim.setting}" if elsewhere else ""
+    return "; ".join(filter(None, [data, claim.differs]))
+
+# %% ../../nbs/study/11_claims.ipynb #07a61241
+def families(claims: Sequence[Claim]) -> list[list[int]]:
+    "Which claims share an error rate. Raises `InputError` for a second main claim."
+    main = [i for i, claim in enumerate(claims) if claim.main]
+    if len(main) > 1:
+        names = " and ".join(repr(claims[i].claim) for i in main)
+        raise InputError(f"{names} are both the main claim; a study names one")
+    others = [i for i, claim in enumerate(claims) if claim.kind == "claim" and not claim.main]
+    own = [i for i, claim in enumerate(claims) if claim.kind == "comparison"]
+    return [family for family in (main, others, own) if family]
+
+def claim_row(claim: Claim, decision: Decision, sample: pd.Series, profile: str) -> dict[str, Any]:
+    "The cells of a claim in the table of `judge`."
+    says = {name: getattr(claim, name) for name in
+            ("claim", "paper", "main", "kind", "measure", "variant", "against", "unit")}
+    says["unit"] = claim.unit or EFFECT_UNITS.get(claim.measure, claim.measure.replace("_", " "))
+    word = verdict_of(claim, decision, sample, profile)
+    needed = decision.needed_n if word["verdict"] == "undecided" else None
+    return says | effect_cells(decision) | {"needed_n": needed} | word
 
 # %% ../../nbs/study/11_claims.ipynb #a718e6ce
-def judge(table: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
-    """One row per claim: the paper's number, our effect with interval, p, n, and the verdict.
+def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size: str = "",
+          setting: str = "") -> pd.DataFrame:
+    """One row per claim: the paper's number, our effect with unit and interval, p, n, the verdict.
 
-    `table` is a study's, with columns `COLUMNS`. Raises `InputError` for an unknown measure."""
-    gained = gains(table) if len(table) else pd.DataFrame()
-    rows = []
+    `table` is a study's, with columns `COLUMNS`. The claim marked `main` is tested alone, the
+    others are corrected among themselves (`p_corrected`), and so are the comparisons. `profile`,
+    `size` and `setting` (a preset) are those of the study, as far as they are known. Raises
+    `InputError` for an unknown measure and for two main claims."""
     for claim in claims:
-        effect = claimed_effect(claim, gained)
-        says = {"claim": claim.claim, "paper": claim.paper, "measure": claim.measure,
-                "variant": claim.variant, "against": claim.against}
-        rows.append(says | effect_cells(effect)
-                    | {"verdict": verdict(effect, claim.direction, claim.than)})
-    return pd.DataFrame(rows)
+        check_measure(claim, table)
+    samples = [differences_of(claim, table) for claim in claims]
+    rows: list[dict[str, Any]] = [{} for _ in claims]
+    for family in families(claims):
+        decisions = decide_family([claims[i] for i in family], [samples[i] for i in family])
+        shares = holm([decision.p for decision in decisions])
+        for i, decision, share in zip(family, decisions, shares):
+            rows[i] = claim_row(claims[i], decision, samples[i], profile)
+            rows[i]["p_corrected"] = share if decision.n else None
+            rows[i]["size"] = study_size(table, size)
+            rows[i]["differs"] = what_differs(claims[i], setting)
+    judged = pd.DataFrame(rows)
+    return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
+
+# %% ../../nbs/study/11_claims.ipynb #d937e6e4
+BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
+
+def model_size(settings: Mapping[str, Any]) -> str:
+    "The text model of a study in parameters, or its name where it cannot be built here."
+    try:
+        config = StudyConfig(**settings)
+        adapter = StudySetup(config, ".").adapter
+        with torch.device("meta"):
+            model = downstream_model(adapter, config.vocab_size, config.block_size, 0)
+    except (InputError, TypeError):
+        return str(settings.get("model") or "")
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.3g}M parameters"
+
+def data_setting(settings: Mapping[str, Any]) -> str:
+    "The synthetic data of a study: its preset, and what was changed in it."
+    overrides = settings.get("overrides") or {}
+    changes = [f"{name}={value}" for name, value in overrides.items() if name not in BESIDE]
+    return " ".join(filter(None, [settings.get("preset"), *changes]))
+
+# %% ../../nbs/study/11_claims.ipynb #a47a5aac
+def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[str, Any],
+                profile: str = "") -> pd.DataFrame:
+    "`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`)."
+    size = model_size(settings) if len(table) else ""
+    return judge(table, claims, profile, size, data_setting(settings))
 
 # %% ../../nbs/study/11_claims.ipynb #229f63db
 def save_results(folder: str | Path, table: pd.DataFrame, claims: Sequence[Claim]) -> None:
-    "Write `claims.json`, then `rows.csv` (columns `COLUMNS`)."
+    "Write `claims.json`, then `rows.csv`: `COLUMNS`, and `ORIGIN` where the table has it."
     listed = json.dumps([asdict(claim) for claim in claims], indent=1)
     write_atomic(Path(folder) / "claims.json", listed)
-    write_atomic(Path(folder) / "rows.csv", table[COLUMNS].to_csv(index=False))
+    columns = COLUMNS + [name for name in ORIGIN if name in table]
+    write_atomic(Path(folder) / "rows.csv", table[columns].to_csv(index=False))

@@ -5,6 +5,7 @@
 # %% ../../nbs/study/30_figures.ipynb #2ffab8b3
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ..errors import InputError, unknown
@@ -18,8 +19,10 @@ __all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects']
 # %% ../../nbs/study/30_figures.ipynb #0561cf33
 LABELS = {"tokens": "text tokens", "value": "held-out loss (nats per token)"}
 UNITS = {"loss_gain": "loss lower by (nats per token)",
-         "token_saving": "share of text tokens saved",
-         "mrs": "text tokens saved per synthetic token"}
+         "loss_gain_total": "loss lower by, after as many tokens in all (nats per token)",
+         "token_saving": "share of all tokens saved, warm-up included",
+         "mrs": "text tokens saved per token of the warm-up",
+         "time_to_event": "sooner by (log-rank score)"}
 
 # %% ../../nbs/study/30_figures.ipynb #5c48e5df
 METRIC_LABELS = {"eval_loss": LABELS["value"], "bits_per_byte": "held-out loss (bits per byte)",
@@ -96,25 +99,35 @@ def study_picture(table: pd.DataFrame, metric: str = "eval_loss", study: str | N
     labels = LABELS | {"value": metric_label(metric)}
     return curves(rows, "tokens", "value", "variant", title=title, labels=labels)
 
+# %% ../../nbs/study/30_figures.ipynb #7577d6b6
+def means_of_all(runs: pd.DataFrame, by: str | list[str], columns: list[str]) -> pd.DataFrame:
+    "Means over the rows of each group; NaN where one row has no number."
+    groups = runs.groupby(by, sort=False)
+    whole = groups[columns].count().eq(groups.size(), axis=0)
+    return groups[columns].mean().where(whole)
+
 # %% ../../nbs/study/30_figures.ipynb #fa71f578
 def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
-    "One row per study and variant: `loss`, `loss_gain`, `token_saving`, `mrs`, mean over seeds."
+    """One row per study and variant: `loss`, `loss_gain`, `token_saving`, `mrs`, mean over seeds.
+
+    NaN where a seed diverged: a mean over the others would flatter."""
     columns = ["loss", "loss_gain", "token_saving", "mrs"]
     studies = []
     for study, rows in table.groupby("study", sort=False):
         runs = gains(rows)
         if len(runs): studies.append(in_house_order(runs).assign(study=study))
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
-    by_variant = pd.concat(studies).groupby(["study", "variant"], sort=False)
-    return by_variant[columns].mean().reset_index()
+    return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()
 
 # %% ../../nbs/study/30_figures.ipynb #95dc8eff
 def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str = "") -> Picture:
     """The effects of claims in one `measure` (a key of `UNITS`) with 95 % intervals, first on top.
 
-    `verdicts` is what `judge` returns. Claims that were not run are left out."""
-    rows = verdicts[(verdicts.measure == measure) & verdicts.effect.notna()]
+    `verdicts` is what `judge` returns. Claims that were not run, or in which a run diverged, are
+    left out; a single pair has no interval."""
+    rows = verdicts[(verdicts.measure == measure) & np.isfinite(verdicts.effect.astype(float))]
     names = [f"{variant} vs {against}" for variant, against in zip(rows.variant, rows.against)]
     unit = UNITS.get(measure, measure.replace("_", " "))
-    middle, low, high = (rows[column].tolist() for column in ("effect", "low", "high"))
-    return effects(names, middle, low, high, title=title, unit=unit)
+    middle = rows.effect.tolist()
+    low, high = (rows[end].where(np.isfinite(rows[end]), rows.effect) for end in ("low", "high"))
+    return effects(names, middle, low.tolist(), high.tolist(), title=title, unit=unit)

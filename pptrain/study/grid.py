@@ -5,8 +5,8 @@
 # %% ../../nbs/study/20_grid.ipynb #3d8fca18
 from __future__ import annotations
 
-import ast, hashlib, json, os, signal, subprocess, sys, threading, time
-from collections.abc import Callable, Iterable, Sequence
+import ast, hashlib, json, os, re, signal, subprocess, sys, tempfile, threading, time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -14,19 +14,75 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, unknown
-from ..files import check_file_name, print_line, write_atomic
+from ..files import (
+    PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
 from .budgets import profile, read_seeds
+from .processes import MARK, end_leftovers, end_with, interruptible, stop
+from .progress import RunProgress, forecast, in_words
 
 # %% auto #0
 __all__ = ['RunSpec', 'run_folder', 'execute', 'Manifest', 'run_grid', 'replications', 'plan']
 
+# %% ../../nbs/study/20_grid.ipynb #2488a691
+def as_plain(value: Any) -> Any:
+    "`value` in the types of JSON, where it has them; whatever is left is the caller's to refuse."
+    if hasattr(value, "tolist"):             # numpy's and torch's
+        value = value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: as_plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [as_plain(item) for item in value]
+    return value
+
+def plain_parameter(name: str, value: Any) -> Any:
+    "A parameter as JSON gives it back. Raises `InputError` where that is something else."
+    plain = as_plain(value)
+    try:
+        text = json.dumps(plain, ensure_ascii=False, allow_nan=False)
+        if text.encode() and json.loads(text) == plain:
+            return plain
+    except (TypeError, ValueError, RecursionError):
+        pass
+    kind = type(value).__name__
+    raise InputError(f"parameter {name}={value!r} is a {kind} that JSON has no plain value for; "
+                     "give a number, text, list or mapping")
+
+# %% ../../nbs/study/20_grid.ipynb #1e288ff8
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)   # on Windows
+LONGEST = 100     # bytes of a name; its files carry more
+
+def check_study_name(study: Any) -> None:
+    "Raise `InputError` for a study's name that is no name of a file in any folder."
+    if not isinstance(study, str) or not study.strip() or not study.isprintable():
+        why = "a name is text that can be printed"
+    elif "/" in study or "\\" in study or study.startswith("."):
+        why = "a name has no slash, and no dot in front"
+    elif study != study.strip() or study.endswith(".") or RESERVED.fullmatch(study):
+        why = "some systems cannot have a file of that name"
+    elif len(study.encode()) > LONGEST:
+        why = f"a name has at most {LONGEST} bytes, this one {len(study.encode())}"
+    else:
+        return
+    shown = repr(study) if len(repr(study)) < 80 else repr(study)[:77] + "…"
+    raise InputError(f"study={shown}: {why}; choose one such as dyck")
+
 # %% ../../nbs/study/20_grid.ipynb #7ba0a7bb
 @dataclass(frozen=True)
 class RunSpec:
-    "One notebook with its parameters."
+    """One notebook with its parameters. Raises `InputError` for names and values that cannot be.
+
+    Parameters become plain values: arrays, tuples and ranges lists, paths text."""
     study: str                                       # name in manifest and report
     notebook: str                                    # path of the source notebook
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_study_name(self.study)
+        object.__setattr__(self, "notebook", str(resolve_path(self.notebook, "notebook")))
+        values = {str(name): plain_parameter(name, x) for name, x in self.parameters.items()}
+        object.__setattr__(self, "parameters", values)
 
     @property
     def hash(self) -> str:
@@ -39,38 +95,53 @@ class RunSpec:
         "Study and hash: the name of its folder."
         return f"{self.study}-{self.hash}"
 
+# %% ../../nbs/study/20_grid.ipynb #993f4607
+def read_notebook(path: str | Path) -> Any:
+    "A notebook as nbformat has it. Raises `InputError` where there is none, or a damaged one."
+    import nbformat
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"notebook {str(path)!r} does not exist")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return nbformat.reads(text, as_version=4)
+    except OSError as e:
+        raise InputError(f"notebook {str(path)!r} cannot be read ({e.strerror})") from None
+    except Exception as e:    # nbformat raises whatever it meets
+        why = " ".join(str(e).split())[:100]
+        raise InputError(f"notebook {str(path)!r} is damaged: {type(e).__name__}: {why}") from None
+
 # %% ../../nbs/study/20_grid.ipynb #fab05e27
 def parameters_of(notebook: str | Path) -> list[str]:
-    "What the cell tagged `parameters` assigns. Raises `InputError` for a missing notebook."
-    import nbformat
-    if not Path(notebook).is_file():
-        raise InputError(f"notebook {str(notebook)!r} does not exist")
+    "What the cell tagged `parameters` assigns. Raises `InputError` for a notebook that is none."
     names = []
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            for node in ast.walk(ast.parse(cell.source)):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    names.append(node.id)
+    for cell in read_notebook(notebook).cells:
+        if "parameters" not in cell.metadata.get("tags", []):
+            continue
+        try:
+            tree = ast.parse(cell.source)
+        except SyntaxError as e:
+            raise InputError(f"notebook {str(notebook)!r}: its cell `parameters` is not plain "
+                             f"Python ({e.msg}, line {e.lineno})") from None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.append(node.id)
     return names
 
 # %% ../../nbs/study/20_grid.ipynb #b0086e32
 def check_parameters(spec: RunSpec) -> None:
-    "Raise `InputError` for a parameter that the notebook lacks or that is not a plain value."
+    "Raise `InputError` for a parameter that the notebook lacks, or that is the grid's to choose."
     known = parameters_of(spec.notebook)
-    for name, value in spec.parameters.items():
+    if "out_dir" in spec.parameters:
+        raise InputError("parameter out_dir: the grid chooses where a run writes; leave it out")
+    for name in spec.parameters:
         if name not in known:
             raise unknown(f"parameter of {Path(spec.notebook).name}", name, known)
-        try:
-            json.dumps(value)
-        except TypeError:
-            kind = type(value).__name__
-            raise InputError(f"parameter {name}={value!r} is a {kind}; "
-                             "give a number, text, list or mapping") from None
 
 # %% ../../nbs/study/20_grid.ipynb #a3ef8b77
 def run_folder(spec: RunSpec, folder: str | Path) -> Path:
     "Where a run puts its results."
-    return Path(folder).resolve() / "runs" / spec.id
+    return resolve_path(folder, "folder").resolve() / "runs" / spec.id
 
 # %% ../../nbs/study/20_grid.ipynb #b1be7da9
 def plain_path(path: str | Path) -> str:
@@ -91,21 +162,42 @@ def execute(spec: RunSpec, folder: str | Path) -> None:
     "Run one notebook: results in `folder/runs/<id>`, the executed copy in `folder/notebooks`."
     import papermill
     out = run_folder(spec, folder)
-    copy = Path(folder).resolve() / "notebooks" / f"{spec.id}.ipynb"
+    copy = out.parent.parent / "notebooks" / f"{spec.id}.ipynb"
     for needed in (out, copy.parent):
         needed.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
-        plain_path(spec.notebook), plain_path(copy),
+        read_notebook(spec.notebook), plain_path(copy),
         parameters=spec.parameters | {"out_dir": str(out)},
         kernel_name="python3", language="python", cwd=str(out), stdout_file=SafeOutput(),
         progress_bar=False, store_widget_state=False,
         iopub_timeout=60, raise_on_iopub_timeout=False)   # a busy machine prints late
 
+# %% ../../nbs/study/20_grid.ipynb #a8db2c35
+REASON = "reason: "    # starts the last line of a failed run's log
+
+def reason_of(error: Exception) -> str:
+    "Why a notebook failed: name and first line of its error, or of papermill's."
+    name = getattr(error, "ename", "") or type(error).__name__
+    text = str(getattr(error, "evalue", error)).strip()
+    if name in ("DeadKernelError", "Kernel died"):
+        return "the notebook's kernel died, as it does when memory runs out"
+    if not text:
+        return f"{name}, without a message"
+    return f"{name}: {text.splitlines()[0]}"
+
 # %% ../../nbs/study/20_grid.ipynb #4e1388ec
 def run_from_command_line() -> None:
     "What a child process does: `execute` the spec and folder of its first argument."
-    spec, folder = json.loads(sys.argv[1])
-    execute(RunSpec(**spec), folder)
+    spec, folder, parent = json.loads(sys.argv[1])
+    if parent:
+        end_with(parent)
+    with tempfile.TemporaryDirectory() as own:      # no home is needed, and nobody's start-up files
+        os.environ |= {"JUPYTER_RUNTIME_DIR": own, "IPYTHONDIR": own}
+        try:
+            execute(RunSpec(**spec), folder)
+        except Exception as e:
+            print(f"{e}\n{REASON}{reason_of(e)}", file=sys.stderr, flush=True)
+            sys.exit(1)
 
 # %% ../../nbs/study/20_grid.ipynb #82338c4d
 CHILD = "from pptrain.study.grid import run_from_command_line as run; run()"
@@ -115,45 +207,85 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED"
 
 UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}   # in any locale
 
+OWN_KERNEL = {"JUPYTER_PREFER_ENV_PATH": "1"}    # not one that somebody installed for all
+
+# %% ../../nbs/study/20_grid.ipynb #c43010e3
+PLACES = ("PYTHONPATH", "PPTRAIN_CACHE", "PPTRAIN_PLUGINS", "PPTRAIN_VECTORS")
+
+def whole_places(environment: Mapping[str, str]) -> dict[str, str]:
+    "The variables of an environment that name files or folders here, with their whole paths."
+    places = {}
+    for name in PLACES:
+        parts = environment.get(name, "").split(os.pathsep)
+        whole = [os.path.abspath(part) if os.path.exists(part) else part for part in parts]
+        if any(whole):
+            places[name] = os.pathsep.join(whole)
+    return places
+
 # %% ../../nbs/study/20_grid.ipynb #bea2b3e8
 def launch(spec: RunSpec, folder: str | Path) -> subprocess.Popen:
     """Start a process for one run, one thread per library; its complaints go to `log.txt`.
 
-    It speaks UTF-8, and so does its notebook, whatever the locale."""
+    It speaks UTF-8, and so does its notebook, whatever the locale. Ctrl-C does not reach it: the
+    driver decides what is stopped. When the driver ends, it ends."""
     out = run_folder(spec, folder)
     out.mkdir(parents=True, exist_ok=True)
-    order = json.dumps([asdict(spec), str(Path(folder).resolve())])
+    home = out.parent.parent
+    order = json.dumps([asdict(spec), str(home), os.getpid()])
     command = [sys.executable, "-c", CHILD, order]
+    settings = ONE_THREAD | UTF8 | OWN_KERNEL | whole_places(os.environ) | {MARK: str(home)}
     with open(out / "log.txt", "w") as log:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log,
-                                env=os.environ | ONE_THREAD | UTF8, text=True,
-                                encoding="utf-8", errors="replace")
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=log, env=os.environ | settings, text=True,
+                                encoding="utf-8", errors="replace", start_new_session=True)
 
 # %% ../../nbs/study/20_grid.ipynb #7f64c2c8
-def why_failed(out: Path) -> str:
-    "The last telling line of a run's log."
+def why_failed(out: Path, code: int = 1) -> str:
+    "Why the run in `out`, whose process ended with `code`, has no result: one line."
     log = (out / "log.txt").read_text("utf-8", errors="replace")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line.split(":")[0]]
-    ours = [line for line in errors if not line.startswith(("papermill", "nbclient"))]
-    telling = ours or lines or ["no output"]
-    return telling[-1][:300]
+    if lines and lines[-1].startswith(REASON):
+        return lines[-1].removeprefix(REASON)[:300]
+    if code == 0:
+        return "the notebook came to its end and wrote no rows.csv into its out_dir"
+    if code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}, as when memory runs out"
+    return lines[-1][:300] if lines else f"the process ended with status {code}, without a word"
+
+# %% ../../nbs/study/20_grid.ipynb #92f5e30b
+def kept_manifest(path: Path) -> dict[str, Any]:
+    "What a manifest says; nothing where there is none. Raises `InputError` for a damaged one."
+    if not os.path.lexists(path):
+        return {"runs": []}
+    again = "remove it, and what it listed is run again; finished parts are read back"
+    kept = read_json(path, again, "runs")
+    runs = kept["runs"]
+    if not isinstance(runs, list) or not all(isinstance(r, dict) and "id" in r for r in runs):
+        raise InputError(f"{path} is damaged: runs is no list of runs; {again}")
+    return kept
+
+def rows_hash(out: Path) -> str | None:
+    "sha256 of a run's `rows.csv`, or None."
+    path = out / "rows.csv"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 # %% ../../nbs/study/20_grid.ipynb #4869d747
 class Manifest:
-    "`manifest.json` of a grid: `facts` about all runs, one entry per run in the order planned."
+    """`manifest.json` of a grid: `facts` about all runs, one entry per run in the order planned.
+
+    Raises `InputError` for a damaged one, and for another grid's."""
 
     def __init__(self, folder: str | Path, **facts: Any):
         self.path = Path(folder) / "manifest.json"
         self.lock = threading.Lock()
         self.interrupted = False
-        kept = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
+        kept = kept_manifest(self.path)
         for name, value in facts.items():
             if kept.get(name, value) != value:
                 raise InputError(f"{str(folder)!r} holds a grid of {name} {kept[name]!r}, "
                                  f"not {value!r}; choose another folder")
         self.facts = kept | facts
-        self.runs: dict[str, dict] = {run["id"]: run for run in kept.get("runs", [])}
+        self.runs: dict[str, dict] = {run["id"]: run for run in kept["runs"]}
 
     def set(self, spec: RunSpec, **facts: Any) -> None:
         "Update one run and write the file."
@@ -171,74 +303,99 @@ class Manifest:
 
 # %% ../../nbs/study/20_grid.ipynb #b02d5781
 def finished(spec: RunSpec, folder: str | Path, manifest: Manifest) -> bool:
-    "Whether a run is noted as done and its rows are there."
-    return manifest.status(spec) == "done" and (run_folder(spec, folder) / "rows.csv").exists()
+    "Whether a run is noted as done and its rows are there, as they were then."
+    if manifest.status(spec) != "done":
+        return False
+    rows = rows_hash(run_folder(spec, folder))
+    return rows is not None and manifest.runs[spec.id].get("rows_sha256", rows) == rows
+
+# %% ../../nbs/study/20_grid.ipynb #16ed80ef
+STOPPED = "stopped before its end; what was finished is kept, and the same command goes on"
+
+def outcome(out: Path, code: int, interrupted: bool) -> dict[str, Any]:
+    "What the manifest notes about a run whose process ended with `code`."
+    rows = rows_hash(out)
+    if code == 0 and rows is not None:
+        return {"status": "done", "error": None, "rows_sha256": rows}
+    if interrupted:
+        return {"status": "interrupted", "error": STOPPED}
+    return {"status": "failed", "error": why_failed(out, code)}
 
 # %% ../../nbs/study/20_grid.ipynb #54c18cef
 def run_one(spec: RunSpec, folder: str | Path, manifest: Manifest,
             children: dict[str, subprocess.Popen], say: Callable[[str], Any]) -> None:
     "Run one spec in a child process, kept in `children` while it lives, and note how it went."
-    manifest.set(spec, status="running")
+    if manifest.interrupted:
+        return
+    manifest.set(spec, status="running", error=None)
     out = run_folder(spec, folder)
-    start = time.monotonic()
+    (out / "rows.csv").unlink(missing_ok=True)
     child = children[spec.id] = launch(spec, folder)
-    for line in child.stdout or ():
-        say(f"{spec.study}: {line.rstrip()}")
-    code = child.wait()
-    seconds = round(time.monotonic() - start, 1)
-    status, error = "done", None
-    if code != 0 or not (out / "rows.csv").exists():
-        status = "interrupted" if manifest.interrupted else "failed"
-        error = why_failed(out)
-    manifest.set(spec, status=status, seconds=seconds, error=error)
-    reason = f": {error}" if error else ""
-    say(f"{status} {spec.id} in {seconds:.0f} s{reason}")
+    with RunProgress(spec.study, out, say) as progress:
+        for line in child.stdout or ():
+            progress.line(line.rstrip())
+        code = child.wait()
+    noted = outcome(out, code, manifest.interrupted)
+    manifest.set(spec, seconds=round(progress.seconds, 1), **noted)
+    reason = f": {noted['error']}" if noted["error"] else ""
+    say(f"{noted['status']} {spec.id} after {in_words(progress.seconds)}{reason}")
 
-# %% ../../nbs/study/20_grid.ipynb #aa92abc3
-def stop(children: Iterable[subprocess.Popen], patience: float = 10.0) -> None:
-    "Ask child processes to stop, and kill those that do not within `patience` seconds."
-    children = list(children)
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
-    for child in children:
-        try:
-            child.wait(patience)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-# %% ../../nbs/study/20_grid.ipynb #37ed30c8
-def run_grid(specs: Sequence[RunSpec], folder: str | Path, workers: int = 1,
-             say: Callable[[str], Any] = print_line, **facts: Any) -> Manifest:
-    """Run every spec that is not done yet, `workers` at a time; a failed one sinks no other.
-
-    `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before any work,
-    for an unknown notebook or parameter, another grid's folder, and names that cannot be files."""
-    check_file_name(folder, "folder")
-    for spec in specs:
-        check_parameters(spec)
-        check_file_name(spec.id, "study")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(folder, **facts)
-    todo = [spec for spec in specs if not finished(spec, folder, manifest)]
-    if len(todo) < len(specs):
-        kept = len(specs) - len(todo)
-        say(f"{kept} of {len(specs)} runs were done before and are kept")
-    for spec in todo:
-        manifest.set(spec, status="waiting", error=None)
+# %% ../../nbs/study/20_grid.ipynb #4fe2e0e2
+def run_all(specs: Sequence[RunSpec], folder: str | Path, manifest: Manifest, workers: int,
+            say: Callable[[str], Any]) -> None:
+    "Run specs, `workers` at a time; whatever stops it stops the children."
     children: dict[str, subprocess.Popen] = {}
     with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(run_one, spec, folder, manifest, children, say) for spec in todo]
+        jobs = [pool.submit(run_one, spec, folder, manifest, children, say) for spec in specs]
         try:
             for job in as_completed(jobs):
                 job.result()
-        except KeyboardInterrupt:
+        except BaseException:
             manifest.interrupted = True
             for job in jobs:
                 job.cancel()
             stop(children.values())
             raise
+
+# %% ../../nbs/study/20_grid.ipynb #23c10ce5
+def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
+             say: Callable[[str], Any]) -> None:
+    "Say what is to be run, what was done before, and roughly how long it takes."
+    if kept:
+        say(f"{kept} of {kept + len(specs)} runs were done before and are kept")
+    if not specs:
+        return
+    at_a_time = min(workers, len(specs))
+    say(f"{len(specs)} runs, {at_a_time} at a time, in {folder}")
+    seconds = forecast([spec.parameters for spec in specs], workers)
+    if seconds is not None:
+        say(f"roughly {in_words(seconds)} on this machine, as a few timed steps tell; "
+            "Ctrl-C keeps what is finished")
+
+# %% ../../nbs/study/20_grid.ipynb #37ed30c8
+def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
+             say: Callable[[str], Any] = print_line, **facts: Any) -> Manifest:
+    """Run every spec that is not done yet, `workers` at a time; a failed one sinks no other.
+
+    `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before any work,
+    for an unknown notebook or parameter, another grid's folder, one that another process works in
+    or that cannot be written, and names that cannot be files. Raises `KeyboardInterrupt` after
+    Ctrl-C or SIGTERM, with the children stopped and their state kept."""
+    for spec in specs:
+        check_parameters(spec)
+        check_file_name(spec.id, "study")
+    if workers < 1:
+        raise InputError(f"workers={workers!r}: at least one notebook runs at a time")
+    with interruptible(), locked(folder, "folder") as home:
+        manifest = Manifest(home, **facts)
+        left = end_leftovers(home.resolve())
+        if left:
+            say(f"ended {left} processes that a killed driver had left in {home}")
+        todo = [spec for spec in specs if not finished(spec, home, manifest)]
+        say_plan(todo, len(specs) - len(todo), home, workers, say)
+        for spec in todo:
+            manifest.set(spec, status="waiting", error=None)
+        run_all(todo, home, manifest, workers, say)
     return manifest
 
 # %% ../../nbs/study/20_grid.ipynb #b56de915
@@ -254,6 +411,7 @@ def plan(profile_name: str = "laptop", families: Sequence[str] = (),
     "The runs of a replication grid. Raises `InputError` for an unknown profile or family."
     sizes = profile(profile_name)
     known = replications()
+    families = list(dict.fromkeys(families))
     for family in families:
         if family not in known:
             raise unknown("replication of family", family, known)

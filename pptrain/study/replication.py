@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from ..core import Task, create_task
 from ..errors import unknown
 from ..measure.savings import gains
 from ..show import Picture
-from .claims import Claim, judge, save_results
-from .figures import claim_effects, study_picture
+from .claims import Claim, judge_study, save_results
+from .figures import claim_effects, means_of_all, study_picture
 from .budgets import PROFILES, StudyConfig, configure, read_seeds
 from .variants import VARIANTS, run_study
 
@@ -74,16 +74,25 @@ class ReplicationResult:
         return claim_effects(self.verdicts, measure)
 
     def summary(self) -> pd.DataFrame:
-        "Per variant, mean over seeds: held-out loss of the warm-up, final loss, and the gains."
+        """Per variant, mean over seeds: held-out loss of the warm-up, final loss, and the gains.
+
+        NaN where a seed diverged."""
         warmups = self.rows[self.rows.metric == "warmup_eval_loss"]
         warmup_loss = warmups.groupby("variant").value.mean().rename("warmup_loss")
-        by_variant = gains(self.rows).groupby("variant", sort=False)
-        means = by_variant[["loss", "loss_gain", "token_saving", "mrs"]].mean()
+        measures = ["loss", "loss_gain", "token_saving", "mrs"]
+        means = means_of_all(gains(self.rows), "variant", measures)
         return means.join(warmup_loss).reindex(self.rows.variant.unique()).round(4)
 
     def claims(self) -> pd.DataFrame:
         "The claims beside the paper's numbers, as one reads them."
-        return self.verdicts[["claim", "paper", "effect", "interval", "p", "n", "verdict"]]
+        columns = ["claim", "paper", "effect", "unit", "interval", "p", "n", "verdict", "why"]
+        return self.verdicts[self.verdicts.kind == "claim"][columns]
+
+    def comparisons(self) -> pd.DataFrame:
+        "What the study asks on its own account, by the same rule."
+        columns = ["claim", "effect", "unit", "interval", "p", "n", "verdict", "why"]
+        own = self.verdicts[self.verdicts.kind == "comparison"][columns]
+        return own.rename(columns={"claim": "question"}).reset_index(drop=True)
 
 # %% ../../nbs/study/40_replication.ipynb #d4d699f7
 def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
@@ -98,4 +107,5 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     config, usual = configure(replication.family, profile, **settings)
     rows = run_study(config, out_dir, read_seeds(seeds) or usual, replication.variants, say)
     save_results(out_dir, rows, replication.claims)
-    return ReplicationResult(replication, config, rows, judge(rows, replication.claims))
+    verdicts = judge_study(rows, replication.claims, asdict(config), profile)
+    return ReplicationResult(replication, config, rows, verdicts)

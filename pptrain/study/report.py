@@ -5,84 +5,250 @@
 # %% ../../nbs/study/31_report.ipynb #2547782d
 from __future__ import annotations
 
+import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ..config import differences
 from ..errors import InputError
-from ..files import write_atomic
-from ..show import Picture, html_table, markdown_table, page
-from .claims import Claim, judge
+from ..files import PathText, print_line, read_json, resolve_path, write_atomic
+from ..show import Picture, html_table, markdown_table, markdown_text, page
+from .claims import Claim, judge_study
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    study_picture)
-from .variants import COLUMNS
+from .variants import COLUMNS, ORIGIN
 from ..transfer.policies import flow_yaml
 
 # %% auto #0
-__all__ = ['GridResults', 'report_figures', 'Report', 'write_report']
+__all__ = ['GridResults', 'report_figures', 'Report', 'warn', 'write_report']
 
 # %% ../../nbs/study/31_report.ipynb #edfd3e3c
-def read_json(path: Path) -> Any:
-    "What a JSON file says. Raises `InputError` when it cannot be read."
-    try: return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise InputError(f"{str(path)!r} cannot be read: {e}") from None
+def is_run(entry: Any) -> bool:
+    "Whether an entry of a manifest names a run, by an `id` that stays in its folder."
+    if not isinstance(entry, dict):
+        return False
+    texts = [entry.get(name) for name in ("id", "study", "status")]
+    named = all(isinstance(text, str) and text for text in texts)
+    return named and Path(entry["id"]).name == entry["id"]
 
-def read_grid_manifest(folder: Path) -> dict:
-    "The manifest of a grid. Raises `InputError` when the folder holds none, or a damaged one."
+def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
+    """The manifest of a grid; entries that name no run are left out, and noted.
+
+    Raises `InputError` when the folder holds none, or a damaged one."""
     path = folder / "manifest.json"
     if not path.exists():
         raise InputError(f"{str(folder)!r} holds no manifest.json; give the folder of a grid, as "
                          "`pptrain replicate --output-dir` made it")
-    manifest = read_json(path)
-    runs = manifest.get("runs") if isinstance(manifest, dict) else None
-    if not isinstance(runs, list): raise InputError(f"{str(path)!r} lists no runs")
-    return manifest
+    manifest = read_json(path, "start its grid again, or give another folder", "runs")
+    entries = manifest["runs"] if isinstance(manifest["runs"], list) else [manifest["runs"]]
+    runs = [entry for entry in entries if is_run(entry)]
+    if len(runs) < len(entries):
+        notes.append(f"manifest.json: {len(entries) - len(runs)} of {len(entries)} entries name no "
+                     "run with id, study and status; they are left out")
+    return manifest | {"runs": runs}
 
-def read_table(path: Path, columns: list[str] = COLUMNS) -> pd.DataFrame:
-    "A CSV table; an empty one with these columns where it is missing. Raises `InputError`."
-    try: return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
-    except ValueError as e: raise InputError(f"{str(path)!r} is damaged: {e}") from None
+# %% ../../nbs/study/31_report.ipynb #78c0ccbe
+NUMBERS = ("seed", "step", "tokens", "value")
+TEXTS = ("study", "variant", "metric", *ORIGIN)
+AS_WRITTEN = dict(dtype=dict.fromkeys(TEXTS, str), keep_default_na=False,
+                  na_values={"value": ["", "nan", "NaN"]})      # a value may have diverged
 
-# %% ../../nbs/study/31_report.ipynb #dffdd49b
-def gather_rows(folder: Path, manifest: Mapping) -> pd.DataFrame:
-    "All rows of finished runs (columns `COLUMNS`), one set for each study and seed."
+def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    "A CSV table with these columns, maybe with more. Raises `InputError` for a damaged one."
+    try:
+        table = pd.read_csv(path, **options)
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise InputError(f"{path} is damaged: it has no column {missing[0]!r}")
+    return table
+
+def read_rows(path: Path) -> pd.DataFrame:
+    "The rows of a run: `COLUMNS` and `ORIGIN`. Raises `InputError` for a damaged table."
+    table = read_table(path, COLUMNS, **AS_WRITTEN)
+    for name in NUMBERS:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        missing = name != "value" and not np.isfinite(numbers).all()
+        if missing or not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(f"{path} is damaged: not all of its column {name!r} are numbers")
+    if not path.read_bytes().endswith(b"\n"):
+        raise InputError(f"{path} is damaged: its last line has no end")
+    if table.empty or (table[["study", "variant", "metric"]] == "").any(axis=None):
+        raise InputError(f"{path} is damaged: rows without a name, or no row at all")
+    for name in ORIGIN:
+        table[name] = table[name] if name in table else ""
+    return table[COLUMNS + ORIGIN]
+
+def read_claims(path: Path) -> list[dict]:
+    "The claims of a run, as `Claim` takes them. Raises `InputError` for a damaged file."
+    why = "it is no list of claims"
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(listed, list) and all(Claim(**claim) for claim in listed):
+            return listed
+    except InputError as e:            # a claim that nobody can judge
+        why = str(e)
+    except (OSError, ValueError, RecursionError, TypeError):
+        pass
+    raise InputError(f"{path} is damaged: {why}")
+
+# %% ../../nbs/study/31_report.ipynb #fd1b7741
+@dataclass
+class RunFiles:
+    "What a run left, as far as it can be read."
+    study: str
+    rows: pd.DataFrame                      # none, unless the run is done
+    claims: list[dict] | None = None
+    settings: dict[str, Any] | None = None
+
+def changed_since(path: Path, noted: str | None) -> bool:
+    "Whether the bytes of a file are others than those with the sha256 `noted`; None was not noted."
+    return noted is not None and hashlib.sha256(path.read_bytes()).hexdigest() != noted
+
+def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
+    "The rows of a run under its study's name. Raises `InputError` where they are not to be had."
+    path = place / "rows.csv"
+    if not path.exists():
+        raise InputError(f"{path} is missing")
+    rows = read_rows(path)
+    if changed_since(path, run.get("rows_sha256")):
+        raise InputError(f"{path} was changed after its run; start the grid again to get it back")
+    if rows.study.nunique() == 1:
+        rows["study"] = run["study"]
+    return rows
+
+# %% ../../nbs/study/31_report.ipynb #e8d3ea97
+def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles:
+    "The files of a run in a grid's folder; what is damaged is missing, and a note names it."
+    place = folder / "runs" / run["id"]
+    files = RunFiles(run["study"], pd.DataFrame(columns=COLUMNS + ORIGIN))
+
+    def attempt(read: Callable[[], Any], default: Any = None) -> Any:
+        try:
+            return read()
+        except InputError as e:
+            notes.append(str(e).replace(f"{folder}/", ""))
+            return default
+
+    if (place / "claims.json").exists():
+        files.claims = attempt(lambda: read_claims(place / "claims.json"))
+    if (place / "study.json").exists():
+        files.settings = attempt(lambda: read_json(place / "study.json", "it is left out"))
+    if run["status"] == "done" and place.is_dir():
+        files.rows = attempt(lambda: finished_rows(place, run), files.rows)
+    if files.settings:       # rows of older versions do not say under which settings they were made
+        mark = hashlib.sha256(json.dumps(files.settings, sort_keys=True).encode()).hexdigest()[:8]
+        files.rows["settings"] = files.rows.settings.replace("", mark)
+    return files
+
+# %% ../../nbs/study/31_report.ipynb #bec75ce4
+def apart(study: str, runs: Mapping[str, RunFiles]) -> str:
+    "What is said about a study whose `runs` (hash of settings → one of them) are not pooled."
+    (first, one), (other, two), *_ = runs.items()
+    changes = differences(one.settings or {}, two.settings or {})
+    where = "; ".join(changes[:3]) or "the text or settings that are not recorded"
+    return (f"{study} was run under {len(runs)} settings, which are not pooled: "
+            f"({first}) and ({other}) differ in {where}")
+
+def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, str], str]:
+    "(study, hash of settings) → name in the report, with the hash where there are several."
+    by_study: dict[str, dict[str, RunFiles]] = {}
+    for run in runs:
+        for study, mark in run.rows[["study", "settings"]].drop_duplicates().values:
+            by_study.setdefault(study, {})[mark or "unknown"] = run
+    names = {}
+    for study, marks in by_study.items():
+        for mark in marks:
+            names[study, mark] = f"{study} ({mark})" if len(marks) > 1 else study
+        if len(marks) > 1:
+            notes.append(apart(study, marks))
+    return names
+
+# %% ../../nbs/study/31_report.ipynb #3a0670b1
+@dataclass
+class Gathered:
+    "The files of all runs of a grid, by the names that studies have in its report."
+    table: pd.DataFrame                                 # `COLUMNS` and `ORIGIN`, finished runs
+    claims: dict[str, list[dict]] = field(default_factory=dict)
+    settings: dict[str, dict] = field(default_factory=dict)
+
+    def add(self, name: str, run: RunFiles) -> None:
+        "What a run says about the study `name`."
+        if run.claims is not None:
+            self.claims[name] = run.claims
+        if run.settings is not None:
+            self.settings[name] = run.settings
+
+def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathered:
+    "The files of all runs, one set of rows for each study, settings and seed."
+    runs = [read_run(folder, run, notes) for run in manifest["runs"]]
+    names = study_names(runs, notes)
+    finished = {study for study, _ in names}
+    gathered = Gathered(pd.DataFrame(columns=COLUMNS + ORIGIN))
     latest: dict[Any, pd.DataFrame] = {}
-    for run in manifest["runs"]:
-        path = folder / "runs" / run["id"] / "rows.csv"
-        if run["status"] != "done" or not path.exists(): continue
-        latest |= dict(list(read_table(path).groupby(["study", "seed"], sort=False)))
-    if not latest: return pd.DataFrame(columns=COLUMNS)
-    return pd.concat(latest.values(), ignore_index=True)
+    for run in runs:
+        if run.study not in finished:
+            gathered.add(run.study, run)
+        for place, rows in run.rows.groupby(["study", "settings", "seed"], sort=False):
+            study, mark, seed = map(str, place)
+            name = names[study, mark or "unknown"]
+            once = rows.drop_duplicates(["variant", "step", "metric"], keep="last")
+            latest[name, seed] = once.assign(study=name)
+            gathered.add(name, run)
+    if latest:
+        gathered.table = pd.concat(latest.values(), ignore_index=True)
+    return gathered
 
-def gather_json(folder: Path, manifest: Mapping, name: str) -> dict[str, Any]:
-    "Study → what the file `name` of its run says; studies whose runs left none are missing."
-    contents = {}
-    for run in manifest["runs"]:
-        path = folder / "runs" / run["id"] / name
-        if path.exists(): contents[run["study"]] = read_json(path)
-    return contents
+# %% ../../nbs/study/31_report.ipynb #31e4dcab
+def diverged_notes(table: pd.DataFrame) -> list[str]:
+    "A line for every run that diverged."
+    lost = table[table.diverged != ""]
+    lines = []
+    for run in lost.drop_duplicates(["study", "variant", "seed"]).itertuples():
+        lines.append(f"{run.study}: {run.variant}, seed {run.seed}, diverged ({run.diverged}); "
+                     "its pairs are not judged")
+    return lines
 
 # %% ../../nbs/study/31_report.ipynb #d58c4c68
 NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n", "verdict"]
 
-def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]]) -> pd.DataFrame:
-    "`judge` for each study, with the study's name in front. `claims` are what `claims.json` holds."
+def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
+                  notes: list[str] | None = None, settings: Mapping[str, Mapping] = {},
+                  profile: str = "") -> pd.DataFrame:
+    """`judge_study` for each study, its name in front. `claims` are what `claims.json` holds.
+
+    `settings` are what `study.json` holds, study by study. A study whose claims cannot be judged
+    becomes a note; without `notes`, an `InputError`."""
     judged = []
     for study, listed in claims.items():
         if not listed: continue
         asked = [Claim(**claim) for claim in listed]
-        judged.append(judge(table[table.study == study], asked).assign(study=study))
-    if not judged: return pd.DataFrame(columns=NO_CLAIMS)
+        rows = table[table.study == study]
+        try:
+            said = judge_study(rows, asked, settings.get(study, {}), profile)
+            judged.append(said.assign(study=study))
+        except InputError as e:
+            if notes is None: raise
+            notes.append(f"{study}: its claims cannot be judged: {e}")
+    if not judged: return pd.DataFrame(columns=[*NO_CLAIMS, "kind"])
     verdicts = pd.concat(judged, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
+
+def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
+    "The rows of `claim` or `comparison`."
+    return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
 
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
 @dataclass
@@ -93,30 +259,48 @@ class GridResults:
     table: pd.DataFrame             # all finished rows, columns `COLUMNS`
     verdicts: pd.DataFrame          # one row per claim
     settings: dict[str, dict]       # study → its settings, where the runs are there
+    notes: list[str] = field(default_factory=list)    # what is damaged, apart or diverged
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)     # our own, one row each
 
     @classmethod
-    def read(cls, folder: str | Path) -> GridResults:
-        "Reads the folder of a grid. Raises `InputError` when it is none, or damaged."
-        folder = Path(folder).expanduser()
-        manifest = read_grid_manifest(folder)
-        table = gather_rows(folder, manifest)
-        claims = gather_json(folder, manifest, "claims.json")
-        verdicts = judge_studies(table, claims)
-        moved = not len(table) and any(run["status"] == "done" for run in manifest["runs"])
-        if moved:
-            table = read_table(folder / "results.csv")
-            verdicts = read_table(folder / "claims.csv", NO_CLAIMS)
-        return cls(folder, manifest, table, verdicts, gather_json(folder, manifest, "study.json"))
+    def read(cls, folder: PathText) -> GridResults:
+        """Reads the folder of a grid; what is damaged in it is a note.
+
+        Raises `InputError` for a folder without a manifest, or with a damaged one."""
+        notes: list[str] = []
+        home = resolve_path(folder, "folder")
+        manifest = read_grid_manifest(home, notes)
+        gathered = gather(home, manifest, notes)
+        notes += diverged_notes(gathered.table)
+        table = gathered.table[COLUMNS]
+        profile = str(manifest.get("profile", ""))
+        judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile)
+        verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
+        if not (home / "runs").exists() and (home / "results.csv").exists():
+            table = read_table(home / "results.csv", COLUMNS, **AS_WRITTEN)
+            verdicts = read_table(home / "claims.csv", NO_CLAIMS)
+            if (home / "comparisons.csv").exists():
+                comparisons = read_table(home / "comparisons.csv", NO_CLAIMS)
+        return cls(home, manifest, table, verdicts, gathered.settings, notes, comparisons)
 
     @property
     def headline(self) -> str:
-        "One sentence: profile, runs, and the count of each verdict."
+        "One sentence: profile, runs, and the count of each verdict on a paper's claims."
         runs = self.manifest["runs"]
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
+
+# %% ../../nbs/study/31_report.ipynb #ede56ce5
+def figure_name(study: str, what: str) -> str:
+    "A file name for a figure, whatever its study is called."
+    name = f"{study}_{what}"
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    if plain == name and len(name) < 100:
+        return name
+    return f"{plain[:60]}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 
 # %% ../../nbs/study/31_report.ipynb #a1526639
 def report_figures(results: GridResults) -> dict[str, Picture]:
@@ -128,22 +312,26 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
             if metric == "bits_per_byte" or not has_curve(rows): continue
             name = "loss" if metric == "eval_loss" else metric
             title = f"{study}: while learning text ({rows.seed.nunique()} seeds)"
-            pictures[f"{study}_{name}"] = study_picture(rows, metric, title=title)
-        verdicts = results.verdicts[results.verdicts.study == study].dropna(subset="effect")
-        for measure, judged in verdicts.groupby("measure", sort=False):
+            pictures[figure_name(study, name)] = study_picture(rows, metric, title=title)
+        verdicts = pd.concat([results.verdicts, results.comparisons])
+        here = verdicts[verdicts.study == study].dropna(subset="effect")
+        for measure, judged in here.groupby("measure", sort=False):
             if len(judged) < 2: continue
             title = f"{study}: effects with 95 % intervals"
-            pictures[f"{study}_{measure}"] = claim_effects(judged, measure, title)
+            pictures[figure_name(study, measure)] = claim_effects(judged, measure, title)
     return pictures
 
 # %% ../../nbs/study/31_report.ipynb #7ef6e4a6
 CAUTION = """These are small models, short budgets and little text: a verdict speaks about the
-direction of an effect at this size, not about the paper's models. Intervals are 95 % t-intervals
-over paired seeds; p is an exact sign-flip test.""".replace("\n", " ")
+direction of an effect at the size in its row, not about the paper's models. A gain is above zero.
+Intervals are 95 % t-intervals over paired seeds; p is an exact sign-flip test, and decides together
+with the interval. The main claim of a study is tested alone, the others are corrected among
+themselves (Holm). Tokens are counted with those of the warm-up.""".replace("\n", " ")
 
 def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     "A table rounded for reading, gaps as dashes."
-    rounded = table.map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
+    rounded = table.astype(object).map(lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v)
+    rounded = rounded.map(lambda v: ("–", "yes")[v] if isinstance(v, bool) else v)
     return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
 # %% ../../nbs/study/31_report.ipynb #0d4e6f45
@@ -164,11 +352,20 @@ def study_table(results: GridResults) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
+JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
+                  "p_corrected", "n", "verdict", "why", "size", "differs"]
+
+def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
+    "The columns of a claims table that one reads, empty ones left out."
+    columns = [name for name in JUDGED_COLUMNS if name in verdicts and name not in without]
+    said = verdicts[columns]
+    return said.loc[:, said.replace({"": None}).notna().any()]
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
-    claims = results.verdicts.drop(columns=["low", "high", "measure"], errors="ignore")
-    tables = {"Claims": claims,
+    ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
+    tables = {"Claims": judged_table(results.verdicts),
+              "Comparisons of our own": ours,
               "Studies": study_table(results),
               "Final loss and savings, mean over seeds": mean_gains(results.table),
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
@@ -182,6 +379,7 @@ class Report:
     headline: str
     tables: dict[str, pd.DataFrame]
     figures: dict[str, Picture]
+    notes: Sequence[str] = ()
 
     def to_markdown(self) -> str:
         "`report.md`; its pictures lie in `figures/`."
@@ -189,7 +387,9 @@ class Report:
                   for name, table in self.tables.items()]
         images = [f"![{name}](figures/{name}.png)" for name in self.figures]
         body = [*tables[:1], *images, *tables[1:]]
-        return "\n\n".join([f"# {self.title}", self.headline, f"> {CAUTION}", *body]) + "\n"
+        opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), f"> {CAUTION}"]
+        notes = [f"- Note: {markdown_text(note)}" for note in self.notes]
+        return "\n\n".join([*opening, *notes, *body]) + "\n"
 
     def to_html(self) -> str:
         "`report.html`, self-contained."
@@ -197,21 +397,31 @@ class Report:
                   for name, table in self.tables.items()]
         opening = [f"<p>{html.escape(self.headline)}</p>",
                    f"<blockquote>{html.escape(CAUTION)}</blockquote>"]
-        body = [*tables[:1], *self.figures.values(), *tables[1:]]
+        notes = [f"<p>Note: {html.escape(note)}</p>" for note in self.notes]
+        body = [*notes, *tables[:1], *self.figures.values(), *tables[1:]]
         return page(self.title, [*opening, *body])
 
 # %% ../../nbs/study/31_report.ipynb #b98336b3
-def write_report(folder: str | Path, title: str = "Replication report") -> Path:
-    """Writes results.csv, claims.csv, figures/*.png, report.md and report.html of a grid.
+def warn(line: str) -> None:
+    "Prints a line on stderr."
+    print_line(line, sys.stderr)
 
-    Returns the path of report.html. Raises `InputError` for a folder that holds no grid."""
+def write_report(folder: PathText, title: str = "Replication report",
+                 say: Callable[[str], Any] = warn) -> Path:
+    """Writes results, claims and comparisons (.csv), figures/*.png, report.md and report.html.
+
+    What is damaged, reported apart or diverged is said in a line each, and in the report. Returns
+    the path of report.html. Raises `InputError` for a folder that holds no grid."""
     results = GridResults.read(folder)
-    report = Report(title, results.headline, report_tables(results), report_figures(results))
+    for note in results.notes: say(f"note: {note}")
+    report = Report(title, results.headline, report_tables(results), report_figures(results),
+                    results.notes)
     folder = results.folder
     (folder / "figures").mkdir(exist_ok=True)
     for name, picture in report.figures.items(): picture.png(folder / "figures" / f"{name}.png")
     write_atomic(folder / "results.csv", results.table.to_csv(index=False))
     write_atomic(folder / "claims.csv", results.verdicts.to_csv(index=False))
+    write_atomic(folder / "comparisons.csv", results.comparisons.to_csv(index=False))
     write_atomic(folder / "report.md", report.to_markdown())
     write_atomic(folder / "report.html", report.to_html())
     return folder / "report.html"

@@ -5,7 +5,9 @@
 # %% ../../nbs/study/02_variants.ipynb #cb6f126c
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -20,16 +22,16 @@ from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
 from ..data import Collate, DatasetBundle, create_control, registered_controls
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import read_json, write_atomic
 from ..integrations import HFCausalLMAdapter, HFModelConfig
-from ..runs import PrePreTrainer, RunConfig
-from ..runs.text import downstream_model, learn_text
-from .budgets import StudyConfig
+from ..runs import Diverged, PrePreTrainer, RunConfig
+from ..runs.text import downstream_model, train_on_text
+from .budgets import StudyConfig, read_seeds
 from ..transfer import TransferBundle, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant', 'run_study']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant', 'run_study']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -86,6 +88,12 @@ class StudySetup:
     def corpus(self) -> Corpus:
         "All of the text."
         return load_corpus(self.config.corpus, max_bytes=self.config.corpus_bytes)
+
+    @cached_property
+    def settings_hash(self) -> str:
+        "Eight hex digits over the config and the text: rows of equal ones may be pooled."
+        settings = json.dumps([asdict(self.config), self.corpus.sha256], sort_keys=True)
+        return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -153,15 +161,23 @@ def warm_up(setup: StudySetup, variant: str, seed: int) -> TransferBundle | None
 # %% ../../nbs/study/02_variants.ipynb #94ab7d05
 def text_model(setup: StudySetup, bundle: TransferBundle | None,
                seed: int) -> tuple[nn.Module, TransferReport | None]:
-    "`(model, report)`: the text model of `seed`, with the bundle's weights where the policy says."
+    """`(model, report)`: the text model of `seed`, with the bundle's weights where the policy says.
+
+    Raises `InputError` where nothing crosses: that is no variant but scratch."""
     config = setup.config
     model = downstream_model(setup.adapter, len(setup.tokenizer), config.block_size, seed)
     if bundle is None:
         return model, None
-    return model, config.transfer_policy().apply_bundle(bundle, model)
+    policy = config.transfer_policy()
+    report = policy.apply_bundle(bundle, model)
+    if not report.loaded_parameter_count + len(report.filled_parameters):
+        raise InputError(f"policy {policy}: nothing crosses into the text model, so this would be "
+                         "scratch under another name; choose a policy that keeps something")
+    return model, report
 
 # %% ../../nbs/study/02_variants.ipynb #ddb92d89
 COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
+ORIGIN = ["settings", "diverged"]    # hash of the settings; how the run diverged, or ""
 
 # %% ../../nbs/study/02_variants.ipynb #46359dd9
 def warm_up_rows(bundle: TransferBundle | None) -> list[dict[str, Any]]:
@@ -172,58 +188,98 @@ def warm_up_rows(bundle: TransferBundle | None) -> list[dict[str, Any]]:
         facts["warmup_eval_loss"] = training["eval_loss"]
     return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
 
+# %% ../../nbs/study/02_variants.ipynb #85060aef
+def learn(setup: StudySetup, variant: str, seed: int) -> tuple[list[dict[str, Any]], str]:
+    "`(rows, how it diverged or '')`: warm up, transfer and learn the text."
+    config = setup.config
+    try:
+        bundle = warm_up(setup, variant, seed)
+    except Diverged as e:
+        nothing = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
+        return [nothing], f"warm-up: {e}"
+    model, _ = text_model(setup, bundle, seed)
+    rows = train_on_text(
+        model, setup.text("train", seed), setup.text("eval"), seed=seed, steps=config.text_steps,
+        batch_size=config.batch_size, learning_rate=config.text_lr,
+        warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
+        folder=setup.folder / "text" / f"{variant}-{seed}", disable_tqdm=True)
+    lost = [row for row in rows if not math.isfinite(row["value"])]
+    diverged = f"text: {lost[0]['metric']} is no number at step {lost[0]['step']}" if lost else ""
+    return [*rows, *warm_up_rows(bundle)], diverged
+
+# %% ../../nbs/study/02_variants.ipynb #ed475c60
+def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
+    "The rows in a file, or None. Raises `InputError` for a damaged file and for other settings."
+    if not path.exists():
+        return None
+    kept = read_json(path, "remove it, and it is made again", "settings", "rows")
+    if kept["settings"] != settings_hash:
+        raise InputError(f"{path} was made under other settings ({kept['settings']}, not "
+                         f"{settings_hash}); give this study its own folder")
+    return kept["rows"]
+
 # %% ../../nbs/study/02_variants.ipynb #11a484a8
 def run_variant(setup: StudySetup, variant: str, seed: int) -> list[dict[str, Any]]:
     """Warm up, transfer, learn the text: the rows of one variant and seed.
 
-    Kept in `folder/rows` and read back from there; killed, the same call goes on."""
-    name, config = f"{variant}-{seed}", setup.config
-    kept = setup.folder / "rows" / f"{name}.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
-    bundle = warm_up(setup, variant, seed)
-    run = learn_text(
-        setup.adapter, bundle, config.transfer_policy(), setup.text("train", seed),
-        setup.text("eval"), vocab_size=len(setup.tokenizer), seed=seed, steps=config.text_steps,
-        batch_size=config.batch_size, learning_rate=config.text_lr,
-        warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        folder=setup.folder / "text" / name, disable_tqdm=True)
-    place = dict(study=config.study, variant=variant, seed=seed)
-    rows = [place | row for row in [*run.rows, *warm_up_rows(bundle)]]
-    write_atomic(kept, json.dumps(rows))
+    Kept in `folder/rows` and read back from there; killed, the same call goes on. A run that
+    diverges has an `eval_loss` that is no number. Raises `InputError` where nothing crosses, and
+    for rows that were made under other settings."""
+    path = setup.folder / "rows" / f"{variant}-{seed}.json"
+    kept = rows_kept(path, setup.settings_hash)
+    if kept is not None:
+        return kept
+    measured, diverged = learn(setup, variant, seed)
+    place = dict(study=setup.config.study, variant=variant, seed=seed)
+    origin = dict(settings=setup.settings_hash, diverged=diverged)
+    rows = [place | row | origin for row in measured]
+    write_atomic(path, json.dumps({"settings": setup.settings_hash, "rows": rows}))
     return rows
 
 # %% ../../nbs/study/02_variants.ipynb #12695c7f
 def settle(config: StudyConfig, folder: Path) -> None:
-    "Writes `study.json`. Raises `InputError` for a folder that holds another study."
+    "Writes `study.json`. Raises `InputError` for another study's folder, and for a damaged file."
     path = folder / "study.json"
+    own = f"{str(folder)!r} holds another study; give this one its own folder"
     if path.exists():
+        recorded = read_json(path, "remove it if the folder holds this very study")
         try:
-            same = StudyConfig(**json.loads(path.read_text(encoding="utf-8"))) == config
-        except (ValueError, TypeError):
+            same = StudyConfig(**recorded) == config
+        except TypeError:              # fields of another version
             same = False
         if not same:
-            raise InputError(f"{str(folder)!r} holds another study; give this one its own folder")
+            raise InputError(own)
     write_atomic(path, json.dumps(asdict(config), indent=1))
+
+def result_line(rows: Sequence[dict[str, Any]]) -> str:
+    "The end of a variant's rows, in words."
+    if rows[0]["diverged"]:
+        return f"diverged ({rows[0]['diverged']})"
+    losses = [row["value"] for row in rows if row["metric"] == "eval_loss"]
+    loss = f"{losses[-1]:.4f} nats per token" if losses else "not measured"
+    return f"held-out loss {loss}"
 
 # %% ../../nbs/study/02_variants.ipynb #09538560
 def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
               variants: Sequence[str] = VARIANTS,
               say: Callable[[str], Any] = print) -> pd.DataFrame:
-    """All runs of a study as one tidy table (columns `COLUMNS`).
+    """All runs of a study as one tidy table (columns `COLUMNS`, then `ORIGIN`).
 
-    Finished runs are read back from `folder`, an interrupted one goes on. Raises `InputError` for
-    an unknown variant, before anything is trained, and for a folder that holds another study."""
+    Finished runs are read back from `folder`, an interrupted one goes on; one that diverged is a
+    row that is no number. Raises `InputError` for an unknown variant and for no seeds, before
+    anything is trained, and for a folder that holds another study."""
+    numbers, names = read_seeds(seeds), list(dict.fromkeys(variants))
+    if not numbers or not names:
+        raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
     setup = StudySetup(config, folder)
     settle(config, setup.folder)
-    for variant in variants:
+    for variant in names:
         if variant != "scratch":
             warm_up_data(setup, variant)
-    rows = []
-    for seed in seeds:
-        for variant in variants:
-            rows += run_variant(setup, variant, seed)
-            losses = [row["value"] for row in rows if row["metric"] == "eval_loss"]
-            loss = f"{losses[-1]:.4f} nats per token" if losses else "not measured"
-            say(f"seed {seed} {variant:<12} held-out loss {loss}")
-    return pd.DataFrame(rows)[COLUMNS]
+    table = []
+    for seed in numbers:
+        for variant in names:
+            rows = run_variant(setup, variant, seed)
+            table += rows
+            say(f"seed {seed} {variant:<12} {result_line(rows)}")
+    return pd.DataFrame(table)[COLUMNS + ORIGIN]

@@ -5,7 +5,7 @@
 # %% ../../nbs/transfer/04_bundle.ipynb #1d044183
 from __future__ import annotations
 
-import hashlib, json, os, platform, shutil, tempfile
+import hashlib, json, os, platform, re, shutil, tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, unknown
+from ..files import PathText, resolve_path
 from ..integrations.wrappers import named
 from ..integrations.weights import plain_state, weights_sha256, write_model
 from .policies import ReinitializeEmbeddingTransferPolicy, TransferPolicy
@@ -61,9 +62,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **installed}
 
 # %% ../../nbs/transfer/04_bundle.ipynb #29673f57
-def find_bundle(path: str | Path) -> Path:
+def find_bundle(path: PathText) -> Path:
     "The directory with `bundle.json`: `path` itself or its `bundle/`. Raises `InputError`."
-    path = Path(path).expanduser()
+    path = resolve_path(path, "bundle")
     for folder in (path, path / "bundle"):
         if (folder / MANIFEST).is_file():
             return folder
@@ -71,15 +72,17 @@ def find_bundle(path: str | Path) -> Path:
     raise InputError(f"no {MANIFEST} in {path} or {path / 'bundle'}; {hint}")
 
 # %% ../../nbs/transfer/04_bundle.ipynb #cce8d1a5
-def checked_manifest(path: Path) -> dict[str, Any]:
-    "The manifest in `path`. Raises `InputError` when it is damaged or of another format."
+AGAIN = "copy the bundle again"
+
+def unsealed(path: Path) -> dict[str, Any]:
+    "The mapping in a sealed manifest. Raises `InputError` when it is damaged or of another format."
     raw = path.read_bytes()
     try:
         manifest = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
-        raise InputError(f"{path} is damaged: not valid JSON; copy the bundle again")
+        raise InputError(f"{path} is damaged: not valid JSON; {AGAIN}")
     version = manifest.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise InputError(f"{path} has format_version {version!r}; "
@@ -87,8 +90,30 @@ def checked_manifest(path: Path) -> dict[str, Any]:
     seal = str(manifest.pop("manifest_sha256", "")).encode()
     blank = raw.replace(seal, _BLANK)
     if raw.count(seal) != 1 or hashlib.sha256(blank).hexdigest().encode() != seal:
-        raise InputError(f"{path} is damaged: its sha256 does not match; copy the bundle again")
+        raise InputError(f"{path} is damaged: its sha256 does not match; {AGAIN}")
     return manifest
+
+# %% ../../nbs/transfer/04_bundle.ipynb #544f97b2
+KEYS: dict[str, tuple[type, ...]] = {
+    "task_name": (str,), "task_config": (dict,), "tokenizer_spec": (dict,), "files": (dict,),
+    "fingerprint": (str,), "training": (dict,), "versions": (dict,), "weights_sha256": (str,),
+    "transfer_policy": (dict,), "transfer_policy_name": (str,)}
+NEEDED = ("task_name", "task_config", "tokenizer_spec", "files")
+
+def check_keys(path: Path, manifest: Mapping[str, Any]) -> None:
+    "Raises `InputError` for a key of the manifest `path` that is missing, unknown or of no use."
+    for name in NEEDED:
+        if name not in manifest:
+            raise InputError(f"{path} is damaged: {name} is missing; {AGAIN}")
+    for name, value in manifest.items():
+        if name not in KEYS:
+            raise InputError(f"{path}: {unknown('key', name, KEYS)}")
+        if not isinstance(value, KEYS[name]):
+            wanted = "a mapping" if dict in KEYS[name] else "text"
+            raise InputError(f"{path} is damaged: {name} is {value!r:.60}, not {wanted}; {AGAIN}")
+    policy = manifest.get("transfer_policy", {"name": ""})
+    if not isinstance(policy.get("name"), str):
+        raise InputError(f"{path} is damaged: transfer_policy has no name; {AGAIN}")
 
 # %% ../../nbs/transfer/04_bundle.ipynb #9b33ad5e
 def check_name(folder: Path, name: str) -> None:
@@ -102,26 +127,45 @@ def check_names(path: Path, files: Any) -> None:
     known = isinstance(files, Mapping) and len(files) > 0
     if not known or not all(_is_facts(expected) for expected in files.values()):
         raise InputError(f"{path} is damaged: its `files` are no list of names, bytes and sha256; "
-                         "copy the bundle again")
+                         f"{AGAIN}")
     for name in files:
         check_name(path.parent, name)
+    if not any(name.endswith(".safetensors") for name in files):
+        raise InputError(f"{path} is damaged: its `files` have no weights among them; {AGAIN}")
 
 def _is_facts(expected: Any) -> bool:
-    return isinstance(expected, Mapping) and {"bytes", "sha256"} <= set(expected)
+    if not isinstance(expected, Mapping) or set(expected) != {"bytes", "sha256"}:
+        return False
+    size, sha256 = expected["bytes"], expected["sha256"]
+    is_hash = isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)
+    return type(size) is int and size >= 0 and bool(is_hash)
+
+def checked_manifest(path: Path) -> dict[str, Any]:
+    "The manifest in `path`. Raises `InputError` when it is damaged or of another format."
+    manifest = unsealed(path)
+    check_keys(path, manifest)
+    check_names(path, manifest["files"])
+    return manifest
 
 # %% ../../nbs/transfer/04_bundle.ipynb #2f65fdf3
+def file_damage(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
+    "What is wrong with a file of which bytes and sha256 are known; None for one that is whole."
+    path = folder / name
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        return f"{path} has {size} bytes instead of {expected['bytes']}"
+    if file_sha256(path) != expected["sha256"]:
+        return f"{path} is damaged: its sha256 does not match"
+    return None
+
 def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
     "Raises `InputError` for a file that is missing, truncated, altered, or outside the bundle."
     check_name(folder, name)
-    path = folder / name
-    if not path.is_file():
-        raise InputError(f"{path} is missing; copy the bundle again")
-    size = path.stat().st_size
-    if size != expected["bytes"]:
-        raise InputError(f"{path} has {size} bytes instead of {expected['bytes']}; "
-                         "copy the bundle again")
-    if file_sha256(path) != expected["sha256"]:
-        raise InputError(f"{path} is damaged: its sha256 does not match; copy the bundle again")
+    wrong = file_damage(folder, name, expected)
+    if wrong:
+        raise InputError(f"{wrong}; {AGAIN}")
 
 # %% ../../nbs/transfer/04_bundle.ipynb #c3ef4119
 def read_weights(paths: list[Path]) -> dict[str, Tensor]:
@@ -210,22 +254,24 @@ class TransferBundle:
         return create_policy(self.transfer_policy)
 
     @classmethod
-    def load(cls, path: str | Path, verify: bool = True) -> TransferBundle:
+    def load(cls, path: PathText, verify: bool = True) -> TransferBundle:
         "Reads a run or bundle directory; `verify` re-hashes every file. Raises `InputError`."
         folder = find_bundle(path)
         manifest = checked_manifest(folder / MANIFEST)
-        check_names(folder / MANIFEST, manifest.get("files"))
         for name, expected in manifest["files"].items() if verify else ():
             check_file(folder, name, expected)
         return cls(path=folder, **bundle_fields(manifest))
 
     def state_dict(self) -> dict[str, Tensor]:
-        "The weights, on the CPU. Raises `InputError` for a file that is not valid safetensors."
+        "The weights, on the CPU. Raises `InputError` for files that do not hold these weights."
         names = [name for name in self.files if name.endswith(".safetensors")]
-        return read_weights([self.path / name for name in names])
+        state = read_weights([self.path / name for name in names])
+        if self.weights_sha256 not in ("", weights_sha256(state)):
+            raise InputError(f"{self.model_dir} holds other weights than {MANIFEST} says; {AGAIN}")
+        return state
 
     @classmethod
-    def save(cls, model: nn.Module, run_dir: str | Path, *, task_name: str,
+    def save(cls, model: nn.Module, run_dir: PathText, *, task_name: str,
              task_config: Mapping[str, Any], tokenizer_spec: TokenizerSpec | Mapping[str, Any],
              fingerprint: str = "", training: Mapping[str, Any] | None = None,
              transfer_policy: TransferPolicy | Mapping[str, Any] | str = DEFAULT_POLICY,
@@ -240,5 +286,5 @@ class TransferBundle:
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,
             weights_sha256=weights_sha256(plain_state(model)), training=dict(training or {}),
             transfer_policy=create_policy(transfer_policy).to_dict())
-        write_bundle(model, Path(run_dir), facts, max_shard_size)
+        write_bundle(model, resolve_path(run_dir, "run_dir"), facts, max_shard_size)
         return cls.load(run_dir, verify=False)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import resolve_path
 from .bundle import MANIFEST, TransferBundle, read_weights
 
 # %% auto #0
@@ -91,7 +92,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     `path` is a bundle or run, a folder with safetensors or `.bin` weights (sharded or not), a
     distributed checkpoint, or one file `.safetensors`, `.bin`, `.pt`, `.pth`, or an index. Raises
     `InputError` that names what is missing or damaged."""
-    path = Path(path).expanduser()
+    path = resolve_path(path)
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anywidget
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError, unknown
-from ..measure import tokens_to_reach
+from ..measure import after_warmup, token_saving, tokens_to_reach
 from ..show import PALETTE, Picture, html_table
+from ..show.figures import LINE_DASHES
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
 from ..study.report import GridResults, readable
-from .view import View
+from .view import MENU_STYLE, View
 
 # %% auto #0
 __all__ = ['Comparison', 'ComparisonPanel', 'compare']
@@ -43,6 +45,14 @@ def targets(rows: pd.DataFrame, target: float | str) -> dict[int, float]:
     ends = rows[rows.variant == target].groupby("seed").value.last()
     return {seed: float(value) for seed, value in zip(ends.index, ends)}
 
+# %% ../../nbs/views/44_comparison.ipynb #d4c374bb
+def with_costs(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    "Rows of one study with a column `warmup`: the tokens that their run read before any text."
+    costs = table[(table.metric == "warmup_tokens") & table.study.isin(rows.study)]
+    spent = costs.groupby(["variant", "seed"]).value.last()
+    runs = zip(rows.variant, rows.seed)
+    return rows.assign(warmup=[float(spent.get(run, 0)) for run in runs])
+
 # %% ../../nbs/views/44_comparison.ipynb #d1dad2ea
 def rises(rows: pd.DataFrame) -> bool:
     "Does this metric grow while text is learned? Its first variant, the base, tells."
@@ -50,10 +60,11 @@ def rises(rows: pd.DataFrame) -> bool:
     return bool(base.last().mean() > base.first().mean())
 
 def read_off(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
-    """One row per variant and seed: `target`, and `tokens` at which it is first reached.
+    """One row per variant and seed: `target`, and the text `tokens` at which it is first reached.
 
-    Linear between two measurements; infinite where it is never reached, NaN where there is nothing
-    to reach, as the end of a run that diverged."""
+    `total` are these tokens with those of the warm-up. Linear between two measurements; infinite
+    where it is never reached, NaN where there is nothing to reach, as the end of a run that
+    diverged."""
     aims = targets(rows, target)
     sign = -1 if rises(rows) else 1
     reached = []
@@ -61,22 +72,46 @@ def read_off(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
         if seed not in aims: continue
         aim, tokens = aims[seed], float("nan")
         if np.isfinite(aim): tokens = tokens_to_reach(run.tokens, sign * run.value, sign * aim)
-        reached.append(dict(variant=variant, seed=seed, target=aim, tokens=tokens))
+        total = tokens + run.warmup.iloc[0]
+        row = dict(variant=variant, seed=seed, target=aim, tokens=tokens, total=total)
+        reached.append(row)
     return pd.DataFrame(reached)
 
 # %% ../../nbs/views/44_comparison.ipynb #d851ba7d
-def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
-    """Per variant: tokens to reach `target` for each seed, their `mean`, and the share `saved`.
+def saved_at(reached: pd.DataFrame, base: str) -> pd.Series:
+    "Variant → share saved against `base` at a loss of one's own; NaN unless all seeds arrive."
+    totals = reached.pivot(index="seed", columns="variant", values="total")
+    totals = totals.where(np.isfinite(totals))
+    slower = totals.apply(lambda column: np.maximum(column, totals[base]))
+    shares = -totals.sub(totals[base], axis=0) / slower.where(slower > 0)
+    return shares.mean(skipna=False)
 
-    Saved is a mean over seeds, against `target`'s variant, or the first where it is a number."""
+def saved_against(rows: pd.DataFrame, base: str) -> pd.Series:
+    "Variant → mean over seeds of its `token_saving` against `base`; NaN where a seed diverged."
+    sign = -1 if rises(rows) else 1
+    curves: dict[Any, pd.DataFrame] = {}
+    for run, curve in rows.groupby(["variant", "seed"], sort=False):
+        falling = curve.assign(value=sign * curve.value)
+        curves[run] = after_warmup(falling, curve.warmup.iloc[0])
+    shares: dict[str, list[float]] = {}
+    for (variant, seed), curve in curves.items():
+        if (base, seed) in curves:
+            saving = token_saving(curves[base, seed], curve)
+            shares.setdefault(str(variant), []).append(saving)
+    return pd.Series({variant: float(np.mean(values)) for variant, values in shares.items()})
+
+def equal_loss(rows: pd.DataFrame, target: float | str) -> pd.DataFrame:
+    """Per variant: all tokens to reach `target` for each seed, their `mean`, the share `saved`.
+
+    Saved is a mean over seeds: `token_saving` against the variant `target`; where it is a number,
+    at that loss against the first variant."""
     reached = read_off(rows, target)
-    table = reached.pivot(index="variant", columns="seed", values="tokens")
+    table = reached.pivot(index="variant", columns="seed", values="total")
     table = table.reindex(reached.variant.unique())
-    base = table.loc[target] if isinstance(target, str) else table.iloc[0]
     arrived = ~table.isin([np.inf]).any(axis=1)
     mean = table.mean(axis=1).where(arrived)
-    comparable = arrived & bool(~base.isin([np.inf]).any())
-    saved = (1 - table / base).mean(axis=1).where(comparable)
+    if isinstance(target, str): saved = saved_against(rows, target)
+    else: saved = saved_at(reached, table.index[0])
     return table.rename(columns="seed {}".format).assign(mean=mean, saved=saved)
 
 # %% ../../nbs/views/44_comparison.ipynb #5bb3a868
@@ -130,7 +165,8 @@ def equal_table(rows: pd.DataFrame, target: float | str, variants: Sequence[str]
     columns = ["variant", *table.columns.drop("saved"), f"saved against {base}"]
     aim = f"the final value of {target}, seed by seed" if isinstance(target, str) else f"{target:g}"
     label = metric_label(rows.metric.iloc[0])
-    return html_table(lines, columns, f"Text tokens to reach {aim}: {label}")
+    caption = f"Tokens, warm-up included, to reach {aim}: {label}"
+    return html_table(lines, columns, caption)
 
 def final_table(rows: pd.DataFrame, variants: Sequence[str]) -> str:
     "The last value of each seed of the listed variants, and their mean, as HTML."
@@ -141,17 +177,22 @@ def final_table(rows: pd.DataFrame, variants: Sequence[str]) -> str:
     return html_table(lines, ["variant", *seeds, "mean"], metric_label(rows.metric.iloc[0]))
 
 # %% ../../nbs/views/44_comparison.ipynb #392aeafc
-VERDICT_MARKS = {"replicated": "✓", "contradicted": "✗", "not replicated": "○", "no effect": "○",
-                 "under-powered": "?", "undecided": "?", "not run": "–", "not judged": "–"}
+VERDICT_MARKS = {"replicated": "✓", "contradicted": "✗", "better": "✓", "worse": "✗",
+                 "no effect": "○", "undecided": "?", "not run": "–", "not judged": "–"}
 
-def claim_table(verdicts: pd.DataFrame) -> str:
-    "The claims as HTML, each verdict with its mark."
+def claim_table(verdicts: pd.DataFrame, caption: str = "Claims of the papers") -> str:
+    "Claims or comparisons as HTML, each verdict with its mark."
     if not len(verdicts): return "<p>The finished runs make no claims.</p>"
     marks = [f"{VERDICT_MARKS.get(verdict, '')} {verdict}" for verdict in verdicts.verdict]
-    columns = ["claim", "verdict", "study", "paper", "effect", "interval", "p", "n"]
-    lines = readable(verdicts.assign(verdict=marks)[columns], 3).values
-    caption = "Claims: effect with 95 % interval over paired seeds, exact sign-flip p"
+    columns = ["claim", "verdict", "study", "paper", "effect", "unit", "interval", "p", "n"]
+    lines = readable(verdicts.assign(verdict=marks).reindex(columns=columns), 3).values
+    caption = f"{caption}: effect with 95 % interval over paired seeds, exact sign-flip p"
     return html_table(lines, columns, caption)
+
+def judged_tables(results: GridResults) -> str:
+    "The claims, and below them the comparisons of our own, as HTML."
+    ours = claim_table(results.comparisons, "Our own comparisons")
+    return claim_table(results.verdicts) + (ours if len(results.comparisons) else "")
 
 # %% ../../nbs/views/44_comparison.ipynb #f279c36f
 class Comparison(View):
@@ -167,12 +208,12 @@ class Comparison(View):
 
     def rows(self, study: str | None = None, metric: str | None = None) -> pd.DataFrame:
         "Rows of one study and metric (default: the first of each). Raises `InputError`."
-        study = study or self.studies[0]
-        return metric_rows(self.results.table, metric or self.metrics(study)[0], study)
+        study, table = study or self.studies[0], self.results.table
+        return with_costs(metric_rows(table, metric or self.metrics(study)[0], study), table)
 
     def tokens_to_equal_loss(self, target: float | str | None = None, study: str | None = None,
                              metric: str | None = None) -> pd.DataFrame:
-        """Per variant: tokens to reach `target` by seed, their `mean`, and the share `saved`.
+        """Per variant: all tokens to reach `target` by seed, their `mean`, and the share `saved`.
 
         `target` is a value or a variant (default: the base). Raises `InputError`."""
         rows = self.rows(study, metric)
@@ -209,7 +250,7 @@ class Comparison(View):
         "Headline, then pictures and tables of each study, then the claims."
         parts = [f"<p>{html.escape(self.results.headline)}</p>"]
         for study in self.studies: parts += self.study_parts(study)
-        return [*parts, claim_table(self.results.verdicts), self.missing()]
+        return [*parts, judged_tables(self.results), self.missing()]
 
     def widget(self):
         "Menus above the picture and its table."
@@ -217,6 +258,7 @@ class Comparison(View):
 
 # %% ../../nbs/views/44_comparison.ipynb #e7897c2e
 OWN = "a value of my own"
+SVG_DASHES = {"solid": "none", "dash": "9 4", "dot": "3 3", "dashdot": "9 3 3 3"}
 
 def value_label(metric: str) -> str:
     "What to call a value of this metric that is to be reached, with its unit."
@@ -235,15 +277,24 @@ def comparison_menus(view: Comparison) -> dict:
                 seeds=w.Checkbox(True, description="single seeds", indent=False))
 
 def variant_boxes(variants: Sequence[str]) -> list:
-    "A checkbox per variant behind a sample of its colour."
+    "A checkbox per variant and a sample of its line: the legend of the figure."
     import ipywidgets as w
     rows = []
-    for color, variant in zip(PALETTE * 9, variants):
-        line = f"display:inline-block;width:18px;height:4px;margin-top:12px;background:{color}"
-        sample = w.HTML(f'<span aria-hidden="true" style="{line}"></span>')
+    for color, dash, variant in zip(PALETTE * 9, LINE_DASHES * 18, variants):
+        line = f'stroke="{color}" stroke-width="3" stroke-dasharray="{SVG_DASHES[dash]}"'
+        sample = w.HTML(f'<svg aria-hidden="true" width="34" height="12">'
+                        f'<line x1="2" x2="34" y1="9" y2="9" {line}/></svg>')
         box = w.Checkbox(True, description=variant, indent=False, layout=w.Layout(width="auto"))
-        rows.append(w.HBox([sample, box]))
+        rows.append(w.HBox([box, sample], layout=w.Layout(margin="0 26px 0 0")))
     return rows
+
+# %% ../../nbs/views/44_comparison.ipynb #e317e25d
+class Remeasure(anywidget.AnyWidget):
+    "Says, once it is on the page, that sizes may have changed; shows nothing."
+    _esm = """
+    const tell = () => window.dispatchEvent(new Event("resize"));
+    export default { render() { for (const wait of [50, 500, 1500]) setTimeout(tell, wait); } };
+    """
 
 # %% ../../nbs/views/44_comparison.ipynb #f99ee0c6
 class ComparisonPanel:
@@ -252,17 +303,20 @@ class ComparisonPanel:
         import ipywidgets as w
         self.view, self.menus = view, comparison_menus(view)
         row = w.Layout(flex_flow="row wrap")
-        self.figure, self.table, self.variants = None, w.HTML(), w.HBox(layout=row)
+        self.figure: Any = None
+        self.table, self.variants = w.HTML(), w.HBox(layout=row)
         self.filling = False        # the menus are being filled: draw nothing
         *choices, seeds = self.menus.values()
         self.menus["study"].observe(self.set_study, "value")
         self.menus["metric"].observe(self.set_metric, "value")
         for name in ("aim", "value", "seeds"): self.menus[name].observe(self.draw, "value")
         self.set_study()
-        headline = w.HTML(html.escape(view.results.headline))
-        claims = w.HTML(claim_table(view.results.verdicts))
-        self.box = w.VBox([headline, w.HBox(choices, layout=row), self.variants, seeds,
-                           self.figure, self.table, claims])
+        headline = w.HTML(MENU_STYLE + html.escape(view.results.headline))
+        claims = w.HTML(judged_tables(view.results))
+        parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.figure,
+                 Remeasure(), self.table, claims]
+        self.box = w.VBox(parts, layout=w.Layout(width="100%", align_items="stretch"))
+        self.box.add_class("pp-menus")
 
     def rows(self) -> pd.DataFrame:
         "The rows of the chosen study and metric."
@@ -284,7 +338,7 @@ class ComparisonPanel:
         rows = self.rows()
         variants = list(rows.variant.unique())
         self.variants.children = variant_boxes(variants)
-        for row in self.variants.children: row.children[1].observe(self.draw, "value")
+        for row in self.variants.children: row.children[0].observe(self.draw, "value")
         ends = [(f"the end of {variant}", variant) for variant in variants]
         aim = self.menus["aim"]
         aim.options = [*ends, (OWN, OWN)]
@@ -302,17 +356,19 @@ class ComparisonPanel:
         rows, aim = self.rows(), self.menus["aim"].value
         self.menus["value"].disabled = aim != OWN
         target = self.menus["value"].value if aim == OWN else aim
-        boxes = [row.children[1] for row in self.variants.children]
+        boxes = [row.children[0] for row in self.variants.children]
         chosen = [box.description for box in boxes if box.value]
         self.table.value = self.view.table(rows, target, chosen)
         figure = compared_picture(rows, target, chosen, self.menus["seeds"].value).figure
-        self.paint(figure.update_layout(height=420, uirevision=rows.study.iloc[0]))
+        look = dict(height=420, showlegend=False, autosize=True, width=None)
+        self.paint(figure.update_layout(uirevision=rows.study.iloc[0], **look))
 
     def paint(self, figure: Any):
         "Shows `figure`: as a figure widget the first time, then in its place."
         import plotly.graph_objects as go
         if self.figure is None:
             self.figure = go.FigureWidget(figure)
+            self.figure._config = {**self.figure._config, "responsive": True}
             return
         with self.figure.batch_update():
             self.figure.data = ()

@@ -9,7 +9,7 @@ import json, types
 from collections.abc import Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-import ipywidgets
+import ipywidgets, traitlets
 
 # %% auto #0
 __all__ = ['control', 'reading', 'show_value']
@@ -30,16 +30,57 @@ def slider_ends(value: float, knob: Knob | None = None) -> Knob:
     return min(low, value), max(high, value), step
 
 # %% ../../nbs/views/44_controls.ipynb #853f06b1
-LOOK = dict(style=dict(description_width="115px"), layout=dict(width="330px"))
+LOOK = dict(style=dict(description_width="135px"), layout=dict(width="348px"))
+
+def readout(step: float) -> str:
+    "The format of a number that moves in steps of `step`: `.2f` for 0.01."
+    places = f"{step:.9f}".rstrip("0").partition(".")[2]
+    return f".{len(places)}f"
 
 def slider(field: str, value: float, doc: str, knob: Knob | None = None) -> ipywidgets.Widget:
     "A slider for an int or a float."
     low, high, step = slider_ends(value, knob)
     look = dict(description=field, tooltip=doc, **LOOK)
     if isinstance(value, float):
-        look["readout_format"] = ".4g"
+        look["readout_format"] = readout(step)
         return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, **look)
     return ipywidgets.IntSlider(value=value, min=low, max=high, step=step, **look)
+
+# %% ../../nbs/views/44_controls.ipynb #191334ab
+class Picker(ipywidgets.VBox):
+    "A checkbox per name under a heading; `value` has those that are ticked, in the list's order."
+    value = traitlets.Tuple()
+    description = traitlets.Unicode()
+    tooltip = traitlets.Unicode(allow_none=True, default_value=None)
+    disabled = traitlets.Bool(False)
+
+    def __init__(self, options: Sequence[str], value: Sequence[str], description: str = "",
+                 tooltip: str = ""):
+        self.filling = False
+        wide = dict(width="auto", margin="0 10px 0 0")
+        self.boxes = {name: ipywidgets.Checkbox(description=name, indent=False, layout=wide)
+                      for name in options}
+        head = ipywidgets.Label(description, tooltip=tooltip)
+        head.add_class("pp-heading")
+        several = ipywidgets.Box([*self.boxes.values()], layout=dict(flex_flow="row wrap"))
+        super().__init__([head, several], description=description, tooltip=tooltip)
+        self.value = tuple(value)
+        for box in self.boxes.values():
+            box.observe(self.ticked, "value")
+
+    def ticked(self, event: Any = None) -> None:
+        "A box was ticked or cleared."
+        if not self.filling:
+            self.value = tuple(name for name, box in self.boxes.items() if box.value)
+
+    @traitlets.observe("value", "disabled")
+    def show(self, event: Any = None) -> None:
+        "Ticks the boxes that `value` names."
+        self.filling = True
+        for name, box in self.boxes.items():
+            box.value = name in self.value
+            box.disabled = self.disabled
+        self.filling = False
 
 # %% ../../nbs/views/44_controls.ipynb #da714e93
 def bare_type(kind: Any) -> Any:
@@ -49,6 +90,13 @@ def bare_type(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType) and types.NoneType in get_args(kind):
         return None
     return kind
+
+# %% ../../nbs/views/44_controls.ipynb #64303205
+def written(value: Any) -> str:
+    "A value as one types it: `none`, a word as it is, everything else as JSON."
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 # %% ../../nbs/views/44_controls.ipynb #48eeae40
 def control(field: str, kind: Any, value: Any, doc: str = "", knob: Knob | None = None,
@@ -65,9 +113,8 @@ def control(field: str, kind: Any, value: Any, doc: str = "", knob: Knob | None 
     if kind in (int, float) and isinstance(value, (int, float)):
         return slider(field, kind(value), doc, knob)
     if ops and set(value) <= set(ops):
-        rows = min(6, len(ops))
-        return ipywidgets.SelectMultiple(options=ops, value=tuple(value), rows=rows, **look)
-    return ipywidgets.Text(value=json.dumps(value), continuous_update=False, **look)
+        return Picker(ops, value, field, doc)
+    return ipywidgets.Text(value=written(value), continuous_update=False, **look)
 
 # %% ../../nbs/views/44_controls.ipynb #81bae982
 def reading(widget: ipywidgets.Widget) -> Any:
@@ -78,6 +125,8 @@ def reading(widget: ipywidgets.Widget) -> Any:
     if isinstance(value, tuple):
         return list(value)
     if isinstance(widget, ipywidgets.Text):
+        if value.strip().lower() == "none":
+            return None
         try:
             return json.loads(value)
         except ValueError:
@@ -102,9 +151,15 @@ def show_value(widget: ipywidgets.Widget, value: Any, knob: Knob | None = None) 
     "Let a control show `value`, as its settings hold it."
     if isinstance(widget, SLIDERS):
         move_ends(widget, value, knob)
-    elif isinstance(widget, ipywidgets.SelectMultiple):
+    elif isinstance(widget, Picker):
         widget.value = tuple(value)
     elif isinstance(widget, ipywidgets.Text):
-        widget.value = json.dumps(value)
+        widget.value = written(value)
     else:
         widget.value = value
+
+# %% ../../nbs/views/44_controls.ipynb #73703ca4
+def set_idle(widget: ipywidgets.Widget, doc: str, why: str = "") -> None:
+    "Put a control to sleep for the reason `why`, or wake it; `doc` is its usual tooltip."
+    widget.disabled = bool(why)
+    widget.tooltip = f"no effect now: {why} ({doc})" if why else doc

@@ -16,8 +16,9 @@ import anywidget, ipywidgets, traitlets
 
 from ..config import field_defaults, field_docs
 from ..core import Example, RegisteredTask, Task, create_task, registered_task
+from ..core import registered_tasks
 from ..errors import InputError
-from .controls import LOOK, control, reading, show_value
+from .controls import LOOK, control, reading, set_idle, show_value
 from .scenes import cell_film, histograms_of, ops_of, paper, scene_of
 from .view import View
 
@@ -35,6 +36,7 @@ class Stage(anywidget.AnyWidget):
     _css = asset("explorer.css")
     scene = traitlets.Dict().tag(sync=True)
     histograms = traitlets.List(traitlets.Dict()).tag(sync=True)
+    remark = traitlets.Unicode().tag(sync=True)     # why there are fewer histograms than asked for
     frame = traitlets.Int(0).tag(sync=True)
 
 # %% ../../nbs/views/45_explorer.ipynb #8a000002
@@ -66,7 +68,12 @@ ADDRESS = ("preset", "split", "seed", "index", "only")
 def find_example(task: Task, choice: Choice) -> tuple[int, Example]:
     """The first item from `choice.index` on that holds the operation `choice.only` (any, if empty).
 
-    Raises `InputError` when none of the next 512 does; of a costly task, of the next 16."""
+    Raises `InputError` when none of the next 512 does; of a costly task, of the next 16. A search
+    inside the task gives up soon, unless the settings of the choice say how long it may take."""
+    patient = {name: value for name, value in task.patience().items()
+               if name not in choice.settings}
+    if patient:
+        task = create_task(task.name, {**task.export_config(), **patient})
     most = 16 if task.costly() else 512
     seen = set(task.op_names())
     for i in range(choice.index, choice.index + most):
@@ -135,9 +142,26 @@ def with_preset(entry: RegisteredTask, settings: Mapping[str, Any]) -> dict:
         values.setdefault("preset", "smoke")
     return values
 
+def overrides(task: Task, settings: Mapping[str, Any]) -> dict:
+    "The `settings` of a task in which it differs from its preset."
+    if not settings or task.preset is None or task.config_class is None:
+        return dict(settings)
+    plain = create_task(task.name, preset=task.preset).config
+    return {name: value for name, value in settings.items()
+            if getattr(plain, name) != getattr(task.config, name)}
+
 def reason(error: Exception) -> str:
     "Why something did not work: a sentence for the reader, or a fault with its name."
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
+def refusal(asked: Mapping[str, Any], kept: Mapping[str, Any], error: Exception) -> str:
+    "One sentence: what was asked for, why it cannot be, and which values are `kept`."
+    why = reason(error)
+    named = [f"{name}={value!r}" for name, value in asked.items()]
+    if not any(why.startswith(name) for name in named):
+        why = f"{', '.join(named)} refused: {why}"
+    still = ", ".join(f"{name}={value!r}" for name, value in kept.items())
+    return f"{why}; {still} stays" if still else why
 
 def source_of(family: str, given: dict, choice: Choice) -> str:
     "The call that makes an example."
@@ -148,15 +172,20 @@ def source_of(family: str, given: dict, choice: Choice) -> str:
         address += f", seed={choice.seed!r}"
     return f"create_task({family!r}, {given!r}).sample({address})"
 
-def affordable(task: Task, choice: Choice, budget: float) -> list[dict]:
-    "Histograms of at most 100 items in about `budget` seconds; none of fewer than 20."
+def affordable(task: Task, choice: Choice, budget: float) -> tuple[list[dict], str]:
+    """Histograms of at most 100 items in about `budget` seconds, and a remark where that is less.
+
+    Fewer than 20 items give none."""
     if task.costly():
-        return []
+        return [], "No histograms: one example takes too long to draw a hundred of them."
     start = time.perf_counter()
     task.head(3, choice.split, choice.seed)
-    seconds = time.perf_counter() - start
-    count = min(100, int(3 * budget / seconds))
-    return histograms_of(task, choice.seed, choice.split, count) if count >= 20 else []
+    each = (time.perf_counter() - start) / 3
+    count = min(100, int(budget / each))
+    if count < 20:
+        return [], f"No histograms: an example takes {1e3 * each:.0f} ms, a hundred would hold up."
+    histograms = histograms_of(task, choice.seed, choice.split, count)
+    return histograms, "" if count == 100 else f"Histograms of {count} examples, not of 100: time."
 
 # %% ../../nbs/views/45_explorer.ipynb #be09f960
 class Explorer(View):
@@ -164,12 +193,12 @@ class Explorer(View):
     `only`; `task`, `example` and `scene` are the result.
 
     Raises `InputError` for a family, preset or setting that does not work."""
-    budget = .05     # seconds for the histograms of a live panel
+    budget = .1      # seconds for the histograms of a live panel
 
     def __init__(self, family: str, settings: Mapping[str, Any] | None = None):
         self.entry = registered_task(family)
         values = with_preset(self.entry, settings or {})
-        self.trouble = ""
+        self.trouble = ""     # why the last change was refused; empty when it was not
         self.version = 0
         self.listeners: list[Callable[[], None]] = []
         self.draw(Choice().changed(**values), values)
@@ -193,34 +222,50 @@ class Explorer(View):
         with task.calm():
             index, example = find_example(task, choice)
             scene = scene_of(task, example)
+        settings = overrides(task, choice.settings)
+        for name in choice.settings.keys() - settings.keys():
+            given = {field: value for field, value in given.items() if field != name}
         self.task, self.example, self.given = task, example, given
-        self.choice = replace(choice, index=index)
+        self.choice = replace(choice, index=index, settings=settings)
         self.version += 1
         took = round(1e3 * (time.perf_counter() - start), 1)
         self.scene = {**scene, "version": self.version, "milliseconds": took}
 
     def change(self, **values: Any) -> bool:
-        "Try new settings or another address; False, and `trouble` says why, when they do not work."
+        """Try new settings or another address; other settings move along where they must.
+
+        False when they do not work: then nothing changes, and `trouble` says what was refused, why,
+        and what would work."""
         try:
-            self.draw(self.choice.changed(**values), values)
+            along = {} if "preset" in values else self.task.adjust(values)
+            self.draw(self.choice.changed(**values, **along), values)
             self.trouble = ""
         except Exception as error:   # whatever went wrong, the last scene stays usable
-            self.trouble = reason(error)
+            kept = {name: self.value(name) for name in values if name in ADDRESS + self.fields()}
+            self.trouble = refusal(values, kept, error)
         for listener in self.listeners:
             listener()
         return not self.trouble
+
+    def fields(self) -> tuple[str, ...]:
+        "The names of all settings."
+        return tuple(vars(self.task.config)) if self.task.config_class else ()
+
+    def value(self, name: str) -> Any:
+        "The value in force of a setting, or of a part of the address."
+        return getattr(self.choice if name in ADDRESS else self.task.config, name)
 
     def code(self) -> str:
         "Python that makes the example on the stage."
         return source_of(self.entry.name, self.given, self.choice)
 
-    def many(self) -> list[dict]:
-        "Histograms of the first items, at most 100, as many as `budget` seconds allow."
+    def many(self) -> tuple[list[dict], str]:
+        "Histograms of the first items, at most 100 as `budget` allows; a remark where fewer."
         return affordable(self.task, self.choice, self.budget)
 
     def parts(self) -> list:
         "Scene, histograms of the first hundred, and the line of Python."
-        histograms = affordable(self.task, self.choice, budget=60)
+        histograms, _ = affordable(self.task, self.choice, budget=60)
         line = f"<p><code>{html.escape(self.code())}</code></p>"
         return [*paper({**self.scene, "histograms": histograms}), line]
 
@@ -231,6 +276,9 @@ class Explorer(View):
     def widget(self) -> ExplorerPanel:
         "Controls beside the stage."
         return ExplorerPanel(self)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()} Or, in a terminal: pptrain explore {self.entry.name}"
 
 # %% ../../nbs/views/45_explorer.ipynb #05d5b28a
 def address_controls(ex: Explorer) -> dict[str, ipywidgets.Widget]:
@@ -259,7 +307,9 @@ def field_controls(task: Task) -> dict[str, ipywidgets.Widget]:
     controls = {}
     for name in shown_fields(task):
         value = getattr(task.config, name)
-        ops = tuple(getattr(task, "ops", value)) if lists_ops(task, name) else ()
+        ops: tuple[str, ...] = ()
+        if lists_ops(task, name):
+            ops = tuple(dict.fromkeys([*getattr(task, "ops", ()), *value]))
         knob = knobs.get(name)
         controls[name] = control(name, kinds[name], value, docs[name], knob, ops)
     return controls
@@ -269,8 +319,20 @@ def alert(text: str) -> str:
     "What went wrong, as HTML that a screen reader announces; nothing for no text."
     if not text:
         return ""
-    style = "border-left:4px solid #D55E00;padding:4px 8px"
+    style = "border-left:4px solid #D55E00;padding:4px 8px;line-height:1.4"
     return f'<div role="alert" style="{style}">{html.escape(text)}</div>'
+
+def preset_note(ex: Explorer) -> str:
+    "What the preset in use is, in its own sentence, with its source, as HTML."
+    name = ex.choice.preset
+    if name is None:
+        return ""
+    preset = ex.entry.preset(name)
+    small = "font-size:85%;line-height:1.35;opacity:.85;padding:0 8px 4px"
+    small_one = name == "smoke" and "ours" not in preset.description
+    kind = "A small setting of ours to begin with. " if small_one else ""
+    says = html.escape(f"{kind}{preset.description}")
+    return f'<div style="{small}" title="{html.escape(preset.reference, quote=True)}">{says}</div>'
 
 def show_choice(controls: Mapping[str, ipywidgets.Widget], ex: Explorer) -> None:
     "Let all controls show what is drawn: address, settings, and the ends of the sliders."
@@ -284,7 +346,12 @@ def show_choice(controls: Mapping[str, ipywidgets.Widget], ex: Explorer) -> None
     menu.layout.display = "" if several else "none"
     known = {value for _, value in options}
     knobs = task.knobs()
+    idle = task.idle()
+    docs = field_docs(task.config_class) if task.config_class else {}
     for name, widget in controls.items():
+        if name not in ADDRESS:
+            doc = docs.get(name, "")
+            set_idle(widget, doc, idle.get(name, ""))
         if name == "only":
             show_value(widget, ex.choice.only if ex.choice.only in known else "")
         elif name in ADDRESS:
@@ -300,12 +367,16 @@ class ExplorerPanel(ipywidgets.HBox):
         self.stage = Stage()
         self.trouble = ipywidgets.HTML()
         self.line = ipywidgets.HTML()
+        self.about = ipywidgets.HTML()
         self.next = ipywidgets.Button(icon="forward", layout=dict(width="190px"))
         self.next.on_click(self.step)
-        self.panel = ipywidgets.VBox(layout=dict(flex="0 0 345px"))
+        self.panel = ipywidgets.VBox(layout=dict(flex="0 0 372px"))
+        self.panel.add_class("pp-panel")
         wide = dict(flex="1 1 480px", min_width="0", overflow="hidden")
         right = ipywidgets.VBox([self.trouble, self.stage, self.line], layout=wide)
-        super().__init__([self.panel, right], layout=dict(flex_flow="row wrap", grid_gap="12px"))
+        # In a narrow window the stage comes first, the controls below.
+        row = dict(flex_flow="row-reverse wrap", justify_content="flex-end", grid_gap="12px")
+        super().__init__([right, self.panel], layout=row)
         self.busy = False              # the panel itself moves its controls
         self.preset: str | None = ""   # the one the panel was built for
         ex.listeners.append(self.refresh)
@@ -322,19 +393,26 @@ class ExplorerPanel(ipywidgets.HBox):
         first = [widget for name, widget in fields.items() if name in main]
         rest = [widget for name, widget in fields.items() if name not in main]
         self.next.description = self.ex.task.next_label
-        children = [*address.values(), self.next, ipywidgets.HTML("<b>settings</b>"), *first]
+        where = list(address.values())
+        if "preset" in address:
+            where.insert(1, self.about)
+        children = [*where, self.next, ipywidgets.HTML("<b>settings</b>"), *first]
         if rest:
             for widget in rest:
-                widget.layout.width = "300px"
+                widget.layout.width = "322px"
             folded = ipywidgets.VBox(rest)
             children.append(ipywidgets.Accordion([folded], titles=("more settings",)))
         self.panel.children = children
         self.preset = self.ex.choice.preset
 
     def turn(self, name: str, event: Any = None) -> None:
-        "A control was moved."
-        if not self.busy:
-            self.ex.change(**{name: reading(self.controls[name])})
+        "A control was moved; one that a browser merely puts back changes nothing."
+        if self.busy:
+            return
+        wish = reading(self.controls[name])
+        now = self.ex.value(name)
+        if wish != (list(now) if isinstance(now, tuple) else now):
+            self.ex.change(**{name: wish})
 
     def step(self, button: Any = None) -> None:
         "Go to the next item."
@@ -348,17 +426,23 @@ class ExplorerPanel(ipywidgets.HBox):
             if self.preset != self.ex.choice.preset:
                 self.build()
             show_choice(self.controls, self.ex)
+            self.about.value = preset_note(self.ex)
         finally:
             self.busy = False
         if self.stage.scene.get("version") != self.ex.version:
             self.stage.scene = self.ex.scene
             self.line.value = f"<code>{html.escape(self.ex.code())}</code>"
-            self.stage.histograms = self.ex.many()
+            self.stage.histograms, self.stage.remark = self.ex.many()
 
 # %% ../../nbs/views/45_explorer.ipynb #a5c58def
-def explore(family: str, config: Mapping[str, Any] | None = None, **settings: Any) -> Explorer:
+def explore(family: str = "", config: Mapping[str, Any] | None = None,
+            **settings: Any) -> Explorer:
     """An explorer of a registered family, the user's own included.
 
     `config` may hold a preset, keywords override it. The explorer displays itself: sliders in a
     live notebook, still pictures elsewhere. Raises `InputError` for unknown names."""
+    if not family:
+        names = sorted(entry.name for entry in registered_tasks())
+        raise InputError(f"explore needs a family, such as explore({names[0]!r}); known: "
+                         + ", ".join(names))
     return Explorer(family, {**(config or {}), **settings})

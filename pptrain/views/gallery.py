@@ -64,10 +64,25 @@ def stamp_png(values: np.ndarray, colors: Sequence[tuple[int, int, int]]) -> byt
 
 # %% ../../nbs/views/47_gallery.ipynb #fba2e4db
 CARD_STYLE = """<style>
-.pp-gallery figure {display: inline-block; width: 200px; margin: 6px; vertical-align: top}
-.pp-gallery figcaption {overflow-wrap: anywhere}
-.pp-gallery img {image-rendering: pixelated; border: 1px solid #8888}
+.pp-gallery figure {display: inline-block; width: 230px; margin: 6px; vertical-align: top}
+.pp-gallery summary {cursor: pointer; font-size: 12px}
+.pp-gallery details p {font-size: 12px; margin: 2px 0 6px}
+.pp-gallery img {image-rendering: pixelated; border: 1px solid #8888; width: 100%; height: auto}
+.pp-gallery i {display: inline-block; width: 14px; height: 11px; border: 1px solid #8888}
 </style>"""
+
+LEGEND = """A stamp is data, not a sketch: the first eight items of a preset, a row each, a pixel
+per token (longer rows thinned to 48): {grey} context, {bright} tokens that carry loss, each id in
+its colour, {white} nothing. Brackets show their depth instead, automata one column of cells, time
+to the right. Open a name to read what the preset is and how to make it."""
+
+def legend() -> str:
+    "What the pixels mean, as HTML."
+    def swatch(red: int, green: int, blue: int) -> str:
+        return f'<i style="background:rgb({red},{green},{blue})"></i>'
+
+    samples = {"white": swatch(*WHITE[0]), "grey": swatch(*GREYS[1]), "bright": swatch(*BRIGHT[0])}
+    return f'<p class="pp-gallery">{LEGEND.format(**samples)}</p>'
 
 def card(family: str, preset: TaskPreset) -> str:
     "A preset as HTML: stamp, name, and its sentence."
@@ -75,9 +90,11 @@ def card(family: str, preset: TaskPreset) -> str:
     code = base64.b64encode(stamp_png(*pixels(task))).decode()
     size = f'alt="{preset.name}" width="192" height="32"'
     image = f'<img {size} src="data:image/png;base64,{code}">'
-    says = html.escape(preset.description, quote=True)
-    name = f'<figcaption title="{says}"><code>{preset.name}</code></figcaption>'
-    return f"<figure>{image}{name}</figure>"
+    name = preset.name.replace("_", "_<wbr>")       # a long name breaks between its words
+    call = html.escape(f"explore({family!r}, preset={preset.name!r})")
+    says = f"<p>{html.escape(preset.description)}</p><p><code>{call}</code></p>"
+    folded = f"<details><summary><code>{name}</code></summary>{says}</details>"
+    return f"<figure>{image}<figcaption>{folded}</figcaption></figure>"
 
 # %% ../../nbs/views/47_gallery.ipynb #65225b67
 class Gallery(View):
@@ -92,8 +109,8 @@ class Gallery(View):
         self.families = [known[name] for name in families or known]
 
     def parts(self) -> list[str]:
-        "A style, then one HTML fragment per family that has presets."
-        fragments = [CARD_STYLE]
+        "A style and a legend, then one HTML fragment per family that has presets."
+        fragments = [CARD_STYLE, legend()]
         for entry in self.families:
             if entry.presets:
                 fragments.append(wall(entry))

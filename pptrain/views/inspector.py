@@ -26,7 +26,7 @@ from ..transfer.bundle import TransferBundle
 from ..transfer.policies import (SkipParametersTransferPolicy, TransferPolicy, carry,
                                        create_policy, flow_yaml, leave_group, registered_policies)
 from ..transfer.report import OUTCOMES, Fate, bar
-from .view import View
+from .view import MENU_STYLE, View
 
 # %% auto #0
 __all__ = ['Inspector', 'inspect']
@@ -112,23 +112,33 @@ def legend(counts: Mapping[str, int]) -> str:
     items = [f'<span style="white-space:nowrap">{swatch(kind)} {KINDS[kind]}: '
              f'<b>{n:,}</b> ({n / whole:.0%})</span>' for kind, n in counts.items()]
     row = "display:flex;flex-wrap:wrap;gap:4px 18px;margin:4px 0 8px"
-    return f'<div style="{row}">{" ".join(items)}</div>'
+    scale = "A bar is a parameter; its height is the logarithm of how many numbers it holds."
+    return f'<div style="{row}">{" ".join(items)}</div><small>{scale}</small>'
 
 # %% ../../nbs/views/43_inspector.ipynb #a7bf7048
+def short_name(name: str) -> str:
+    "The last words of a parameter's name, without layer and model: `c_attn.weight`."
+    words = name.split(".")
+    return ".".join(words[-2:])
+
 def parameter_bar(row: ParameterFate) -> str:
-    "One parameter as a bar; hovering tells its name and fate."
+    "One parameter as a bar over its name; hovering tells the whole name and fate."
     told = html.escape(f"{row.fate.name}: {KINDS[row.kind]} {row.fate.why}", quote=True)
     shape = row.fate.target or row.fate.source
     drawn = bar(shape, "fresh", CAP) if row.kind == "skipped" else bar(shape, row.kind)
-    return f'<div title="{told}">{drawn}</div>'
+    small = "font-size:9px;writing-mode:vertical-rl;max-height:86px;overflow:hidden;margin-top:2px"
+    name = html.escape(short_name(row.fate.name))
+    return f'<div title="{told}">{drawn}<div style="{small}">{name}</div></div>'
+
+CELL_WORDS = {"crosses": "cross", "absent": "not in the new model"}
 
 def component_cell(rows: Sequence[ParameterFate]) -> Markup:
     "The bars of one layer's component, and their numbers in words; empty where there are none."
     if not rows: return Markup()
     counts = elements_by_kind(rows)
-    words = [f"{n:,}" if kind == "crosses" else f"{n:,} {kind}" for kind, n in counts.items()]
+    words = [f"{n:,} {CELL_WORDS.get(kind, kind)}" for kind, n in counts.items()]
     bars = "".join(parameter_bar(row) for row in rows)
-    row_of_bars = "display:flex;align-items:flex-end;gap:2px;min-height:42px"
+    row_of_bars = "display:flex;align-items:baseline;gap:3px;min-height:42px"
     numbers = ", ".join(words) or "tied"
     return Markup(f'<div style="{row_of_bars}">{bars}</div><small>{numbers}</small>')
 
@@ -246,11 +256,14 @@ def inspector_panel(view: Inspector):
     choice = w.Dropdown(options=list(view.policies()), description="Policy", **look)
     last = max(0, view.layers - 1)
     start = w.IntSlider(view.layers // 2, 0, last, description="Skip from layer", **look)
-    row = w.HBox([choice, start], layout=w.Layout(flex_flow="row wrap"))
+    row = w.HBox([choice, start, w.HTML(MENU_STYLE)], layout=w.Layout(flex_flow="row wrap"))
+    row.add_class("pp-menus")
     pane = w.HTML()
 
     def draw(_=None):
         start.disabled = choice.value != SKIP
+        start.tooltip = f"only for the policy {SKIP!r}" if start.disabled else "layers from here on"
+        start.layout.visibility = "hidden" if start.disabled else "visible"
         policy = view.policies(start.value)[choice.value]
         pane.value = view.picture(policy, view.named(choice.value, start.value))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,14 @@ import pandas as pd
 import torch
 from transformers import TrainerCallback
 
-from ..core import example_at
+from ..core import create_task, example_at
 from ..data import Collate, Example
 from ..errors import InputError
+from ..files import resolve_path
 from ..files import print_line
 from ..measure import evaluating
-from ..show import PALETTE, Picture, embed, frame, token_strip
+from ..show import PALETTE, Picture, frame, token_strip
+from ..show.figures import RULES
 from ..show.strip import BOX
 from ..runs import PrePreTrainer, PrePreTrainingRun, history_rows
 from .view import View
@@ -32,11 +35,12 @@ __all__ = ['RunView', 'Monitor', 'Watcher', 'monitor']
 
 # %% ../../nbs/views/42_monitor.ipynb #0a9231d6
 LOSS = "loss (nats per token)"
-PANELS = {LOSS: ("train_loss", "eval_loss"), "learning rate": ("learning_rate",),
-          "tokens per second": ("speed",)}
+PANELS = {LOSS: ("train_loss", "eval_loss"), "target tokens right (share)": ("accuracy",),
+          "learning rate": ("learning_rate",), "tokens per second": ("speed",)}
 LEGEND = {"train_loss": "training", "eval_loss": "held out"}
 LINES = {"train_loss": dict(color=PALETTE[0], width=2),
          "eval_loss": dict(color=PALETTE[4], width=2, dash="dash"),
+         "accuracy": dict(color=PALETTE[4], width=2, dash="dash"),
          "learning_rate": dict(color=PALETTE[2], width=2),
          "speed": dict(color=PALETTE[6], width=2)}
 OTHER_LINE = dict(color=PALETTE[3], width=2)
@@ -50,31 +54,53 @@ def panels_of(measured: Sequence[str]) -> dict[str, tuple[str, ...]]:
         panels[metric.replace("_", " ")] = (metric,)
     return panels or {LOSS: ()}
 
-# %% ../../nbs/views/42_monitor.ipynb #f82ce1e8
-def progress_figure(rows: pd.DataFrame, title: str = "") -> Picture:
-    """Panels of loss, learning rate and speed over steps; a panel without rows is left out.
-
-    `rows` has the columns step, metric and value."""
-    from plotly.subplots import make_subplots
+# %% ../../nbs/views/42_monitor.ipynb #4d8076e2
+def moving_metrics(rows: pd.DataFrame) -> list[str]:
+    "The metrics of `rows`, a learning rate only if it moves by more than a fifth."
     measured = list(dict.fromkeys(rows.metric))
+    rates = rows[rows.metric == "learning_rate"].value
+    if len(rates) and rates.min() > .8 * rates.max():
+        measured.remove("learning_rate")
+    return measured
+
+def add_chance(figure: Any, rows: pd.DataFrame, chance: float) -> None:
+    "A dotted line at the loss of guessing, in the first panel."
+    ends = [int(rows.step.min()), int(rows.step.max())]
+    line = dict(color=PALETTE[6], width=1.5, dash="dot")
+    figure.add_scatter(x=ends, y=[chance, chance], mode="lines", line=line,
+                       name=f"guessing ({chance:.2f})", row=1, col=1)
+
+# %% ../../nbs/views/42_monitor.ipynb #f82ce1e8
+def progress_figure(rows: pd.DataFrame, title: str = "", chance: float | None = None) -> Picture:
+    """Panels of loss, accuracy, learning rate and speed over steps; one without rows is left out.
+
+    `rows` has the columns step, metric and value; `chance` is the loss of guessing, in nats."""
+    from plotly.subplots import make_subplots
+    measured = moving_metrics(rows)
     panels = panels_of(measured)
     widths = [2, *[1] * (len(panels) - 1)]
     figure = make_subplots(1, len(panels), column_widths=widths, horizontal_spacing=.11)
     for column, (label, metrics) in enumerate(panels.items(), start=1):
         figure.update_xaxes(title_text="step", col=column)
         figure.update_yaxes(title_text=label, col=column)
+        if label != LOSS:
+            figure.update_yaxes(rangemode="tozero", col=column)
         for metric in [m for m in metrics if m in measured]:
             line = rows[rows.metric == metric]
             figure.add_scatter(x=line.step, y=line.value, mode="lines+markers",
                                line=LINES.get(metric, OTHER_LINE), marker=dict(size=5),
                                name=LEGEND.get(metric), showlegend=metric in LEGEND,
                                row=1, col=column)
+    if chance and len(rows) and LOSS in panels:
+        add_chance(figure, rows, chance)
+    figure.update_xaxes(RULES).update_yaxes(RULES)
     house_layout = {k: v for k, v in frame(title).items() if "axis" not in k}
-    figure.update_layout(house_layout, height=300, margin_t=45 if title else 15)
+    above = dict(orientation="h", x=0, y=1.02, yanchor="bottom")
+    figure.update_layout(house_layout, height=310, margin_t=60 if title else 35, legend=above)
     return Picture(figure, (2.3 * sum(widths), 2.1))
 
 # %% ../../nbs/views/42_monitor.ipynb #29217215
-WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}",
+WORDS = {"train_loss": "loss {:.3f}", "eval_loss": "held out {:.3f}", "accuracy": "right {:.0%}",
          "learning_rate": "learning rate {:.1e}", "speed": "{:,.0f} tokens per second"}
 
 def status_line(rows: pd.DataFrame, steps: int | None = None) -> str:
@@ -126,9 +152,13 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
     At most `before` tokens ahead of the first answer are shown, and `limit` in all."""
     answers = np.flatnonzero(example.mask[1:]) + 1
     start, stop = 0, len(example)
+    end = stop
     if len(answers):
         start = max(0, int(answers[0]) - before)
+        start = 0 if start <= before // 3 else start       # a few more are shown, not counted
         stop = int(answers[-1]) + 1
+    if stop <= start + limit:
+        end = stop                          # what follows the last answer is not missed
     stop = min(stop, start + limit)
 
     def mark(t):
@@ -137,7 +167,7 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
         names = token_name(example, truth), token_name(example, guessed)
         return answer_box(*names, bool(truth == guessed), t)
 
-    ids = example.ids[start:].tolist()
+    ids = example.ids[start:end].tolist()
     names = [token_name(example, token) for token in ids]
     given = [False] * len(ids)
     strip = token_strip(names, ids, given, limit=stop - start, start=start, mark=mark)
@@ -146,22 +176,31 @@ def answer_strip(example: Example, guess: np.ndarray, before: int = 24, limit: i
 # %% ../../nbs/views/42_monitor.ipynb #93978b39
 LEGEND_OF_ANSWERS = "✓ right, ✗ wrong (the guess beside it), grey: given."
 
-def answer_card(examples: Sequence[Example], guesses: Sequence[np.ndarray], step: int) -> str:
-    "All rows with their marks under one sentence: how many answers are right."
+def right_of(examples: Sequence[Example], guesses: Sequence[np.ndarray]) -> tuple[int, int]:
+    "How many target tokens were guessed right, and how many there are."
     right = asked = 0
-    strips = []
     for x, guess in zip(examples, guesses):
         answers = x.mask & (np.arange(len(x)) > 0)      # nothing comes before the first token
         right += int((x.ids == guess)[answers].sum())
         asked += int(answers.sum())
-        strips.append(answer_strip(x, guess))
+    return right, asked
+
+def answer_card(examples: Sequence[Example], guesses: Sequence[np.ndarray], step: int) -> str:
+    "All rows with their marks under one sentence: how many answers are right."
+    right, asked = right_of(examples, guesses)
+    strips = [answer_strip(x, guess) for x, guess in zip(examples, guesses)]
     return (f"<div><b>Held-out rows at step {step}</b>: {right} of {asked} target tokens right. "
             f"{LEGEND_OF_ANSWERS}</div>{''.join(strips)}")
+
+# %% ../../nbs/views/42_monitor.ipynb #0f75a9b9
+def loss_of_guessing(task: Any) -> float:
+    "Nats per token of guessing uniformly among a task's ids."
+    return math.log(task.tokenizer_spec().vocab_size)
 
 # %% ../../nbs/views/42_monitor.ipynb #af19a7e4
 def find_run(path: str | Path) -> Path:
     "`path` as the directory of a run. Raises `InputError` when it is none."
-    folder = Path(path).expanduser()
+    folder = resolve_path(path, "run_dir")
     if any((folder / name).is_file() for name in ("run.json", "history.csv")): return folder
     raise InputError(f"{str(path)!r} holds no run (neither run.json nor history.csv); "
                      "give the output_dir of a run")
@@ -189,6 +228,16 @@ def run_state(folder: Path) -> tuple[str, int | None]:
     planned = read("run.json").get("settings", {}).get("max_steps", -1)
     return f"not finished; {GOES_ON}", planned if planned > 0 else None
 
+# %% ../../nbs/views/42_monitor.ipynb #0ebccf75
+def run_chance(folder: Path) -> float | None:
+    "The loss of guessing for the task of a run, in nats; None where the task cannot be made."
+    path = folder / "run.json"
+    try:
+        spec = json.loads(path.read_text("utf-8"))["spec"]
+        return loss_of_guessing(create_task(spec["task"], spec["config"]))
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+
 # %% ../../nbs/views/42_monitor.ipynb #21e75a7f
 def status_bar(state: str, line: str, step: int, steps: int | None) -> str:
     "State and numbers above a progress bar."
@@ -198,8 +247,7 @@ def status_bar(state: str, line: str, step: int, steps: int | None) -> str:
 
 def pane_html(part: str | Picture) -> str:
     "A part as HTML that fits into a widget."
-    if isinstance(part, str): return part
-    return embed(part.png(), "loss, learning rate and speed over steps")
+    return part if isinstance(part, str) else part.inline()
 
 # %% ../../nbs/views/42_monitor.ipynb #7327c370
 class RunView(View):
@@ -216,13 +264,17 @@ class RunView(View):
         "The state in words, and the planned number of steps if it is known."
         return run_state(self.folder)
 
+    def chance(self) -> float | None:
+        "The loss of guessing, in nats; None where the task is not known."
+        return run_chance(self.folder)
+
     def parts(self) -> list:
         "Status and curves."
         rows = self.rows()
         state, steps = self.progress()
         step = int(rows.step.max()) if len(rows) else 0
         status = status_bar(f"{self.title}: {state}.", status_line(rows, steps), step, steps)
-        return [status, progress_figure(rows) if len(rows) else ""]
+        return [status, progress_figure(rows, "", self.chance()) if len(rows) else ""]
 
     def widget(self):
         "The still face, and a button that reads the folder again."
@@ -279,6 +331,7 @@ class Monitor(RunView):
         self.title = f"run {self.folder.resolve().name}"
         self.begin("waiting for fit()", None, [])
         self.answers = ""                          # the marked rows, as HTML
+        self.guessing = loss_of_guessing(trainer.task)
         self.panes: list = []                      # of the widget
         self.handles: list = []                    # of the cells that show this view
         self.drawn_at = self.drawing_time = 0.0    # seconds
@@ -287,11 +340,18 @@ class Monitor(RunView):
         "A run of `steps` starts, or goes on after `done` of them; the Trainer writes into `log`."
         self.state, self.steps, self.log = state, steps, log
         self.speeds: list[dict] = []
+        self.accuracies: list[dict] = []
         self.tenths = 10 * done // steps if steps else 0       # of the run that were printed
 
     def rows(self) -> pd.DataFrame:
-        "All rows so far, with the metric `speed` (tokens per second) among them."
-        return pd.DataFrame(history_rows(self.log) + self.speeds) if self.log else super().rows()
+        """All rows so far; among them the metrics `speed` (tokens per second) and `accuracy` (share
+        of the marked tokens that are right)."""
+        if not self.log: return super().rows()
+        return pd.DataFrame(history_rows(self.log) + self.speeds + self.accuracies)
+
+    def chance(self) -> float:
+        "The loss of guessing, in nats."
+        return self.guessing
 
     def progress(self) -> tuple[str, int | None]:
         "The state in words, and the planned number of steps; before the first step those on disk."
@@ -329,7 +389,13 @@ class Monitor(RunView):
         "Marks the held-out rows anew; not where the model is spread over processes."
         if args.world_size > 1 or not self.samples: return
         examples = held_out_examples(self.trainer, self.samples)
-        self.answers = answer_card(examples, first_guesses(model, examples), step)
+        guesses = first_guesses(model, examples)
+        self.answers = answer_card(examples, guesses, step)
+        right, asked = right_of(examples, guesses)
+        tokens = self.log[-1].get("num_input_tokens_seen") if self.log else 0
+        row = dict(step=step, tokens=tokens, metric="accuracy", value=right / max(1, asked))
+        earlier = [other for other in self.accuracies if other["step"] != step]
+        self.accuracies = [*earlier, row]
 
     def finish(self, state: str):
         "Writes the last word into the widget and into every cell that shows this monitor."

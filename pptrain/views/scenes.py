@@ -47,8 +47,9 @@ def stretches(x: Example) -> list[tuple[str, int, int]]:
         names = ["source", "separator, target and end"]
         cuts = [0, min(len(x.source), end), end]
     elif x.mask.any() and not x.mask[0]:
-        names = ["question", "answer and padding"]
-        cuts = [0, min(int(x.mask.argmax()), end), end]
+        first = int(x.mask.argmax())
+        names = ["context", "target" if x.mask[first:].all() else "target and padding"]
+        cuts = [0, min(first, end), end]
     spans = zip(names, cuts, cuts[1:])
     return [(name, begin, stop) for name, begin, stop in spans if begin < stop]
 
@@ -91,12 +92,12 @@ def histograms_of(task: Task, seed: int = 0, split: str = "train",
     sizes = [len(x) for x in examples]
     histograms = []
     if len(set(sizes)) > 1:
-        title = f"tokens per example, {items} examples"
-        histograms.append(histogram(sizes, title, "number of examples"))
+        histograms.append(histogram(sizes, "tokens per example", "number of examples"))
     operations = op_histogram(examples)
     if operations is not None:
         histograms.append(operations)
-    return histograms + task.histograms(examples)
+    histograms += task.histograms(examples)
+    return [bins | {"title": f"{bins['title']}, {items} examples"} for bins in histograms]
 
 # %% ../../nbs/views/41_scenes.ipynb #cce9f2af
 def stretch_html(scene: Mapping[str, Any], name: str, begin: int, end: int) -> str:
@@ -135,7 +136,8 @@ def paper(scene: Mapping[str, Any]) -> list[Picture | str]:
     if "brackets" in scene:
         brackets = scene["brackets"]
         sheet.append(skyline(brackets["depth"], "Open brackets after each token"))
-        sheet.append(arcs(brackets["match"], "From each bracket to its partner"))
+        names = scene["tokens"]["names"]
+        sheet.append(arcs(brackets["match"], "From each bracket to its partner", names=names))
     sheet += [stretch_html(scene, *part) for part in scene["parts"]]
     if scene["steps"]:
         sheet.append(f"<h4>steps of the executor</h4>{step_table(scene['steps'])}")
@@ -154,7 +156,7 @@ def patch_ids(scene: Mapping[str, Any]) -> np.ndarray:
 
 # %% ../../nbs/views/41_scenes.ipynb #cb083db8
 def cell_film(scene: Mapping[str, Any]) -> Any:
-    "A plotly figure with a frame per frame: the cells, and the ids of their patches."
+    "A plotly figure with a frame per frame: the cells, and their patches by name."
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
     states = scene["grid"]["states"]
@@ -163,14 +165,18 @@ def cell_film(scene: Mapping[str, Any]) -> Any:
     cell_look = dict(zmax=states - 1, colorscale=state_colors(states))
     blues = [(0, PAPER), (1, PALETTE[5])]
     id_look = dict(zmax=int(ids.max()), colorscale=blues)
+    all_names = dict(zip(scene["tokens"]["ids"], scene["tokens"]["names"]))
     pairs = []
     for cells, tokens in zip(frames_of(scene["grid"]), ids):
         left = go.Heatmap(z=cells, **cell_look, **look)
-        right = go.Heatmap(z=tokens, texttemplate="%{z}", **id_look, **look)
+        names = [[all_names[token] for token in line] for line in tokens.tolist()]
+        right = go.Heatmap(z=tokens, text=names, texttemplate="%{text}", **id_look, **look)
         pairs.append((left, right))
-    figure = make_subplots(1, 2, subplot_titles=("cells", "patch tokens (ids)"))
+    figure = make_subplots(1, 2, subplot_titles=("cells", "tokens: a patch each"))
     for column, trace in enumerate(pairs[0], 1):
         figure.add_trace(trace, 1, column)
-    figure.update_layout(**frame("Frames"), height=480)
-    figure.update_yaxes(autorange="reversed", scaleanchor="x")
+    figure.update_layout(**frame(), height=480, margin_b=110)
+    figure.update_xaxes(constrain="domain", visible=False)
+    figure.update_yaxes(constrain="domain", visible=False, autorange="reversed")
+    figure.update_layout(yaxis_scaleanchor="x", yaxis2_scaleanchor="x2")
     return film(figure, pairs, range(1, len(pairs) + 1), "frame ")

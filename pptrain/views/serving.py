@@ -13,6 +13,7 @@ from typing import Any
 from ..core import registered_task, registered_tasks
 from ..errors import InputError
 from ..files import write_atomic
+from .controls import LOOK
 from .explorer import explore
 
 # %% auto #0
@@ -23,7 +24,9 @@ def lobby(first: str = "") -> Any:
     "A menu of all families over the explorer of the chosen one; an ipywidget."
     import ipywidgets
     names = [entry.name for entry in registered_tasks()]
-    menu = ipywidgets.Dropdown(options=names, value=first or names[0], description="family")
+    title = ipywidgets.HTML("<h2 style='margin:0'>pptrain: explore formal data</h2>")
+    menu = ipywidgets.Dropdown(options=names, value=first or names[0], description="family", **LOOK)
+    menu.add_class("pp-panel")
     room = ipywidgets.VBox()
 
     def enter(event: Any = None) -> None:
@@ -31,24 +34,38 @@ def lobby(first: str = "") -> Any:
 
     menu.observe(enter, "value")
     enter()
-    return ipywidgets.VBox([menu, room])
+    return ipywidgets.VBox([title, menu, room])
 
 # %% ../../nbs/views/48_serving.ipynb #5d250bf7
 def need_voila() -> None:
     "Raise `InputError` where Voilà is not installed."
     if importlib.util.find_spec("voila") is None:
-        raise InputError("exploring in the browser needs Voilà: pip install 'pptrain[explore]'; "
+        raise InputError("exploring in the browser needs Voilà: pip install voila; "
                          "in a notebook, pptrain.widgets.explore works without")
 
 # %% ../../nbs/views/48_serving.ipynb #b5f7949a
+STYLE_END = "{%- endblock notebook_css -%}"
+
+def dark_style() -> str:
+    "JupyterLab's dark colours for readers whose system is dark, as a piece of a template."
+    share = Path(sysconfig.get_path("data")) / "share/jupyter"
+    theme = share / "nbconvert/templates/lab/static/theme-dark.css"
+    if not theme.exists():
+        return ""
+    colors = theme.read_text("utf-8")
+    ground = "body { background: var(--jp-layout-color0); color: var(--jp-ui-font-color1) }"
+    rules = f"@media (prefers-color-scheme: dark) {{ {colors} {ground} }}"
+    return f"<style>{{% raw %}}{rules}{{% endraw %}}</style>"
+
 def voila_template() -> str:
-    "Voilà's own page template without links that leave this machine."
+    "Voilà's own page template without links that leave this machine, in the reader's theme."
     need_voila()
     templates = Path(sysconfig.get_path("data")) / "share/jupyter/voila/templates"
     own = templates / "lab/index.html.j2"
     text = "{%- extends 'voila/templates/lab/index.html.j2' -%}"
     if own.exists():
         text = own.read_text("utf-8")
+    text = text.replace(STYLE_END, f"{dark_style()}{STYLE_END}", 1)
     return re.sub(r"^.*https?://cdn.*\n", "", text, flags=re.M)
 
 # %% ../../nbs/views/48_serving.ipynb #a7ad6e36

@@ -15,7 +15,7 @@ from ..files import write_atomic
 from ..show import Picture, page, still_html
 
 # %% auto #0
-__all__ = ['front_end', 'here', 'film', 'Still', 'View']
+__all__ = ['SHADE', 'front_end', 'here', 'film', 'Still', 'View']
 
 # %% ../../nbs/views/40_view.ipynb #a8e0c9c4
 def front_end(header: dict, environ: Mapping[str, str] = os.environ) -> str:
@@ -48,6 +48,8 @@ def _animate(milliseconds: int) -> dict:
     duration = dict(duration=milliseconds, redraw=True)
     return dict(frame=duration, mode="immediate", fromcurrent=True, transition=dict(duration=0))
 
+SHADE = "rgba(127,127,127,.3)"     # seen on a light page and on a dark one
+
 def film(figure: Any, frames: Sequence[Sequence[Any]], names: Sequence[Any], prefix: str = "",
          milliseconds: int = 150) -> Any:
     """`figure` (plotly) with a frame per entry of `frames`, play and pause buttons and a slider.
@@ -61,11 +63,16 @@ def film(figure: Any, frames: Sequence[Sequence[Any]], names: Sequence[Any], pre
     play = dict(label="▶ play", method="animate", args=[None, _animate(milliseconds)])
     pause = dict(label="❚❚ pause", method="animate", args=[[None], _animate(0)])
     steps = [dict(label=label, method="animate", args=[[label], _animate(0)]) for label in labels]
-    menu = dict(type="buttons", direction="left", buttons=[play, pause],
-                x=0, y=-.12, xanchor="left", yanchor="top")
-    slider = dict(steps=steps, currentvalue=dict(prefix=prefix),
-                  x=.3, len=.7, y=-.08, pad=dict(t=10))
+    menu = dict(type="buttons", direction="left", buttons=[play, pause], showactive=False,
+                bgcolor=SHADE, bordercolor=SHADE, x=0, y=0, xanchor="left", yanchor="top",
+                pad=dict(t=8))
+    slider = dict(steps=steps, currentvalue=dict(prefix=prefix, xanchor="right"), bgcolor=SHADE,
+                  x=0, len=1, y=0, pad=dict(t=14))
     return figure.update_layout(updatemenus=[menu], sliders=[slider])
+
+# %% ../../nbs/views/40_view.ipynb #b3f8ffb1
+MENU_STYLE = ("<style>.pp-menus select {appearance: auto; background-image: none !important} "
+              ".pp-menus option {color: CanvasText; background: Canvas}</style>")
 
 # %% ../../nbs/views/40_view.ipynb #35ccf1aa
 class Still:
@@ -88,6 +95,10 @@ class Still:
 class View:
     "Something to look at. Subclasses give `title`, `parts()` and, where it can live, `widget()`."
     title: str = "view"
+
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}({self.title!r}): shows itself in a notebook; "
+                "elsewhere .to_html('page.html') writes a page to open in a browser.")
 
     def parts(self) -> list:
         "Pictures and HTML fragments of the still face, top to bottom."
@@ -116,7 +127,7 @@ class View:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:
         "The widget where it can live, the still face everywhere."
-        bundle = {"text/plain": f"{type(self).__name__}({self.title!r})",
+        bundle = {"text/plain": repr(self),
                   "text/html": self.static()._repr_html_()}
         widget = self.widget() if here() == "live" else None
         if widget is not None:

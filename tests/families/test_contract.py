@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from pptrain.core import RegisteredTask, Task, create_task, register_family, registered_tasks
 from pptrain.core.registry import TASKS
-from pptrain.data import IGNORE, SPLITS, Collate, Example, TaskDataset, shuffled
+from pptrain.data import IGNORE, SPLITS, Collate, Example, TaskDataset, item_key, shuffled
 from pptrain.errors import InputError
 
 
@@ -293,6 +293,40 @@ def test_what_is_no_whole_number_is_refused(family):
             smoke(family).build_datasets(seed=seed)
         with pytest.raises(InputError, match="^seed=.*whole number"):
             smoke(family).sample(0, seed=seed)
+
+
+@each_family
+@pytest.mark.parametrize("seed", [2**64, -(2**64) - 1, 10**30, 10**5000],
+                         ids=["above", "below", "large", "beyond spelling"])
+def test_seeds_of_more_than_64_bits_are_refused(family, seed):
+    "By every door; the largest and the smallest that work are worlds of their own."
+    task = smoke(family)
+    for ask in (task.build_datasets, lambda n: task.sample(0, seed=n), task.fingerprint,
+                lambda n: task.head(1, seed=n), lambda n: item_key(n, "train", 0)):
+        with pytest.raises(InputError, match="^seed=.*whole number"):
+            ask(seed)
+    firsts = [task.sample(0, seed=n).ids.tolist() for n in (0, 1, -2, 2**64 - 1)]
+    assert all(firsts) and firsts[0] != firsts[2]
+
+
+@pytest.mark.parametrize("family, settings, field", [
+    ("summarization", {"preset": "smoke", "max_length": 81}, "max_length"),
+    ("summarization", {"preset": "paper_ourtasks_t5_100k", "max_length": 300}, "max_length"),
+    ("procedural", {"preset": "smoke", "max_length": 27}, "max_length"),
+    ("simpler_tasks", {"preset": "smoke", "max_length": 30}, "max_length"),
+    ("simpler_tasks", {"tasks": ["merge_dictionaries_three"], "min_symbols": 4,
+                       "max_symbols": 12}, "max_symbols"),
+    ("simpler_tasks", {"tasks": ["length"], "max_symbols": 221}, "max_symbols"),
+    ("lime", {"preset": "smoke", "max_length": 60}, "max_length"),
+    ("dyck", {"preset": "hu_ww", "packed": False, "max_length": 20}, "max_length"),
+])
+def test_the_value_that_a_refusal_names_works_for_every_item(family, settings, field):
+    with pytest.raises(InputError, match=field) as refusal:
+        create_task(family, settings)
+    works = int(re.findall(r"\d+", str(refusal.value))[-1])
+    task = create_task(family, {**settings, field: works})
+    assert works > settings[field] or "at most" in str(refusal.value)
+    assert max(map(len, task.head(200))) <= task.config.max_length
 
 
 def small_model(task: Task) -> torch.nn.Module:

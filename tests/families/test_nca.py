@@ -5,6 +5,8 @@ import json
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -397,6 +399,70 @@ def test_refusals(settings, says):
     with pytest.raises(InputError) as refusal:
         create_task("nca", settings).sample(0)
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@contextmanager
+def autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+@contextmanager
+def globally(setter, now, before):
+    setter(now)
+    try:
+        yield
+    finally:
+        setter(before)
+
+
+PLACES = {   # what a program may have set before it asks for data
+    "autocast": autocast,
+    "float64": partial(globally, torch.set_default_dtype, torch.float64, torch.float32),
+    "bfloat16": partial(globally, torch.set_default_dtype, torch.bfloat16, torch.float32),
+    "no device": partial(globally, torch.set_default_device, "meta", None),
+    "deterministic": partial(globally, torch.use_deterministic_algorithms, True, False),
+    "inference": torch.inference_mode,
+    "three threads": partial(globally, torch.set_num_threads, 3, torch.get_num_threads()),
+    "coarse products": partial(globally, torch.set_float32_matmul_precision, "medium", "highest"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("settings", [
+    {}, {"identity_bias": .1, "temperature": .5, "num_states": 5}])
+def test_items_are_the_same_wherever_they_are_asked_for(place, settings):
+    "A model may round as it likes; cells do not follow it."
+    task = create_task("nca", {"preset": "smoke", "complexity_min": .2, **settings})
+    data = task.build_datasets(seed=4).train_dataset
+    before = [row["input_ids"].tolist() for row in data.__getitems__(range(8))]
+    with PLACES[place]():
+        rows = data.__getitems__(range(8))
+        assert create_task("nca", task.export_config()).sample(3, seed=4).ids.tolist() == before[3]
+    assert [row["input_ids"].tolist() for row in rows] == before
+    assert all(column.dtype == torch.int64 for row in rows for column in row.values())
+
+
+def test_products_that_are_set_backend_by_backend():
+    "Then torch itself no longer knows how its products round, and more cells are looked at twice."
+    code = ("import torch; from pptrain import create_task; "
+            "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'; "
+            "print(create_task('nca', preset='smoke').sample(3, seed=4).ids.tolist())")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    wanted = create_task("nca", preset="smoke").sample(3, seed=4).ids.tolist()
+    assert done.stdout.strip() == str(wanted)
+
+
+def test_a_band_that_is_accepted_serves_every_item():
+    "One rule in ten lies in it: never enough for an average of ten, enough for one of thirteen."
+    band = {"preset": "paper_code", "max_length": 114, "min_frames": 1}
+    with pytest.raises(InputError, match="smallest that works is") as refusal:
+        create_task("nca", band, max_rule_attempts_per_sequence=2)
+    works = int(str(refusal.value).rpartition(" ")[2])
+    assert 8 < works < 14
+    task = create_task("nca", band, max_rule_attempts_per_sequence=works)
+    assert max(x.meta["attempt"] for x in task.head(64)) > works
 
 
 def test_weights_beyond_reason_are_refused():

@@ -29,7 +29,7 @@ from pptrain.integrations import (
 from pptrain.measure import (
     exact_match, perplexity, registered_measures, token_saving, tokens_to_reach,
 )
-from pptrain.study import COLUMNS, Claim, configure, judge
+from pptrain.study import COLUMNS, Claim, Decision, configure, decide, judge
 from pptrain.transfer import TransferPolicy, create_policy, registered_policies
 from pptrain.widgets import compare, explore, inspect, monitor
 
@@ -155,6 +155,8 @@ def studying() -> None:
     settings, seeds = configure("dyck", "test", "1,2", family="dyck", preset="smoke")
     claim = Claim(claim="It helps.", paper="2 nats", measure="loss_gain", variant="transferred")
     verdicts: pd.DataFrame = judge(pd.DataFrame(columns=COLUMNS), [claim])
+    decision: Decision = decide([.1, .2, .3], direction=1, smallest_effect=.01, alpha=.05)
+    print(decision.verdict, decision.effect, decision.low, decision.high, decision.needed_n + 1)
     specs: list[RunSpec] = plan("test", ["dyck"], [1, 2])
     run_grid(specs, Path("runs/grid"), 1, say=print)
     print(settings, seeds, verdicts)

@@ -57,6 +57,14 @@ def test_wheel_holds_the_replications(wheel):
         assert packed == original, f"{name} is not the same"
 
 
+def test_wheel_holds_vectors_of_every_family(wheel):
+    "`pptrain parity FAMILY` replays them; they are most of what the wheel weighs, so not more."
+    archive = zipfile.ZipFile(wheel)
+    shipped = {Path(n).parent.name for n in archive.namelist() if n.startswith("pptrain/vectors/")}
+    assert shipped == {p.name for p in (ROOT / "tests/vectors").iterdir() if p.is_dir()}
+    assert wheel.stat().st_size < 1_000_000
+
+
 def test_metadata(wheel, settings):
     archive = zipfile.ZipFile(wheel)
     info = f"pptrain-{settings['version']}.dist-info"

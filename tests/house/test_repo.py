@@ -93,6 +93,7 @@ def test_ids_are_unique():
 
 
 def test_links():
-    "Two links carry the front door into the book and the replications into the package."
+    "Links carry the front door into the book, replications and vectors into the package."
     assert (ROOT / "nbs/index.ipynb").resolve() == ROOT / "index.ipynb"
     assert (ROOT / "pptrain/notebooks").resolve() == ROOT / "nbs/replication"
+    assert (ROOT / "pptrain/vectors").resolve() == ROOT / "tests/vectors"

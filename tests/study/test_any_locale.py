@@ -59,12 +59,18 @@ def test_a_grid_with_braces_in_its_names_prints_anything(tmp_path, locale):
     assert (tmp_path / "g{6} }{word}" / run["notebook"]).is_file()
 
 
-def test_a_parameter_that_is_no_plain_value_is_refused_by_its_name(tmp_path):
+def test_a_parameter_without_a_plain_value_is_refused_by_its_name(tmp_path):
     source = notebook(tmp_path / "books" / "one.ipynb")
-    spec = RunSpec("odd", str(source), {"word": np.int64(3)})
     with pytest.raises(InputError, match="word"):
-        run_grid([spec], tmp_path / "grid")
+        run_grid([RunSpec("odd", str(source), {"word": {3}})], tmp_path / "grid")
     assert not (tmp_path / "grid").exists()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    source = notebook(tmp_path / "books" / "one.ipynb")
+    given = RunSpec("odd", str(source), {"word": np.int64(3)})
+    assert given.parameters == {"word": 3} and type(given.parameters["word"]) is int
+    assert given == RunSpec("odd", str(source), {"word": 3})
 
 
 def test_a_name_that_cannot_be_a_file_is_refused_by_name(tmp_path):

@@ -5,6 +5,7 @@ import contextlib
 import copy
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,12 +69,17 @@ def test_tasks_and_show_speak_json():
     (["show", "procedural", "--set", "max_length=5"], ["max_length", "smallest", "129"]),
     (["show", "procedural", "--set", "length"], ["--set"]),
     (["show", "procedural", "-n", "0"], ["-n"]),
-    (["fit", "nowhere.yaml"], ["nowhere.yaml"]),
+    (["fit", "nowhere.yaml"], ["nowhere.yaml", "does not exist", "pptrain config"]),
+    (["fit", "/"], ["is a folder"]),
+    (["fit", "a.yaml", "--set", "a=" + "[" * 3000], ["--set", "nested"]),
+    (["fit", "a.yaml", "--set", "run.seed=" + "9" * 5000], ["--set", "too large"]),
     (["parity", "procedural", "nowhere.json"], ["nowhere.json"]),
     (["report", "nowhere"], ["nowhere"]),
     (["replicate", "--profile", "gpu"], ["gpu", "reserved"]),
     (["replicate", "--seeds", "1,1"], ["1,1", "twice"]),
     (["replicate", "--executor", "submitit"], ["submitit", "reserved"]),
+    (["replicate", "--family", "nosuch"], ["nosuch", "dyck"]),
+    (["config", "dick"], ["dyck"]),
     (["generate", "dyck", "--preset", "smoke", "-n", "5", "--out", "x"], ["generate", "reserved"]),
     (["nonsense"], ["nonsense"]),
     (["show"], ["Missing argument"]),
@@ -95,9 +101,15 @@ def test_a_file_that_is_no_config_is_one_line(text, word, tmp_path):
     ({"run": {"max_steps": "many"}}, ["max_steps", "many"]),
     ({"model": {"model_name_or_path": "gpt3000"}}, ["gpt3000"]),
     ({"model": {"config_overrides": {"n_positions": 8}}}, ["n_positions"]),
+    ({"run": {"report_to": "nosuch"}}, ["report_to", "nosuch"]),
+    ({"run": {"optim": "adamw_torch_npu_fused"}}, ["optim", "npu"]),
+    ({"run": {"lr_scheduler_type": "warmup_stable_decay"}}, ["lr_scheduler_type", "num_decay"]),
+    ({"run": {"seed": 2**32}}, ["seed", "2**32"]),
+    ({"run": {"per_device_train_batch_size": 10_000, "dataloader_drop_last": True}}, ["10000"]),
 ])
-def test_bad_configs_are_one_line(parts, words, tmp_path):
+def test_bad_configs_are_one_line_and_leave_nothing(parts, words, tmp_path):
     refused(pptrain("fit", written(tmp_path, **parts)), *words)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path):
@@ -110,6 +122,55 @@ def test_a_bad_evaluation_is_one_line(tmp_path):
     (tmp_path / "eval.yaml").write_text("corpus: nowhere/*.txt\n")
     done = pptrain("fit", written(tmp_path), "--eval-config", tmp_path / "eval.yaml")
     refused(done, "nowhere")
+    assert not (tmp_path / "run").exists(), "the first stage was trained before the slip was seen"
+
+
+@pytest.mark.parametrize("slip", [
+    "max_length: 4096", "learning_rate: .inf", "seed: 4294967296", "measures: [perplexty]",
+    "policy: {name: components, keep: [mlp], layers: '9:'}",
+    "tasks: [{type: perplexity, corpus: x}]",
+])
+def test_slips_of_an_evaluation_are_found_before_the_first_stage(slip, tmp_path):
+    (tmp_path / "eval.yaml").write_text(f"max_bytes: 60000\nvocab_size: 300\n{slip}\n")
+    refused(pptrain("fit", written(tmp_path), "--eval-config", tmp_path / "eval.yaml"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_a_billion_values_is_one_line(tmp_path):
+    lines = ["a0: &a0 [x]"]
+    for i in range(1, 12):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]")
+    (tmp_path / "a.yaml").write_text("\n".join(lines))
+    refused(pptrain("fit", tmp_path / "a.yaml"), "a.yaml", "aliases")
+
+
+def test_what_is_not_there_yet_is_not_in_help():
+    shown = pptrain("--help").stdout + pptrain("replicate", "--help").stdout
+    for name in ("generate", "ray", "submitit", "gpu"):
+        assert not re.search(rf"\b{name}\b", shown)
+    for sentence in ("policies, measures and controls.", "until Ctrl-C."):
+        assert sentence in " ".join(shown.split()), "help cuts its sentences"
+
+
+CONFIGS = sorted((ROOT / "configs").glob("*_minimal.yaml"))
+FAMILIES = [path.name.removesuffix("_minimal.yaml") for path in CONFIGS]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_configs_are_what_the_command_writes(family):
+    from pptrain import load_recipe
+    written = pptrain("config", family).stdout
+    assert written == (ROOT / "configs" / f"{family}_minimal.yaml").read_text()
+    recipe = load_recipe(yaml.safe_load(written))
+    assert max(map(len, written.splitlines())) <= 110
+    settings = yaml.safe_load("\n".join(re.findall(r"^    # (.*)$", written, re.M)))
+    exported = json.loads(json.dumps(recipe.create_task().export_config()))
+    assert settings == {name: exported[name] for name in settings} and len(settings) > 1
+
+
+def test_vectors_travel_with_the_package():
+    done = pptrain("parity", "procedural", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["checked"] > 100
 
 
 def test_parity_statuses(tmp_path):
@@ -137,7 +198,19 @@ def test_fit_trains_and_answers_in_json(tmp_path):
     first = json.loads(done.stdout)["metrics"]
     again = json.loads(pptrain("fit", written(tmp_path), "--json").stdout)["metrics"]
     assert first["weights_sha256"] == again["weights_sha256"]
-    refused(pptrain("fit", written(tmp_path, run={"seed": 9}), "--json"), "seed")
+    refused(pptrain("fit", written(tmp_path, run={"seed": 9}), "--json"), "seed",
+            "--set run.overwrite=true")
+
+
+def test_fit_says_what_it_does_and_that_nothing_was_left_to_do(tmp_path):
+    first = pptrain("fit", written(tmp_path))
+    for said in ("gpt2-1_2_16", "from scratch", "parameters", "4 rows", "4 steps", "cpu"):
+        assert said in first.stderr
+    assert 4 <= len(first.stderr.splitlines()) <= 3 + 10
+    assert "done:" in first.stdout and "a guess among 29 tokens" in first.stdout
+    again = pptrain("fit", written(tmp_path))
+    assert not again.stderr and "nothing was trained" in again.stdout
+    assert first.stdout.splitlines()[1:] == again.stdout.splitlines()[1:]
 
 
 def script(*argv: str) -> subprocess.CompletedProcess:

@@ -21,7 +21,7 @@ FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
          "--disable-background-networking", "--disable-sync", "--no-first-run"]
 HOME = ("http://127.0.0.1", "data:", "blob:", "file:")    # addresses that stay on this machine
 TOKEN = "only-for-this-test"
-NEEDS = "pip install 'pptrain[browser]' for the browser tests"
+NEEDS = "pip install jupyterlab voila playwright for the browser tests"
 
 
 def free_port() -> int:

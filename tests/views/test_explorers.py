@@ -8,7 +8,7 @@ import pytest
 
 from pptrain.core import create_task, register_family, registered_task, registered_tasks
 from pptrain.core.registry import TASKS
-from pptrain.views.controls import SLIDERS
+from pptrain.views.controls import SLIDERS, reading
 from pptrain.views.explorer import Explorer, explore, shown_fields
 from pptrain.views.gallery import pixels
 from pptrain.views.scenes import histograms_of, paper, scene_of
@@ -33,8 +33,7 @@ def check(ex: Explorer, panel):
     assert drawn_again(ex).ids.tolist() == ex.example.ids.tolist() == ex.scene["tokens"]["ids"]
     for name in shown_fields(ex.task):
         widget, value = panel.controls[name], getattr(ex.task.config, name)
-        shown = json.loads(widget.value) if widget._model_name == "TextModel" else widget.value
-        assert plain(shown) == plain(value), name
+        assert plain(reading(widget)) == plain(value), name
     for name, value in ex.settings.items():
         assert plain(getattr(ex.task.config, name)) == plain(value), name
 
@@ -51,7 +50,7 @@ def test_every_slider_reaches_its_ends(family):
             panel.controls[name].value = value
             assert ex.version > before or ex.trouble or getattr(ex.task.config, name) == value
             assert "max_length" not in ex.trouble or name == "max_length"
-            assert "Error" not in ex.trouble.split(":")[0]
+            assert "Error:" not in ex.trouble
             check(ex, panel)
         ex.change(preset="smoke")
 

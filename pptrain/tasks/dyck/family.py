@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/dyck/10_family.ipynb #5e8197c1
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,14 @@ class Dyck(SymbolicTaskFamily):
         ids = bracket_sequence(draws, self.config, self.table)
         return SymbolicTask(self.config.language, ids)
 
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "Rows of a fixed length need no draw."
+        c = self.config
+        packed = c.packed and c.language.startswith("hu_")
+        if packed or c.language in ("dyck", "shuffle"):
+            return {c.language: [c.length]}
+        return super().drawn_lengths(draws)
+
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
         "The row, and how deep it goes where its ids tell brackets apart."
         ids = np.asarray(task.payload)
@@ -82,6 +90,16 @@ class Dyck(SymbolicTaskFamily):
     def hidden(self) -> set[str]:
         "The seed of the word vectors gets no control."
         return super().hidden() | {"word_seed"}
+
+    def idle(self) -> dict[str, str]:
+        "Settings that the language does not use."
+        from pptrain.tasks.dyck.look import dyck_idle
+        return dyck_idle(self.config)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        "A closed word is even."
+        from pptrain.tasks.dyck.look import even_length
+        return even_length(self.config, asked)
 
     def scene(self, example: Example) -> dict[str, Any]:
         "Depths, partners and crossings of the brackets."

@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/dyck/20_look.ipynb #f84a58e5
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,43 @@ DYCK_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step
     "open_probability": (0.05, 0.95, 0.01),
     "max_depth": (1, 32, 1),
 }
+
+# %% ../../../nbs/tasks/dyck/20_look.ipynb #72dd811c
+USED: dict[str, set[str]] = {   # language: settings that it uses, besides bracket_types
+    "dyck": {"length", "open_probability"},
+    "shuffle": {"length", "open_probability", "max_depth"},
+    "hu_dyck": {"length", "open_probability", "max_depth", "min_depth", "word_limit", "packed"},
+    "hu_ww": {"length", "word_limit", "packed"},
+    "nesting": {"tokens", "same_token"},
+    "flat": {"tokens", "same_token"},
+    "no_structure": {"tokens"},
+}
+NOT_USED = {
+    "length": "its sentences are as long as the paper's",
+    "open_probability": "it tosses no coin of ours",
+    "max_depth": "it has no cap on the depth",
+    "min_depth": "only hu_dyck has one",
+    "word_limit": "only hu_dyck and hu_ww have words",
+    "packed": "only hu_dyck and hu_ww have words",
+    "tokens": "only nesting, flat and no_structure draw words",
+    "same_token": "only nesting and flat have heads and tails",
+}
+
+def dyck_idle(config: DyckConfig) -> dict[str, str]:
+    "Settings that the language does not use → why."
+    used = USED[config.language]
+    idle = {field: f"language={config.language}: {why}"
+            for field, why in NOT_USED.items() if field not in used}
+    if "packed" in used and not config.packed:
+        idle["length"] = "packed is off: an item is one word, however long"
+    return idle
+
+def even_length(config: DyckConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
+    "Where the nested words of language `dyck` are asked for: an odd length moves up by one."
+    length = asked.get("length", config.length)
+    if asked.get("language") != "dyck" or "length" in asked or not length % 2:
+        return {}
+    return {"length": length + 1}
 
 # %% ../../../nbs/tasks/dyck/20_look.ipynb #a5d28714
 def crossings(partners: Sequence[int]) -> list[bool]:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from ...data import item_rngs
-from ...parity import Tally, same_law
+from ...parity import Tally, same_law, sample_count
 from .family import Dyck, dyck_vocab
 from .languages import (
     SENTENCE_LENGTHS, BracketDraws, bracket_sequence, draw_words, sentence, weighted, word_table)
-from .settings import DyckConfig
+from ...config import check_ranges
+from .settings import SIZES, DyckConfig
 from .structure import bracket_facts, depth, match
 
 # %% auto #0
@@ -92,11 +93,13 @@ def official_config(name: str, params: Mapping[str, Any] = {}) -> DyckConfig:
         language = "shuffle"
     else:
         language = "hu_dyck" if name.startswith("hu") else "dyck"
-    return DyckConfig(
+    config = DyckConfig(
         language=language, bracket_types=given["k"], length=length,
         open_probability=given["p_open"],
         min_depth=given["min_depth"], max_depth=given["max_depth"],
         word_limit=given["max_length"], packed="target_length" in params)
+    check_ranges(config, **SIZES)
+    return config
 
 # %% ../../../nbs/tasks/dyck/30_replay.ipynb #e9677aaf
 def replay_dyck_set(tally: Tally, section: str, name: str, group: Mapping) -> None:
@@ -202,13 +205,14 @@ def replay_dyck_stats(tally: Tally, entry: Mapping) -> None:
     "Check one stored statistic: exactly from the official stream, in law from ours."
     section = f"stats {entry['name']}"
     config = official_config(entry["name"], entry.get("params", {}))
-    exact = official_census(entry["seed"], entry["n"], config)
+    count = sample_count(entry["n"])
+    exact = official_census(entry["seed"], count, config)
     for name, counts in exact.items():
         if name in entry:
             with tally.record(section, name) as expect:
                 expect("counts", sorted(counts.items()), stored_counts(entry[name]))
     family = Dyck(config)
-    rngs = item_rngs(0, "train", 0, range(entry["n"]))
+    rngs = item_rngs(0, "train", 0, range(count))
     ours = (family.sample_task(rng).payload for rng in rngs)
     free = dyck_census(ours, config, skip=POOLED)
     for name in sorted(free):

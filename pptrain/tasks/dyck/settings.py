@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from ...config import FamilyConfig, TaskPreset
+from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['NESTED', 'CROSSED', 'DYCK_PRESETS', 'DyckConfig', 'check_dyck']
+__all__ = ['NESTED', 'CROSSED', 'SIZES', 'DYCK_PRESETS', 'DyckConfig', 'check_dyck']
 
 # %% ../../../nbs/tasks/dyck/00_settings.ipynb #f3b15376
 NESTED = ("dyck", "hu_dyck", "nesting")   # whoever opened last closes first
@@ -47,17 +47,24 @@ class DyckConfig(FamilyConfig):
         return self.bracket_types * (2 if self.language == "no_structure" else 1)
 
 # %% ../../../nbs/tasks/dyck/00_settings.ipynb #16ac57d9
-_LEAST = {"bracket_types": 1, "length": 1, "max_depth": 1, "min_depth": 1, "word_limit": 10}
+SIZES = {
+    "bracket_types": (1, MOST // 2),
+    "length": (1, MOST),
+    "max_depth": (1, MOST),
+    "min_depth": (1, MOST),
+    "word_limit": (10, MOST // 2),
+    "word_seed": (0, 2**64),
+}
 
 def check_dyck(config: DyckConfig) -> None:
     "Raise `InputError` for settings under which no sequence exists."
-    for name, least in _LEAST.items():
-        value = getattr(config, name)
-        if value < least:
-            raise InputError(f"{name}={value}: must be at least {least}")
+    check_ranges(config, **SIZES)
     p = config.open_probability
     if not 0 < p < 1:
         raise InputError(f"open_probability={p}: must lie between 0 and 1, say 0.5")
+    if config.same_token and config.language in ("dyck", "shuffle", "hu_dyck"):
+        raise InputError(f"same_token=True: {config.language} tells its brackets apart; "
+                         "use language='nesting' or 'flat'")
     if config.language == "dyck" and config.length % 2:
         even = config.length + 1
         raise InputError(f"length={config.length}: a closed word is even, like {even}")

@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/lime/10_family.ipynb #9f195d90
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -58,7 +58,7 @@ def symbol_numbers(config: LimeConfig) -> range:
 def lime_vocab(config: LimeConfig) -> Vocab:
     "Ids of the causal form: pad, eos, symbols, marks, separator, and the modes if announced."
     symbols = [str(number) for number in symbol_numbers(config)]
-    modes = [f"<{name}>" for name in config.tasks] if config.op_token else []
+    modes = [f"<{name}>" for name in dict.fromkeys(config.tasks)] if config.op_token else []
     names = ["<pad>", "<eos>", *symbols, *LIME_MARKS[config.form], "⇒", *modes]
     return Vocab(names, eos="<eos>", extras=("⇒",))
 
@@ -164,6 +164,20 @@ class Lime(OpFamily):
         "Lowest, highest and step of the sliders."
         from pptrain.tasks.lime.look import LIME_KNOBS
         return dict(LIME_KNOBS)
+
+    def hidden(self) -> set[str]:
+        "The earlier name of `tasks` gets no control."
+        return super().hidden() | {"modes"}
+
+    def idle(self) -> dict[str, str]:
+        "Settings that no mode in use reads."
+        from pptrain.tasks.lime.look import lime_idle
+        return lime_idle(self.config)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        "Every role needs symbols of its own."
+        from pptrain.tasks.lime.look import enough_symbols
+        return enough_symbols(self.config, asked)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         "The cases or rules that are written in the row."

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ...core.look import Knob
 from ...data import Example
+from .settings import LimeConfig
 
 # %% auto #0
 __all__ = ['lime_steps']
@@ -20,6 +23,32 @@ LIME_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step
     "lower": (1, 24, 1),
     "math": (1, 20, 1),
 }
+
+# %% ../../../nbs/tasks/lime/20_look.ipynb #3bf49bb4
+ROLES = {"upper": 5, "lower": 1, "math": 1}   # role: its fewest symbols
+
+def enough_symbols(c: LimeConfig, asked: Mapping[str, Any]) -> dict[str, int]:
+    "What must change so that all roles fit into the vocabulary."
+    sizes = {role: asked.get(role, getattr(c, role)) for role in ROLES}
+    total = sum(sizes.values())
+    size = asked.get("vocab_size", c.vocab_size)
+    if total <= size:
+        return {}
+    if "vocab_size" not in asked:
+        return {"vocab_size": total}
+    moved = dict(sizes)
+    while sum(moved.values()) > size:
+        free = [role for role in ROLES if role not in asked and moved[role] > ROLES[role]]
+        if not free:
+            return {}
+        moved[max(free, key=moved.__getitem__)] -= 1
+    return {role: count for role, count in moved.items() if count != sizes[role]}
+
+def lime_idle(c: LimeConfig) -> dict[str, str]:
+    "Settings that no mode in use reads → why."
+    if any("multistep" in mode for mode in c.tasks):
+        return {}
+    return {"steps": "only the multistep modes rewrite several times"}
 
 # %% ../../../nbs/tasks/lime/20_look.ipynb #1f937d64
 CASE = re.compile(r"(\S+) : \[ ([^]]*) \]")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...config import PairConfig, TaskPreset
-from ...errors import InputError
+from ...errors import InputError, shown
 
 # %% auto #0
 __all__ = ['MIXED', 'LONGEST', 'LIME_PRESETS', 'LimeConfig']
@@ -44,8 +44,9 @@ class LimeConfig(PairConfig):
             raise InputError(f"upper={self.upper}, lower={self.lower}, math={self.math}: "
                              "must be at least 5, 1 and 1")
         least, last = self.steps
-        if not 1 <= least <= last:
-            raise InputError(f"steps={tuple(self.steps)}: must be two numbers, 1 <= least <= most")
+        if not 1 <= least <= last <= 100:
+            raise InputError(f"steps={shown(tuple(self.steps))}: must be two numbers, "
+                             "1 <= least <= most <= 100")
 
 # %% ../../../nbs/tasks/lime/00_settings.ipynb #60688695
 LONGEST = {   # tokens at most of each mode, ⇒ and end included, with the paper's sizes

@@ -50,7 +50,7 @@ def network_layers(
     for part, shape in zip(parts, shapes):
         inputs = math.prod(shape[:-1])
         layers.append(part.reshape(-1, *shape) * (1 / CUT_STD / inputs**.5))
-        layers.append(torch.zeros(len(numbers), shape[-1], device=numbers.device))
+        layers.append(numbers.new_zeros(len(numbers), shape[-1]))
     return dict(zip(LAYERS, layers))
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #3d32b5b2
@@ -90,7 +90,10 @@ def neighbour_table(layers: dict[str, torch.Tensor], states: int) -> torch.Tenso
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #e88d1990
 def relative_slack() -> float:
     "Relative error allowed to two quick dot products; more where torch may use bf16 or TF32."
-    exact_products = torch.get_float32_matmul_precision() == "highest"
+    try:
+        exact_products = torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:   # it was set backend by backend
+        exact_products = False
     return 2.0**-17 if exact_products else 2.0**-6
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #fbf74cf8
@@ -165,7 +168,7 @@ def propose_states(
     names = torch.arange(rules.states, device=grids.device)
     if identity:
         stays = grids.flatten(1)[:, None] == names[:, None]
-        logits = logits + identity * stays
+        logits = logits + identity * stays.float()
     bits = (rules.states - 1).bit_length()
     whole = (logits * ONE).int() * 2**bits
     keys = [whole[:, name] + name for name in range(rules.states)]
@@ -226,7 +229,7 @@ def pick_states(logits: torch.Tensor, coins: torch.Tensor, temperature: float) -
     behind = (logits.gather(1, best) - logits) / temperature
     share = exp_minus(behind).mul_(2.0**48).round_()
     share.scatter_(1, best, 0.0)
-    sums = share.cumsum(1)
+    sums = share.long().cumsum(1).double()
     thrown = coins * (sums[:, -1:] + 2.0**48)
     passed = torch.searchsorted(sums, thrown, right=True)
     return torch.where(passed == sums.shape[1], best, passed)
@@ -262,7 +265,8 @@ def exact_logits(
     if identity:
         names = torch.arange(rules.states, device=logits.device)
         present = grids.flatten(1)[rule, cell]
-        logits = logits + identity * (present[:, None] == names)
+        stays = present[:, None] == names
+        logits = logits + identity * stays.float()
     return logits
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #9760ec8d
@@ -273,12 +277,13 @@ def next_grids(
     "The grids one step later, int32; `keys` (rules,) int64 and `step` name the coins."
     coins_before = step * grids[0].numel() * GOLDEN
     place = keys + as_int64(coins_before)
-    best, coins, doubt, hidden = quick_pass(grids, rules, place, temperature, identity)
-    rule, cell = (doubt >= 0).nonzero(as_tuple=True)
-    if len(rule):
-        logits = exact_logits(rules, grids, hidden, rule, cell, identity)
-        picked = pick_states(logits, coins[rule, cell, None], temperature)
-        best[rule, cell] = picked[:, 0].int()
+    with torch.autocast(grids.device.type, enabled=False):   # cells do not round as a model may
+        best, coins, doubt, hidden = quick_pass(grids, rules, place, temperature, identity)
+        rule, cell = (doubt >= 0).nonzero(as_tuple=True)
+        if len(rule):
+            logits = exact_logits(rules, grids, hidden, rule, cell, identity)
+            picked = pick_states(logits, coins[rule, cell, None], temperature)
+            best[rule, cell] = picked[:, 0].int()
     return best.view_as(grids)
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #be7cfb4b

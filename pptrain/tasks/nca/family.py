@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -80,11 +80,12 @@ def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: in
         starts.append(draw_start(rng, c.num_states, c.grid_size**2))
     tilts, coins, keys = zip(*starts)
     def stacked(rows): return torch.from_numpy(np.stack(rows))
-    return RuleRuns(stacked(numbers), stacked(tilts), stacked(coins), torch.tensor(keys))
+    return RuleRuns(stacked(numbers), stacked(tilts), stacked(coins), stacked(keys))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #a92f59c3
 FEW, MANY = 64, 256   # runs at a time: fewer cost the same, more leave the cache
 MANY_ON_A_GPU = 8192
+CELLS = 2**24         # of all frames of a block, each frame or step in memory taking four bytes
 
 def run_block(problems: RuleRuns, c: NCAConfig, frames: int) -> torch.Tensor:
     "Films (runs, frames, rows, columns), int32, of `problems`, where their tensors live."
@@ -97,6 +98,7 @@ def run_block(problems: RuleRuns, c: NCAConfig, frames: int) -> torch.Tensor:
 def run_films(problems: RuleRuns, c: NCAConfig, frames: int, device: str = "cpu") -> torch.Tensor:
     "Films (runs, frames, rows, columns), int32, of all `problems`, block by block; on `device`."
     block = MANY if device == "cpu" else MANY_ON_A_GPU
+    block = max(1, min(block, CELLS // (c.grid_size**2 * (frames + 60))))   # 60 in a step
     films = []
     for begin in range(0, len(problems), block):
         part = problems.part(begin, begin + block, device)
@@ -243,19 +245,23 @@ def passes(tried: Sequence[Attempt], c: NCAConfig) -> np.ndarray:
     return in_band(sizes, raw_bytes(c), c.complexity_min, c.complexity_max)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #e44d6ecf
+def band_of(c: NCAConfig) -> str:
+    "The band as it is set."
+    return f"complexity_min={c.complexity_min:g}, complexity_max={c.complexity_max:g}"
+
 def too_rare(c: NCAConfig) -> InputError:
     "The refusal of a band that is empty, or nearly."
     top = noise_ceiling(c)
     hopeless = c.complexity_min >= top
     says = "can pass" if hopeless else f"in {c.max_rule_attempts_per_sequence} attempts"
-    also = "" if hopeless else " (or raise max_rule_attempts_per_sequence)"
     return InputError(
-        f"complexity_min={c.complexity_min:g}, complexity_max={c.complexity_max:g}: "
-        f"no rule {says}; with {c.num_states} states even random tokens reach a gzip ratio "
-        f"of {top:.3f} only, so choose a band below that, "
-        f"such as complexity_min={.75 * top:.2f}{also}")
+        f"{band_of(c)}: no rule {says}; with {c.num_states} states even random tokens reach a "
+        f"gzip ratio of {top:.3f} only, so choose a band below that, "
+        f"such as complexity_min={.75 * top:.2f}")
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #60b6d474
+PATIENCE = 64   # attempts for one sequence, in multiples of what is allowed on average
+
 def find_rules(
     c: NCAConfig, stream: Stream, rules: Iterable[int], device: str = "cpu"
 ) -> dict[int, Attempt]:
@@ -265,7 +271,7 @@ def find_rules(
     begin = made = 0
     while waiting:
         ahead = look_ahead(len(waiting), made, len(accepted))
-        end = min(begin + ahead, c.max_rule_attempts_per_sequence)
+        end = min(begin + ahead, PATIENCE * c.max_rule_attempts_per_sequence)
         if begin == end:
             raise too_rare(c)
         tried = try_rules(c, stream, waiting, range(begin, end), device)
@@ -276,6 +282,44 @@ def find_rules(
         made += len(tried)
         begin = end
     return accepted
+
+# %% ../../../nbs/tasks/nca/10_family.ipynb #f5e4419b
+ENOUGH, PROBED = 16, 2048   # rules that must pass, of at most so many
+OF_A_PROBE = (
+    "grid_size", "num_states", "patch_size", "perception_dim", "hidden_dim", "channel_wrap",
+    "identity_bias", "temperature", "init_rollout_steps", "rollout_stride",
+    "complexity_probe_frames", "complexity_min", "complexity_max")
+
+@lru_cache(maxsize=1024)
+def mean_attempts(probe: tuple) -> tuple[float, list[float]]:
+    """Rules drawn for one that passes, on average, infinite where none of `PROBED` does; and
+    between which gzip ratios nine of ten lie."""
+    c = NCAConfig(**dict(zip(OF_A_PROBE, probe)), min_frames=0)
+    passed = 0
+    sizes: list[int] = []
+    while passed < ENOUGH and len(sizes) < PROBED:
+        rules = range(len(sizes), len(sizes) + FEW)
+        block = try_rules(c, Stream(0, "train", 0), rules, range(1), "cpu")
+        passed += int(passes(block, c).sum())
+        sizes += [attempt.gzip_bytes for attempt in block]
+    ratios = np.quantile(sizes, [.05, .95]) / raw_bytes(c)
+    return len(sizes) / passed if passed else math.inf, ratios.tolist()
+
+def check_band(c: NCAConfig) -> None:
+    "Raise `InputError` where too few rules pass the filter for every sequence to find one."
+    if not c.complexity_probe_frames:
+        return
+    if c.complexity_min >= noise_ceiling(c):
+        raise too_rare(c)
+    needed, (low, high) = mean_attempts(tuple(getattr(c, name) for name in OF_A_PROBE))
+    if needed == math.inf:
+        raise InputError(f"{band_of(c)}: no rule passes in {PROBED} attempts; "
+                         f"nine of ten lie between {low:.3f} and {high:.3f}, choose a band there")
+    if needed > c.max_rule_attempts_per_sequence:
+        raise InputError(f"max_rule_attempts_per_sequence={c.max_rule_attempts_per_sequence}: "
+                         f"no rule is to be expected in {c.max_rule_attempts_per_sequence} "
+                         f"attempts, for one in {needed:.4g} lies within {band_of(c)}; "
+                         f"the smallest that works is {math.ceil(needed)}")
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #145d62b2
 class NCA(AddressedTask):
@@ -294,8 +338,7 @@ class NCA(AddressedTask):
         super().__init__(config)
         self.vocab = patch_vocab(config.num_states, config.patch_size)
         self.device = device
-        if config.complexity_probe_frames and config.complexity_min >= noise_ceiling(config):
-            raise too_rare(config)
+        check_band(config)
 
     def examples(
         self, seed: int | None, split: str, epoch: int, indices: Sequence[int]
@@ -325,8 +368,21 @@ class NCA(AddressedTask):
         return True
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
-        from pptrain.tasks.nca.look import NCA_KNOBS
-        return dict(NCA_KNOBS)
+        from pptrain.tasks.nca.look import nca_knobs
+        return nca_knobs(self.config)
+
+    def idle(self) -> dict[str, str]:
+        from pptrain.tasks.nca.look import nca_idle
+        return nca_idle(self.config)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        from pptrain.tasks.nca.look import nca_adjust
+        return nca_adjust(self.config, asked)
+
+    def patience(self) -> dict[str, int]:
+        from pptrain.tasks.nca.look import PATIENCE
+        most = self.config.max_rule_attempts_per_sequence
+        return {"max_rule_attempts_per_sequence": min(most, PATIENCE)}
 
     def scene(self, example: Example) -> dict:
         from pptrain.tasks.nca.look import nca_scene

@@ -5,7 +5,9 @@
 # %% ../../../nbs/tasks/nca/20_look.ipynb #a2820014
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +73,7 @@ def complexity_gauge(c: NCAConfig, x: Example) -> dict:
     "The gzip ratio of an example's rule, with band and ceiling."
     ratio = x.meta["gzip_ratio"]
     top = noise_ceiling(c) if c.complexity_probe_frames else 1
+    attempt = x.meta["attempt"] + 1
     band = f"band {c.complexity_min:g} to {c.complexity_max:g}"
     return {
         "title": "gzip ratio of the rule (compressed bytes / bytes)",
@@ -78,7 +81,7 @@ def complexity_gauge(c: NCAConfig, x: Example) -> dict:
         "marks": [(c.complexity_min, "the rule must lie above this"),
                   (min(1, c.complexity_max), "and below this"),
                   (top, "random tokens reach this")],
-        "text": f"{ratio:.3f}; {band}, ceiling {top:.3f}; attempt {x.meta['attempt'] + 1}",
+        "text": f"{ratio:.3f}; {band}, ceiling {top:.3f}; accepted at attempt {attempt}",
     }
 
 def change_gauge(grids: np.ndarray) -> dict:
@@ -86,6 +89,20 @@ def change_gauge(grids: np.ndarray) -> dict:
     change = float(change_fraction(grids).mean()) if len(grids) > 1 else 0.0
     return {"title": "cells that change per frame (share)", "value": change, "marks": [],
             "text": f"{change:.1%}"}
+
+# %% ../../../nbs/tasks/nca/20_look.ipynb #2960ebd7
+def patch_key(c: NCAConfig) -> str:
+    "How to read the name of a patch: `12/24` is 1 2 over 2 4."
+    side = c.patch_size
+    if side == 1:
+        return "a token is the state of one cell, row by row"
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"[:c.num_states]
+    states = [digits[(1 + i) % c.num_states] for i in range(side**2)]
+    rows = [states[at:at + side] for at in range(0, side**2, side)]
+    name = "/".join("".join(row) for row in rows)
+    cells = " over ".join(" ".join(row) for row in rows)
+    letters = "; a letter is a state from 10 on" if c.num_states > 10 else ""
+    return f"a token is a patch of {side}×{side} cells: {name} is {cells}{letters}"
 
 # %% ../../../nbs/tasks/nca/20_look.ipynb #7d0cef21
 def nca_scene(task: NCA, x: Example) -> dict:
@@ -103,6 +120,7 @@ def nca_scene(task: NCA, x: Example) -> dict:
         "colors": [shade for _, shade in state_colors(c.num_states)],
         "tokens_per_frame": frame_tokens(c),
         "lead": 1,
+        "key": patch_key(c),
     }
     note = (f"rule {x.meta['rule']} · {len(grids)} whole frames of {side}×{side} cells, "
             f"{c.num_states} states · {int(x.mask.sum())} of {len(x)} tokens carry loss")
@@ -115,10 +133,70 @@ NCA_KNOBS: dict[str, tuple[float, float, float]] = {
     "grid_size": (4, 16, 1),
     "temperature": (0.0, 0.2, 1e-4),
     "complexity_min": (0.0, 0.7, 0.01),
-    "complexity_max": (0.0, 1.0, 0.01),
+    "complexity_max": (0.1, 1.0, 0.01),
     "init_rollout_steps": (0, 40, 1),
     "max_length": (64, 1025, 1),
 }
+
+# %% ../../../nbs/tasks/nca/20_look.ipynb #09b06092
+def whole_patches(cells: int, patch: int) -> int:
+    "The multiple of `patch` next to `cells`, at least 3."
+    least = -(-3 // patch)
+    return patch * max(least, round(cells / patch))
+
+def nca_knobs(c: NCAConfig) -> dict[str, tuple[float, float, float]]:
+    "`NCA_KNOBS` that stop at whole patches and below what noise reaches."
+    patch = c.patch_size
+    low, high, _ = NCA_KNOBS["grid_size"]
+    highest = patch * int(high // patch)
+    reach = noise_ceiling(c) if c.complexity_probe_frames else 1.0
+    return NCA_KNOBS | {
+        "grid_size": (whole_patches(int(low), patch), highest, patch),
+        "complexity_min": (0.0, round(.9 * reach, 2), .01),
+    }
+
+# %% ../../../nbs/tasks/nca/20_look.ipynb #7fdc19c7
+def reachable_band(c: NCAConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
+    "The ends of the gzip band that are in the way of each other, or above what noise reaches."
+    low, high = c.complexity_min, c.complexity_max
+    moved: dict[str, Any] = {}
+    if "complexity_min" not in asked:
+        reach = noise_ceiling(c) if c.complexity_probe_frames else 1.0
+        lowest = round(.75 * reach, 2)
+        if low >= .9 * reach or low >= high:
+            moved["complexity_min"] = low = max(0.0, min(lowest, round(high - .1, 2)))
+    if "complexity_max" not in asked and low >= high:
+        moved["complexity_max"] = 1.0
+    return moved
+
+def nca_adjust(c: NCAConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
+    "Grid, states, length and band that go with the values `asked` for, where they must change."
+    now: Any = SimpleNamespace(**{**vars(c), **asked})
+    patch = now.patch_size
+    if not isinstance(patch, int) or patch < 1 or now.grid_size < 1:
+        return {}
+    moved: dict[str, Any] = {}
+    if "grid_size" not in asked and now.grid_size % patch:
+        moved["grid_size"] = now.grid_size = whole_patches(now.grid_size, patch)
+    most = int(2 ** (18 / patch**2) + 1e-9)
+    if "num_states" not in asked and now.num_states > most:
+        moved["num_states"] = now.num_states = max(2, most)
+    shortest = (now.min_frames + 1) * frame_tokens(now)
+    if "max_length" not in asked and now.max_length < shortest:
+        moved["max_length"] = shortest
+    return moved | reachable_band(now, asked)
+
+# %% ../../../nbs/tasks/nca/20_look.ipynb #2dea6b84
+PATIENCE = 50   # rules that are tried while somebody holds a slider; in all presets 10 were enough
+
+def nca_idle(c: NCAConfig) -> dict[str, str]:
+    "Settings without effect → why."
+    idle = {"regenerate_train_each_epoch": "only epoch 0 is shown here"}
+    if not c.complexity_probe_frames:
+        why = "complexity_probe_frames=0 lets every rule pass"
+        idle |= dict.fromkeys(("complexity_min", "complexity_max"), why)
+        idle["max_rule_attempts_per_sequence"] = why
+    return idle
 
 # %% ../../../nbs/tasks/nca/20_look.ipynb #e3192dfa
 def nca_stamp(task: NCA, examples: Sequence[Example]) -> tuple[np.ndarray, list]:

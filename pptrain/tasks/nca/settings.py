@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...config import FamilyConfig, TaskPreset
+from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
@@ -26,28 +26,31 @@ def frame_count(c: NCAConfig) -> int:
     return math.ceil(c.max_length / frame_tokens(c))
 
 # %% ../../../nbs/tasks/nca/00_settings.ipynb #c2950ca7
-LEAST_VALUES = {
-    "num_states": 2,
-    "patch_size": 1,
-    "perception_dim": 1,
-    "hidden_dim": 1,
-    "init_rollout_steps": 0,
-    "rollout_stride": 1,
-    "min_frames": 0,
-    "complexity_probe_frames": 0,
-    "max_rule_attempts_per_sequence": 1,
-    "temperature": 0,
-    "rule_count": 1,
-    "eval_rule_count": 1,
+RANGES = {
+    "max_length": (1, MOST),
+    "num_states": (2, 36),
+    "patch_size": (1, 4),
+    "perception_dim": (1, 256),
+    "hidden_dim": (1, 32),
+    "init_rollout_steps": (0, 10_000),
+    "rollout_stride": (1, 10_000),
+    "min_frames": (0, MOST),
+    "complexity_probe_frames": (0, 1000),
+    "max_rule_attempts_per_sequence": (1, 2**64),
+    "temperature": (0, 10**6),
+    "rule_count": (1, 2**64),
+    "eval_rule_count": (1, 2**64),
 }
 FINITE_VALUES = ("temperature", "identity_bias", "complexity_min", "complexity_max")
 
+def check_grid(c: NCAConfig) -> None:
+    "Refuse a grid that patches do not tile, or one too large to run many of."
+    if not 3 <= c.grid_size <= 128 or not c.patch_size or c.grid_size % c.patch_size:
+        raise InputError(f"grid_size={c.grid_size}: must be at least 3, at most 128, "
+                         f"and a multiple of patch_size={c.patch_size}")
+
 def check_single_values(c: NCAConfig) -> None:
     "Refuse values that are wrong whatever the others are."
-    for name, least in LEAST_VALUES.items():
-        value = getattr(c, name)
-        if value is not None and value < least:
-            raise InputError(f"{name}={value}: must be at least {least}")
     for name in FINITE_VALUES:
         value = getattr(c, name)
         if not math.isfinite(value):
@@ -57,20 +60,23 @@ def check_single_values(c: NCAConfig) -> None:
                          "where it already decides alone")
     if c.hidden_dim > 32:
         raise InputError(f"hidden_dim={c.hidden_dim}: at most 32, so that sums stay exact")
+    check_grid(c)
+    check_ranges(c, **RANGES)
 
 # %% ../../../nbs/tasks/nca/00_settings.ipynb #f9e03970
 def check_values_together(c: NCAConfig) -> None:
     "Refuse values that contradict each other."
-    if c.grid_size < 3 or c.grid_size % c.patch_size:
-        raise InputError(f"grid_size={c.grid_size}: must be at least 3 "
-                         f"and a multiple of patch_size={c.patch_size}")
     cells = c.patch_size**2
-    if c.num_states > 36 or c.num_states**cells > 2**18:
+    if c.num_states**cells > 2**18:
         raise InputError(f"num_states={c.num_states}, patch_size={c.patch_size}: "
                          f"{c.num_states}^{cells} patch tokens; at most 2^18")
     if not 0 <= c.complexity_min < c.complexity_max:
         raise InputError(f"complexity_min={c.complexity_min}, complexity_max={c.complexity_max}: "
                          "must be 0 <= min < max")
+    patches = (frame_tokens(c) - 2) * c.complexity_probe_frames
+    if patches > 2**18:
+        raise InputError(f"complexity_probe_frames={c.complexity_probe_frames}: {patches} patches "
+                         "to compress for every rule; at most 2^18")
     silent = c.min_frames * frame_tokens(c)
     if c.max_length <= silent:
         raise InputError(f"max_length={c.max_length}: nothing would carry loss; "
@@ -95,7 +101,7 @@ class NCAConfig(FamilyConfig):
     complexity_probe_frames: int = 10   # frames that gzip gets to see; 0 lets every rule pass
     complexity_min: float = 0.5         # gzip ratio must lie above this
     complexity_max: float = 1.0         # and below this
-    max_rule_attempts_per_sequence: int = 1000   # rules drawn for one sequence before giving up
+    max_rule_attempts_per_sequence: int = 1000   # rules drawn for one that passes, on average
     rule_count: int | None = None       # training rules per epoch; None: one per sequence
     eval_rule_count: int | None = None  # held-out rules; None: one per sequence
     regenerate_train_each_epoch: bool = True     # fresh rules every epoch

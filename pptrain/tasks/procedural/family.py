@@ -137,6 +137,12 @@ class Procedural(OpFamily):
         facts = {"inputs": inputs, "output": list(output)}
         return Example(np.array(ids), np.array(mask), facts, self.vocab, np.array(attend))
 
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "The width of each op's rows: no draw is needed."
+        c = self.config
+        announced = bool(self.marks)
+        return {op: [announced + row_width(op, c.length, c.digits)] for op in self.op_names()}
+
     def knobs(self) -> dict[str, Knob]:
         "Lowest, highest and step of the sliders."
         from pptrain.tasks.procedural.look import PROCEDURAL_KNOBS
@@ -145,6 +151,11 @@ class Procedural(OpFamily):
     def hidden(self) -> set[str]:
         "The stream gets no control."
         return super().hidden() | {"stream"}
+
+    def idle(self) -> dict[str, str]:
+        "Settings that no op in use reads."
+        from pptrain.tasks.procedural.look import procedural_idle
+        return procedural_idle(self.config)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         "What the executor did, symbol by symbol."

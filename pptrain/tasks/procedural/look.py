@@ -9,6 +9,7 @@ from itertools import chain
 
 from ...core.look import Knob
 from ...data import Example
+from .settings import ProceduralConfig
 
 # %% auto #0
 __all__ = ['procedural_steps']
@@ -18,6 +19,16 @@ PROCEDURAL_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step
     "length": (2, 64, 1),
     "vocab_size": (3, 100, 1),
 }
+
+# %% ../../../nbs/tasks/procedural/20_look.ipynb #cc0e28b9
+def procedural_idle(c: ProceduralConfig) -> dict[str, str]:
+    "Settings that no op in use reads → why."
+    idle = {}
+    if "eca" not in c.tasks:
+        idle["rule"] = "only eca follows a rule"
+    if "addition" not in c.tasks:
+        idle["digits"] = "only addition has digits"
+    return idle
 
 # %% ../../../nbs/tasks/procedural/20_look.ipynb #0a13d064
 def stack_steps(example: Example) -> list[tuple[str, str]]:

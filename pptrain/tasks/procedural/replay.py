@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core import Example
-from ...parity import Tally, same_law
+from ...parity import Tally, same_law, sample_count
 from .family import Procedural, official_row, write_row
 from .ops import ops
 from .settings import ProceduralConfig
@@ -157,7 +157,7 @@ def replay_procedural_stats(tally: Tally, entry: Mapping) -> None:
     "Check one stored statistic: exactly from the official stream, in law from ours."
     op, length, vocab_size = entry["task"], entry["L"], entry["vocab_size"]
     seed = entry["seed0"]
-    n = entry["n"]
+    n = sample_count(entry["n"])
     section = f"stats {op}_L{length}_V{vocab_size}"
     family = Procedural(ProceduralConfig(tasks=(op,), length=length, vocab_size=vocab_size))
     theirs = official_family(op, length, vocab_size).examples(seed, "train", 0, range(n))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from ...config import FamilyConfig, TaskPreset
+from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
@@ -31,20 +31,8 @@ class ProceduralConfig(FamilyConfig):
     stream: Literal["indexed", "official"] = "indexed"  # official: the paper's very samples
 
     def __post_init__(self):
-        self._at_least("length", 2)
-        self._at_least("vocab_size", 3)
-        self._within("rule", 0, 255)
-        self._within("digits", 1, 18)
-
-    def _at_least(self, name: str, low: int) -> None:
-        value = getattr(self, name)
-        if value < low:
-            raise InputError(f"{name}={value}: must be at least {low}")
-
-    def _within(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            raise InputError(f"{name}={value}: must be {low}..{high}")
+        check_ranges(self, length=(2, MOST // 2), vocab_size=(3, MOST), rule=(0, 255),
+                     digits=(1, 18))
 
 # %% ../../../nbs/tasks/procedural/00_settings.ipynb #0b9a45a8
 def check_procedural(config: ProceduralConfig) -> None:

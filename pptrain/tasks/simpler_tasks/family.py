@@ -5,9 +5,11 @@
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #3b2af65e
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -283,6 +285,18 @@ class PaperWriting:
         target = self.paper[x.target].tolist()
         return {"src": str(source), "tgt": str(target)}
 
+# %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #5921c03f
+def no_body(op: str, c: SimplerTasksConfig, sizes: Sequence[int]) -> InputError:
+    "The refusal of a range in which none of the `sizes` of drawn bodies lies."
+    beyond = min(sizes) - c.max_symbols
+    if beyond > 0 and min(sizes) <= 1020:
+        return InputError(f"max_symbols={c.max_symbols}: {op} has no body that short; "
+                          f"the smallest that works is {min(sizes)}")
+    shorter = [size for size in sizes if size <= c.max_symbols]
+    works = int(np.quantile(shorter, .9)) if shorter else c.min_symbols - beyond
+    return InputError(f"min_symbols={c.min_symbols}, max_symbols={c.max_symbols}: {op} finds no "
+                      f"body in that range; take min_symbols={min(works, c.min_symbols - 1)}")
+
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #7b67d0e3
 class SimplerTasks(OpFamily):
     """Twenty-five one-line functions on token lists: copy, set, union, … (Wu, Li & Liang 2022).
@@ -298,18 +312,23 @@ class SimplerTasks(OpFamily):
         self.writing = PaperWriting(config)
         self.vocab = self.writing.vocab
 
-    def draw(self, name: str, rng: np.random.Generator) -> SymbolicTask:
-        "A problem for one op; `draws` counts how often its sampler was asked."
+    def draw(self, name: str, rng: np.random.Generator, most: int = 10**6) -> SymbolicTask:
+        "A problem for one op, in at most `most` draws; `draws` counts them."
         c = self.config
         draw = TokenDraws(rng, c.min_symbols, c.max_symbols, c.symbols)
-        for draws in range(1, self.max_sampling_attempts + 1):
+        sizes = []
+        for draws in range(1, most + 1):
             lists = self.ops.samplers[name](draw)
             dividers = len(lists) - 1
-            if c.min_symbols <= sum(map(len, lists)) + dividers <= c.max_symbols:
+            sizes.append(sum(map(len, lists)) + dividers)
+            if c.min_symbols <= sizes[-1] <= c.max_symbols:
                 given = dict(zip(self.ops.needs(name), lists))
                 return SymbolicTask(name, given, {"draws": draws})
-        raise InputError(f"{name} finds no body of min_symbols={c.min_symbols} to "
-                         f"max_symbols={c.max_symbols} tokens; widen the range")
+        raise no_body(name, c, sizes)
+
+    def kinds(self) -> dict[str, Callable]:
+        "A problem of each op, found in 10,000 draws or refused; items may then take a million."
+        return {name: partial(self.draw, name, most=10_000) for name in self.op_names()}
 
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
         answer = self.ops[task.name](**task.payload) or [EMPTY]
@@ -328,6 +347,10 @@ class SimplerTasks(OpFamily):
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.simpler_tasks.look import SIMPLER_TASKS_KNOBS
         return dict(SIMPLER_TASKS_KNOBS)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        from pptrain.tasks.simpler_tasks.look import pushed_bounds
+        return pushed_bounds(self.config, asked)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         from pptrain.tasks.simpler_tasks.look import simpler_tasks_steps

@@ -5,9 +5,10 @@
 # %% ../../../nbs/tasks/simpler_tasks/20_look.ipynb #73d67133
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ...data import Example
+from .settings import SimplerTasksConfig
 
 # %% auto #0
 __all__ = ['STEPS_OF_OPS', 'SIMPLER_TASKS_KNOBS', 'simpler_tasks_steps']
@@ -66,3 +67,16 @@ SIMPLER_TASKS_KNOBS: dict[str, tuple[float, float, float]] = {
     "min_symbols": (4, 220, 1),
     "max_symbols": (7, 220, 1),
 }
+
+# %% ../../../nbs/tasks/simpler_tasks/20_look.ipynb #f3cc42f6
+ROOM = 18   # tokens between shortest and longest body, under which some op finds none
+
+def pushed_bounds(c: SimplerTasksConfig, asked: Mapping[str, int]) -> dict[str, int]:
+    "The other bound of a body's length, where the one that is `asked` for comes near it."
+    low = asked.get("min_symbols", c.min_symbols)
+    high = asked.get("max_symbols", c.max_symbols)
+    if high - low >= ROOM or len(asked.keys() & {"min_symbols", "max_symbols"}) != 1:
+        return {}
+    if "min_symbols" in asked:
+        return {"max_symbols": low + ROOM}
+    return {"min_symbols": max(4, high - ROOM)}

@@ -13,7 +13,7 @@ from ...errors import InputError
 from .t5_ids import NAMES
 
 # %% auto #0
-__all__ = ['OP_NAMES', 'ALIASES', 'SimplerTasksConfig', 'simpler_tasks_presets']
+__all__ = ['OP_NAMES', 'ALIASES', 'COUNTABLE', 'SimplerTasksConfig', 'simpler_tasks_presets']
 
 # %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #454388bb
 OP_NAMES = tuple("""
@@ -31,6 +31,9 @@ ALIASES = {
 }
 
 # %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #17844a2f
+# tokens of a body in which length, count (without query and divider) and place reach 220
+COUNTABLE = {"length": 220, "count": 222, "get_index": 223}
+
 @dataclass
 class SimplerTasksConfig(PairConfig):
     "Settings of the simpler tasks; the defaults are the paper's. Raises `InputError`."
@@ -52,6 +55,11 @@ class SimplerTasksConfig(PairConfig):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"{name}={value}: must be {low}..{high}")
+        for op in self.tasks:
+            most = COUNTABLE.get(op, self.max_symbols)
+            if self.max_symbols > most:
+                raise InputError(f"max_symbols={self.max_symbols}: {op} answers with a number, and "
+                                 f"those known of T5 end at 220; must be at most {most}")
 
 # %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #48318bc4
 SHORT_ANSWERS = ("first_char", "last_char", "length", "count", "get_index", "search")

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from ...core import ExecutedSymbolicTask, Ops, SymbolicTask, SymbolicTaskFamily
 from ...core import register_family
-from ...data import Example, pair_example
+from ...data import Example, item_rngs, pair_example
 from ...data.streams import seed_number
 from .marks import CLASSES, MARK_RULES, draw_marks, find_marks
 from .marks import write_marks
@@ -21,7 +22,7 @@ from .nonsense import as_draws, line_texts
 from .nonsense import nonsense_document, nonsense_words
 from .pieces import SENTINEL, Spelling, token_pieces, whole_word
 from .settings import PRESETS, SummarizationConfig
-from .settings import check_summarization
+from .settings import check_summarization, longest_pair
 from .step import STEP_TASKS, accepted_document, draw_step
 from .step import step_pair, step_reach
 from ..t5 import t5_table
@@ -57,13 +58,13 @@ def draw_mixed_problem(c: SummarizationConfig, words: Sequence[str], draws: Nons
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #016a5a75
 def draw_step_problem(c: SummarizationConfig, words: Sequence[str], draws: NonsenseDraws,
-                      task: str | None = None) -> SymbolicTask:
-    "A STEP problem: the task first, then documents until the beginning of one fits."
+                      task: str | None = None, most: int = 10**6) -> SymbolicTask:
+    "A STEP problem: the task first, then at most `most` documents until a beginning fits."
     if task is None:
         task = c.tasks[0] if len(c.tasks) == 1 else draws.one(c.tasks)
     reach = step_reach(task, c.step_pieces)
     draw = lambda: nonsense_document(draws, words, (100, 100), c.word_range)
-    before, attempts = accepted_document(draw, reach)
+    before, attempts = accepted_document(draw, reach, most)
     drawn = draw_step(task, draws, before, words, c.step_pieces)
     return _symbolic_task(NonsenseProblem(before, [task], [drawn]), attempts=attempts)
 
@@ -336,12 +337,46 @@ class Summarization(SymbolicTaskFamily):
     def op_names(self) -> tuple[str, ...]:
         return tuple(self.config.tasks)
 
+    @cached_property
+    def heaviest(self) -> list[str]:
+        "As many tasks as a document has, those with the longest answers."
+        sizes = {}
+        for task in self.config.tasks:
+            rngs = item_rngs(0, "train", 0, range(12))
+            drawn = [self.solve(self.draw(as_draws(rng), [task])) for rng in rngs]
+            sizes[task] = -sum(len(x) for x in drawn)
+        return sorted(sizes, key=sizes.__getitem__)[:self.config.tasks_per_document]
+
+    def kinds(self) -> dict[str, Callable]:
+        "The tasks with the longest answers on one document; or STEP tasks, one by one."
+        if self.is_step:
+            draw = partial(draw_step_problem, self.config, self.words, most=1000)
+            return {task: partial(self.drawn_as, draw, task=task) for task in self.config.tasks}
+        return {"+".join(self.heaviest): partial(self.drawn_as, self.draw, tasks=self.heaviest)}
+
+    def drawn_as(self, draw: Callable, rng, **given) -> SymbolicTask:
+        "`draw` by a numpy generator."
+        return draw(as_draws(rng), **given)
+
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "Empty where even the longest documents with the longest answers fit."
+        longest = longest_pair(self.config)
+        return {} if longest <= self.config.max_length else super().drawn_lengths(draws)
+
     def hidden(self) -> set[str]:
         return super().hidden() | {"stream"}
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.summarization.look import summarization_knobs
         return summarization_knobs()
+
+    def idle(self) -> dict[str, str]:
+        from pptrain.tasks.summarization.look import summarization_idle
+        return summarization_idle(self.config)
+
+    def adjust(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        from pptrain.tasks.summarization.look import room_for_tasks
+        return room_for_tasks(self.config, asked)
 
     def steps(self, example: Example) -> list[tuple[str, str]]:
         from pptrain.tasks.summarization.look import summarization_steps

@@ -5,8 +5,14 @@
 # %% ../../../nbs/tasks/summarization/20_look.ipynb #lk000003
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
 from ...data import Example
 from .marks import MARK_RULES
+from .settings import SummarizationConfig
+from .step import STEP_TASKS
 
 # %% auto #0
 __all__ = ['summarization_knobs', 'summarization_steps']
@@ -20,6 +26,38 @@ def summarization_knobs() -> dict[str, tuple[float, float, float]]:
         "words": (3, 15, 1),
         "word_count": (1, 5000, 1),
     }
+
+# %% ../../../nbs/tasks/summarization/20_look.ipynb #e5f9dc5a
+def narrowed(name: str, size: int, spread: int, least: int, asked: bool) -> dict[str, int]:
+    "Size `name` and its spread such that even the smallest has `least`; not the size if `asked`."
+    field = name.removesuffix("s") + "_spread"
+    if size - spread >= least:
+        return {}
+    if size >= least:
+        return {field: size - least}
+    return {} if asked else {name: least, field: 0}
+
+def room_for_tasks(c: SummarizationConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
+    "What must change so that documents have room for the tasks that are `asked` for."
+    now = SimpleNamespace(**{**vars(c), **asked})
+    rules = [MARK_RULES[task] for task in now.tasks if task in MARK_RULES]
+    if not rules:
+        return {}
+    moved: dict[str, Any] = {}
+    if "tasks_per_document" not in asked and now.tasks_per_document > len(now.tasks):
+        moved["tasks_per_document"] = now.tasks_per_document = len(now.tasks)
+    lines = max(rule.lines[1] for rule in rules)
+    sizes = [("sentences", now.sentences, now.sentence_spread, max(1, lines)),
+             ("words", now.words, now.word_spread, now.tasks_per_document + 2)]
+    for name, size, spread, least in sizes:
+        moved |= narrowed(name, size, spread, least, name in asked)
+    return {field: value for field, value in moved.items() if field not in asked}
+
+def summarization_idle(c: SummarizationConfig) -> dict[str, str]:
+    "Settings without effect → why."
+    if any(task in STEP_TASKS for task in c.tasks):
+        return {"tasks_per_document": "STEP tasks take a document each"}
+    return {"step_pieces": "only STEP tasks measure a document in pieces"}
 
 # %% ../../../nbs/tasks/summarization/20_look.ipynb #ec690d27
 def summarization_steps(x: Example) -> list[tuple[str, str]]:

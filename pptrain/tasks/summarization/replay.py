@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from ...core import Example
-from ...parity import Tally
+from ...parity import Tally, sample_count
 from .family import Summarization, task_outputs
 from .marks import MARK_RULES, MIXED, write_marks
 from .nonsense import Lines, RandomStateDraws, line_texts
@@ -236,7 +236,7 @@ def file_lines(seed: int, count: int) -> list[str]:
 
 def check_whole_file(expect: Callable, record: Mapping) -> None:
     "Check the digest and the ends of a file."
-    lines = file_lines(record["seed"], record["n"])
+    lines = file_lines(record["seed"], sample_count(record["n"]))
     text = "".join(line + "\n" for line in lines)
     expect("sha256_jsonl", hashlib.sha256(text.encode()).hexdigest(), record["sha256_jsonl"])
     expect("first_line", lines[0], record["first_line"])

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ...data import item_rngs
-from ...parity import Tally, same_law
+from ...parity import Tally, same_law, sample_count
 from .family import Summarization, solve_problem
 from .nonsense import Lines, NonsenseDraws, RandomStateDraws
 from .nonsense import as_draws, line_texts, nonsense_words
@@ -46,7 +46,7 @@ def draw_sample(family: Summarization, draws: NonsenseDraws) -> SolvedSample:
 def official_samples(family: Summarization, seed: int, count: int) -> list[SolvedSample]:
     "The first `count` samples of the official code after one `np.random.seed(seed)`."
     draws = RandomStateDraws(seed)
-    return [draw_sample(family, draws) for _ in range(count)]
+    return [draw_sample(family, draws) for _ in range(sample_count(count))]
 
 def own_samples(family: Summarization, count: int, seed: int = 20_000) -> list[SolvedSample]:
     "Training items 0..`count`-1 of our stream."

@@ -5,11 +5,12 @@
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #se000003
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...config import PairConfig, TaskPreset
+from ...config import MOST, PairConfig, TaskPreset, check_ranges
 from ...errors import InputError, unknown
 from .marks import LEFT_OUT, MARK_RULES, MIXED
 from .step import STEP_TASKS
@@ -99,13 +100,17 @@ def check_task_choice(c: SummarizationConfig) -> None:
         raise InputError("stream='official' has one STEP task at a time")
 
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #se000009
+_RANGES = {
+    "sentences": (1, 10_000), "sentence_spread": (0, 10_000),
+    "words": (1, 2000), "word_spread": (0, 2000), "step_pieces": (16, 2**14),
+}
+
 def check_shape(c: SummarizationConfig) -> None:
     "Raise `InputError` where documents cannot have this shape, or are too small for their tasks."
     most = 5000 if c.tokens == "t5" else 26**3
     if not 1 <= c.word_count <= most:
         raise InputError(f"word_count={c.word_count}: must be 1..{most} with tokens={c.tokens!r}")
-    if min(c.sentence_spread, c.word_spread) < 0:
-        raise InputError("sentence_spread and word_spread must not be negative")
+    check_ranges(c, **_RANGES)
     rules = [MARK_RULES[task] for task in c.tasks if task in MARK_RULES]
     fewest = c.sentence_range[0]
     needed = max([1, *(rule.lines[1] for rule in rules)])
@@ -116,13 +121,31 @@ def check_shape(c: SummarizationConfig) -> None:
     needed = c.tasks_per_document + 2 if rules else 1
     if fewest < needed:
         raise InputError(f"words={c.words}: the least, {fewest}, must be at least {needed}")
-    if c.step_pieces < 16:
-        raise InputError(f"step_pieces={c.step_pieces}: must be at least 16")
+    size = c.sentence_range[1] * (c.word_range[1] + 1)
+    if size > MOST:
+        raise InputError(f"sentences={c.sentences}, words={c.words}: documents of up to {size} "
+                         f"tokens; at most {MOST}")
 
 def check_summarization(c: SummarizationConfig) -> None:
     "Raise `InputError` where settings are impossible, alone or together."
     check_task_choice(c)
     check_shape(c)
+
+# %% ../../../nbs/tasks/summarization/00_settings.ipynb #8b92363d
+ANSWER_LINES = {   # lines of a document in an answer, where it is more than one
+    "CopyKeywordMultipleSentences": 3, "CopyKeywordMultipleSentencesShuffled": 3,
+    "CopyKeywordMultipleSentencesSorted": 3, "TopicSegregation": 5, "JoinClauses": 3,
+    "BreakClauses": 2,
+}
+
+def longest_pair(c: SummarizationConfig) -> float:
+    "No example of words has more tokens; infinite for pieces and STEP tasks."
+    if c.tokens != "words" or c.tasks[0] in STEP_TASKS:
+        return math.inf
+    line = c.word_range[1] + 4
+    answers = [ANSWER_LINES.get(task, 1) * line + 10 for task in c.tasks]
+    longest = sorted(answers)[-c.tasks_per_document:]
+    return c.sentence_range[1] * (c.word_range[1] + 1) + 3 + sum(longest) + 2
 
 # %% ../../../nbs/tasks/summarization/00_settings.ipynb #0b6de19c
 REFERENCE = ("Krishna, Bigham, Lipton 2021, arXiv 2109.04953; "

@@ -35,7 +35,7 @@ def opening(lines: Lines, reach: int) -> Lines | None:
 
 # %% ../../../nbs/tasks/summarization/04_step.ipynb #2b4f1e16
 def accepted_document(draw: Callable[[], Lines], reach: int,
-                      most: int = 1000) -> tuple[Lines, int]:
+                      most: int = 10**6) -> tuple[Lines, int]:
     """The beginning of a document of `draw()` that is long enough, and the attempts it took.
 
     Raises `InputError` after `most` attempts.
@@ -43,8 +43,14 @@ def accepted_document(draw: Callable[[], Lines], reach: int,
     for attempt in range(1, most + 1):
         lines = opening(draw(), reach)
         if lines is not None: return lines, attempt
-    raise InputError(f"step_pieces={reach}: no document of {reach + 1}..{reach + SLACK} pieces "
-                     f"in {most} attempts; take more sentences or fewer pieces")
+    sizes = sorted(len(document_pieces(draw())) for _ in range(9))
+    span = f"{reach + 1}..{reach + SLACK} pieces"
+    tries = f"step_pieces: {most} documents have no beginning of {span}"
+    if sizes[4] <= reach:
+        raise InputError(f"{tries}; 100 sentences have {sizes[4]}: take step_pieces of at most "
+                         f"{sizes[4] * 2 // 3}, or more words")
+    words = max(10, reach // 100)
+    raise InputError(f"{tries}: their sentences are too long; take words={words}, word_spread=5")
 
 # %% ../../../nbs/tasks/summarization/04_step.ipynb #940cab3b
 Pair = tuple[Lines, Lines]   # source and target; a single text is one line

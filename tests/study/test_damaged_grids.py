@@ -1,0 +1,123 @@
+"""A grid of which something is damaged: it is named in one line, and the rest is reported."""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pptrain.errors import InputError
+from pptrain.study import COLUMNS, Claim, save_results, write_report
+from pptrain.study.report import GridResults
+
+CLAIM = Claim("it helps", "a lot", "loss_gain", "transferred")
+
+
+def rows_of(study: str, seeds: list[int], gain: float = 0.3) -> pd.DataFrame:
+    "Both sides of the claim, at four points of a curve."
+    rows = []
+    for seed in seeds:
+        for variant, lower in (("scratch", 0), ("transferred", gain + seed / 100)):
+            for step in range(4):
+                place = (study, variant, seed, step, 100 * step)
+                rows.append((*place, "eval_loss", 4 - step * (1 + lower) / 3))
+            rows.append((study, variant, seed, 0, 0, "warmup_tokens", 100.0))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def a_run(folder: Path, name: str, study: str, seeds: list[int], **settings) -> dict:
+    "Files of a finished run, and its entry in the manifest."
+    place = folder / "runs" / name
+    place.mkdir(parents=True)
+    save_results(place, rows_of(study, seeds), [CLAIM])
+    (place / "study.json").write_text(json.dumps({"study": study, "text_lr": 1e-3} | settings))
+    return {"id": name, "study": study, "status": "done", "seconds": 1.0, "error": None}
+
+
+def a_grid(folder: Path, *runs: dict) -> Path:
+    (folder / "manifest.json").write_text(json.dumps({"profile": "demo", "runs": runs}))
+    return folder
+
+
+@pytest.fixture
+def grid(tmp_path):
+    "A folder with two studies of one run each."
+    return a_grid(tmp_path, a_run(tmp_path, "one-0", "one", [1, 2, 3]),
+                  a_run(tmp_path, "two-0", "two", [1, 2, 3]))
+
+
+def effects(folder: Path) -> dict[str, int]:
+    "Study → pairs that its claim was judged by."
+    claims = pd.read_csv(folder / "claims.csv")
+    return dict(zip(claims.study, claims.n))
+
+
+DAMAGE = {"empty": b"", "cut": lambda b: b[:len(b) // 2], "other bytes": b"\xff\xfe\x00{",
+          "another kind": b"3"}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["rows.csv", "claims.json", "study.json"])
+def test_a_damaged_file_is_one_line(grid, capsys, name, damage):
+    path = grid / "runs" / "one-0" / name
+    new = DAMAGE[damage]
+    path.write_bytes(new(path.read_bytes()) if callable(new) else new)
+    write_report(grid)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"runs/one-0/{name}" in err, err
+    assert f"one-0/{name}" in (grid / "report.md").read_text()
+    assert f"one-0/{name}" in (grid / "report.html").read_text()
+    assert effects(grid)["two"] == 3
+    assert effects(grid).get("one") == {"rows.csv": 0, "claims.json": None, "study.json": 3}[name]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "[" * 5000, "\0"])
+def test_a_damaged_manifest_is_refused(grid, text):
+    (grid / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match="manifest.json") as refusal:
+        write_report(grid)
+    assert "\n" not in str(refusal.value) and not (grid / "report.md").exists()
+
+
+def test_other_settings_are_no_more_seeds(tmp_path, capsys):
+    runs = [a_run(tmp_path, "a", "one", [1, 2]), a_run(tmp_path, "b", "one", [3], text_lr=1e-2),
+            a_run(tmp_path, "c", "one", [3])]
+    write_report(a_grid(tmp_path, *runs))
+    note = capsys.readouterr().err
+    assert "not pooled" in note and "text_lr: 0.001 there, 0.01 here" in note
+    assert sorted(effects(tmp_path).values()) == [1, 3]
+    assert all(study.startswith("one (") for study in effects(tmp_path))
+    assert list(pd.read_csv(tmp_path / "results.csv").columns) == COLUMNS
+
+
+def test_a_seed_counts_once(tmp_path):
+    runs = [a_run(tmp_path, "a", "one", [1, 2]), a_run(tmp_path, "b", "one", [2, 3])]
+    doubled = tmp_path / "runs" / "b" / "rows.csv"
+    table = pd.read_csv(doubled)
+    pd.concat([table, table]).to_csv(doubled, index=False)
+    write_report(a_grid(tmp_path, *runs))
+    assert effects(tmp_path) == {"one": 3}
+
+
+NAMES = ["../x", "/etc/x", "a|b", "<script>alert(1)</script>", "`x`", "two\nlines", "x" * 300,
+         "$x_{", "[a](javascript:b)", "NA", "007"]
+
+
+@pytest.mark.parametrize("study", NAMES)
+def test_a_name_is_text_and_stays_in_its_folder(tmp_path, study):
+    home = tmp_path / "a" / "grid"
+    home.mkdir(parents=True)
+    run = a_run(home, "safe", study, [1, 2, 3])
+    claim = asdict(CLAIM) | {"claim": f"{study} helps | much"}
+    (home / "runs" / "safe" / "claims.json").write_text(json.dumps([claim]))
+    write_report(a_grid(home, run), say=[].append)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "a"] and list(tmp_path.glob("a/*")) == [home]
+    assert all(path.parent == home / "figures" for path in home.rglob("*.png"))
+    assert GridResults.read(home).verdicts.study.tolist() == [study]
+    markdown, page = (home / "report.md").read_text(), (home / "report.html").read_text()
+    assert "<script>alert" not in page + markdown and "](javascript" not in markdown
+    table = [line for line in markdown.splitlines() if line.startswith("| ")]
+    columns = {line.replace("\\|", "").count("|") for line in table if "helps" in line}
+    assert len(columns) == 1
