@@ -143,7 +143,7 @@ def harness_scores(model: nn.Module, rows: Any, *, batch_size: int = 16,
     tokenizer = tokenizer_of(rows, "lm_eval")
     table = lm_eval_scores(model, tokenizer, tasks, include_path, limit, batch_size)
     metrics: dict[str, float] = {}
-    for row in table.itertuples():
-        kind = "" if row.filter == "none" else f":{row.filter}"
-        metrics[f"lm_eval:{row.task}:{row.metric}{kind}"] = row.value
+    for row in table.to_dict("records"):
+        kind = "" if row["filter"] == "none" else f":{row['filter']}"
+        metrics[f"lm_eval:{row['task']}:{row['metric']}{kind}"] = row["value"]
     return metrics

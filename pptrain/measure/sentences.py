@@ -40,7 +40,8 @@ def continuation(tokenizer: Any, prompt: str, text: str) -> Example:
     asked = text_ids(tokenizer, text)
     if not asked:
         raise InputError(f"the text {text!r} has no token: there is nothing to score")
-    return Example([*before, *asked], [0] * len(before) + [1] * len(asked))
+    ids = np.array(before + asked)
+    return Example(ids, np.arange(len(ids)) >= len(before))
 
 # %% ../../nbs/measure/20_sentences.ipynb #2f78fc84
 def check_fits(model: nn.Module, examples: Sequence[Example]) -> None:
@@ -85,7 +86,7 @@ def greedy_text(model: nn.Module, tokenizer: Any, prompt: str, max_new_tokens: i
     At most `max_new_tokens`, and at most what the context holds. Raises `InputError` for a prompt
     that the model cannot read, and `RuntimeError` for logits that are no numbers."""
     ids = [start_id(tokenizer), *text_ids(tokenizer, prompt)]
-    check_fits(model, [Example(ids, [0] * len(ids))])
+    check_fits(model, [Example(np.array(ids), np.zeros(len(ids)))])
     place = next(model.parameters()).device
     room = (context_length(model) or len(ids) + max_new_tokens) - len(ids)
     new: list[int] = []

@@ -256,7 +256,7 @@ class TextStage:
     tokenizer: Any
     rows: TextDataset                 # trained on
     held: TextDataset                 # measured on the way
-    measured: list[BeforeAndAfter]    # before and after
+    measured: Sequence[BeforeAndAfter | MeasureBeforeAndAfter]    # before and after
 
     def sizes(self) -> dict[str, Any]:
         "The options of `learn_text` that are sizes."
