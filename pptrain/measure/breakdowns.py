@@ -120,7 +120,8 @@ def token_counts(rows: Rows) -> np.ndarray:
 def count_edges(bins: Sequence[int] | None, most: int) -> np.ndarray:
     "First counts of each bin; decades if None."
     if bins is None:
-        return np.array([0, *(10 ** k for k in range(len(str(most))))], np.int64)
+        decades = 10 ** np.arange(len(str(most)))
+        return np.append(0, decades)
     if not isinstance(bins, Sequence) or isinstance(bins, str):
         raise InputError(f"bins={bins!r}: give the first count of each bin, such as [0, 1, 10]")
     return check_edges(bins, "bins")

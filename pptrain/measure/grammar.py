@@ -28,13 +28,15 @@ def preference(good: np.ndarray, bad: np.ndarray) -> float:
     "Share of pairs where `good` is greater, ties half; NaN where a score is no number."
     if np.isnan(good).any() or np.isnan(bad).any():
         return float("nan")
-    return float(np.mean(np.where(np.isclose(good, bad, rtol=1e-7, atol=1e-9), .5, good > bad)))
+    tie = np.isclose(good, bad, rtol=1e-7, atol=1e-9)
+    return float(np.where(tie, .5, good > bad).mean())
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     "The 95 % interval of a share of `n` draws (Wilson 1927); it stays within 0 and 1."
     wide = z * z / n
     middle = (share + wide / 2) / (1 + wide)
-    half = z / (1 + wide) * np.sqrt(share * (1 - share) / n + wide / (4 * n))
+    variance = share * (1 - share) / n + wide / (4 * n)
+    half = z / (1 + wide) * np.sqrt(variance)
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 # %% ../../nbs/measure/22_grammar.ipynb #89f9e93b
@@ -68,7 +70,10 @@ def grammar_scores(model: nn.Module, tokenizer: Any, phenomena: Sequence[str] | 
     import pandas as pd
     names = chosen(phenomena)
     suite = {name: minimal_pairs(name, pairs, seed) for name in names}
-    sentences = sorted({text for items in suite.values() for pair in items for text in pair})
+    found: set[str] = set()
+    for items in suite.values():
+        found.update(*items)
+    sentences = sorted(found)
     total, tokens = text_logprobs(model, tokenizer, sentences, batch_size=batch_size)
     place = {text: i for i, text in enumerate(sentences)}
     rows = {}
@@ -82,7 +87,7 @@ def grammar_figure(table: pd.DataFrame, title: str = "") -> Picture:
     "A bar per phenomenon with its interval, first on top, and the line of chance at one half."
     import plotly.graph_objects as go
     from pptrain.show.figures import framed
-    names = [str(name) for name in table.index]
+    names = list(map(str, table.index))
     at = list(range(len(names)))
     bars = go.Bar(x=table.score, y=at, orientation="h")
     up, down = table.high - table.score, table.score - table.low

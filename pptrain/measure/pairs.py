@@ -27,7 +27,7 @@ def pick(rng: Generator, words: Sequence) -> str | tuple:
     "One of `words`."
     return words[int(rng.integers(len(words)))]
 
-def written(words: str) -> str:
+def as_sentence(words: str) -> str:
     "Words as a sentence: a capital letter, and a full stop unless it asks."
     sentence = words[0].upper() + words[1:]
     return sentence if sentence.endswith("?") else sentence + "."
@@ -49,7 +49,7 @@ def minimal_pairs(phenomenon: str, count: int = 100, seed: int = 0) -> list[tupl
     pairs = []
     for rng in item_rngs(seed, "eval", 0, range(count), lane=crc32(phenomenon.encode())):
         good, bad = template(rng)
-        pairs.append((written(good), written(bad)))
+        pairs.append((as_sentence(good), as_sentence(bad)))
     return pairs
 
 # %% ../../nbs/measure/21_pairs.ipynb #91eb428c
