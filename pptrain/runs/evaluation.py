@@ -105,6 +105,9 @@ class EvalConfig:
 
 # %% ../../nbs/runs/06_evaluation.ipynb #6c83cc15
 EVAL_TASKS = {"perplexity": PerplexityTask}     # type → class of an entry of `tasks`
+ELSEWHERE = {                                   # types of earlier releases → what asks the same
+    "gsm8k": "{type: lm_eval, tasks: [gsm8k]}",
+    "bigbench_json": "{type: lm_eval, tasks: [bigbench_multiple_choice]}"}
 
 EvalTask = PerplexityTask | MeasureTask
 
@@ -127,6 +130,9 @@ def eval_task(item: Any) -> EvalTask:
     if kind in EVAL_TASKS:
         return build_config(EVAL_TASKS[kind], item)
     measures = registered_measures()
+    if kind in ELSEWHERE:
+        raise InputError(f"eval task type {kind!r} is asked of lm-evaluation-harness here: "
+                         f"{ELSEWHERE[kind]}")
     if kind not in measures:
         raise unknown("eval task type", kind, {**EVAL_TASKS, **measures})
     return measure_task(item)
