@@ -45,6 +45,7 @@ from .representations import PAIR_COLUMNS as PAIR_COLUMNS
 from .representations import KeepWeights as KeepWeights
 from .representations import arm_models as arm_models
 from .representations import compare_models as compare_models
+from .representations import inside_study as inside_study
 from .representations import kept_weights as kept_weights
 
 # how it is shown
