@@ -27,6 +27,7 @@ from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    study_picture)
+from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 from ..transfer.policies import flow_yaml
 
@@ -400,6 +401,19 @@ def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
     return {title: readable(table) for title, table in tables.items() if len(table)}
 
+# %% ../../nbs/study/31_report.ipynb #81bfd41a
+def report_heads(results: GridResults) -> list[StudyHead]:
+    "The heads of all studies that have rows."
+    heads = []
+    for study, rows in results.table.groupby("study", sort=False):
+        verdicts = results.verdicts
+        own = verdicts[verdicts.study == study] if len(verdicts) else verdicts
+        settings = results.settings.get(str(study), {})
+        places = run_folders(results.folder, results.manifest["runs"], str(study))
+        profile = str(results.manifest.get("profile", ""))
+        heads.append(study_head(str(study), rows, settings, own, places, profile))
+    return heads
+
 # %% ../../nbs/study/31_report.ipynb #9b3f7008
 @dataclass
 class Report:
@@ -409,6 +423,7 @@ class Report:
     tables: dict[str, pd.DataFrame]
     figures: dict[str, Picture]
     notes: Sequence[str] = ()
+    heads: Sequence[StudyHead] = ()
 
     def to_markdown(self) -> str:
         "`report.md`; its pictures lie in `figures/`."
@@ -416,7 +431,9 @@ class Report:
                   for name, table in self.tables.items()]
         images = [f"![{name}](figures/{name}.png)" for name in self.figures]
         body = [*tables[:1], *images, *tables[1:]]
-        opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), f"> {CAUTION}"]
+        heads = [head.to_markdown() for head in self.heads]
+        opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), *heads,
+                   f"> {CAUTION}"]
         notes = [f"- Note: {markdown_text(note)}" for note in self.notes]
         return "\n\n".join([*opening, *notes, *body]) + "\n"
 
@@ -425,6 +442,7 @@ class Report:
         tables = [f"<h2>{html.escape(name)}</h2>" + html_table(table.values, list(table.columns))
                   for name, table in self.tables.items()]
         opening = [f"<p>{html.escape(self.headline)}</p>",
+                   *[head.to_html() for head in self.heads],
                    f"<blockquote>{html.escape(CAUTION)}</blockquote>"]
         notes = [f"<p>Note: {html.escape(note)}</p>" for note in self.notes]
         body = [*notes, *tables[:1], *self.figures.values(), *tables[1:]]
@@ -443,8 +461,11 @@ def write_report(folder: PathText, title: str = "Replication report",
     the path of report.html. Raises `InputError` for a folder that holds no grid."""
     results = GridResults.read(folder)
     for note in results.notes: say(f"note: {note}")
-    report = Report(title, results.headline, report_tables(results), report_figures(results),
-                    results.notes)
+    heads = report_heads(results)
+    figures = report_figures(results)
+    for head in heads:
+        figures |= {figure_name(head.study, name): shown for name, shown in head.pictures.items()}
+    report = Report(title, results.headline, report_tables(results), figures, results.notes, heads)
     folder = results.folder
     (folder / "figures").mkdir(exist_ok=True)
     for name, picture in report.figures.items(): picture.png(folder / "figures" / f"{name}.png")
