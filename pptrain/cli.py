@@ -16,7 +16,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import make_folder, write_atomic
+from .files import make_folder, read_json, write_atomic
 from .processes import process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
@@ -545,12 +545,16 @@ def measured_lines(name: str, arms: Mapping[str, Mapping[str, Any]]) -> list[str
 
 def compared(path: Path) -> str:
     "An evaluation's comparison.json as text: losses per arm, before and after learning text."
-    comparison = json.loads(path.read_text("utf-8"))
+    again = "start the same command again, and it is written anew"
+    comparison = read_json(path, again, "transferred")
     arms = {arm: comparison[arm] for arm in ("baseline", "transferred") if arm in comparison}
     lines = []
-    for name in next(iter(arms.values())):
-        if name != "curve":
-            lines += measured_lines(name, arms)
+    try:
+        for name in next(iter(arms.values())):
+            if name != "curve":
+                lines += measured_lines(name, arms)
+    except (TypeError, ValueError, LookupError):
+        raise InputError(f"{path} is damaged: no losses before and after; {again}") from None
     if "warning" in comparison:
         lines.append(f"warning: {comparison['warning']}")
     return "\n".join(lines)
