@@ -129,7 +129,7 @@ def accuracy(many, held):
 def donors_of(name, settings, pool):
     "Trained donors of every seed; their share of right tokens on held-out rows."
     family, preset, steps, batch = DONORS[name]
-    task = create_task(family, preset=preset)
+    task = create_task(family, preset=preset, eval_sequence_count=64)
     example = task.sample(0, "eval")
     steps, batch = (6, 4) if settings.toy else (steps, batch)
     vocab = task.tokenizer_spec().vocab_size
@@ -158,7 +158,7 @@ def donors_of(name, settings, pool):
 def targets(donors, settings):
     "A stack of every arm of every seed, arms first."
     models = []
-    for arm, start in settings.arms.items():
+    for start in settings.arms.values():
         for n, seed in enumerate(settings.seeds):
             model = fresh_model(256, 100, seed)
             if start is not None:
@@ -227,8 +227,9 @@ def main():
         writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    card = {**machine(), "settings": {k: getattr(s, k) for k in ("seeds", "steps", "batch", "size")},
-            "donors": DONORS, "arms": ARMS, "step_reached": history[-1]["step"],
+    asked = {name: getattr(s, name) for name in ("seeds", "steps", "batch", "size")}
+    card = {**machine(), "settings": asked, "donors": DONORS, "arms": ARMS,
+            "step_reached": history[-1]["step"],
             "seconds_of_this_slice": round(time.time() - BEGAN, 1)}
     (s.out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     say("written", s.out / "rows.csv")

@@ -69,8 +69,9 @@ class ManyGPT2(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         "Hidden states (models, batch, length, width) of ids (models, batch, length)."
         w, eps = self.named_weights(), self.shape.layer_norm_epsilon
-        rows = torch.arange(len(self), device=ids.device)[:, None, None]
-        x = w["transformer.wte.weight"][rows, ids]
+        table = w["transformer.wte.weight"]
+        first = torch.arange(len(self), device=ids.device) * table.shape[1]     # of each model
+        x = F.embedding(ids + first[:, None, None], table.flatten(0, 1))
         x = x + w["transformer.wpe.weight"][:, None, :ids.shape[-1]]
 
         def linear(name: str, y: Tensor) -> Tensor:

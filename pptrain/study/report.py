@@ -11,15 +11,15 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..config import differences
-from ..errors import InputError
+from ..config import build_config, differences
+from ..errors import InputError, shown
 from ..files import PathText, print_line, read_json, resolve_path, write_atomic
 from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
@@ -96,13 +96,26 @@ def read_claims(path: Path) -> list[dict]:
     why = "it is no list of claims"
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(listed, list) and all(Claim(**claim) for claim in listed):
-            return listed
+        if isinstance(listed, list):
+            return [asdict(build_config(Claim, claim)) for claim in listed]
     except InputError as e:            # a claim that nobody can judge
         why = str(e)
-    except (OSError, ValueError, RecursionError, TypeError):
+    except (OSError, ValueError, RecursionError):
         pass
     raise InputError(f"{path} is damaged: {why}")
+
+TYPES = {"family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
+         "overrides": dict}
+
+def read_settings(path: Path) -> dict[str, Any]:
+    "What `study.json` says, of any version. Raises `InputError` for a damaged file."
+    settings = read_json(path, "it is left out")
+    for name, kind in TYPES.items():
+        value = settings.get(name)
+        nameless = name == "policy" and isinstance(value, dict) and "name" not in value
+        if nameless or not (value is None or isinstance(value, kind)):
+            raise InputError(f"{path} is damaged: {name} is {shown(value)}; it is left out")
+    return settings
 
 # %% ../../nbs/study/31_report.ipynb #fd1b7741
 @dataclass
@@ -145,7 +158,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
     if (place / "claims.json").exists():
         files.claims = attempt(lambda: read_claims(place / "claims.json"))
     if (place / "study.json").exists():
-        files.settings = attempt(lambda: read_json(place / "study.json", "it is left out"))
+        files.settings = attempt(lambda: read_settings(place / "study.json"))
     if run["status"] == "done" and place.is_dir():
         files.rows = attempt(lambda: finished_rows(place, run), files.rows)
     if files.settings:       # rows of older versions do not say under which settings they were made
@@ -246,6 +259,21 @@ def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
     verdicts = pd.concat(judged, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
 
+JUDGED_NUMBERS = ("effect", "low", "high", "p", "n")
+JUDGED_TEXTS = ("study", "claim", "paper", "measure", "variant", "against", "unit", "interval",
+                "verdict", "why")
+
+def read_verdicts(path: Path) -> pd.DataFrame:
+    "A table of claims that was written before. Raises `InputError` for a damaged one."
+    gaps = {name: ["", "nan"] for name in (*JUDGED_NUMBERS, "p_corrected", "needed_n")}
+    texts = dict.fromkeys(JUDGED_TEXTS, str)
+    table = read_table(path, NO_CLAIMS, dtype=texts, keep_default_na=False, na_values=gaps)
+    for name in ("variant", "against", *JUDGED_NUMBERS) if len(table) else ():
+        numbers = name in JUDGED_NUMBERS
+        if name not in table or numbers and not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(f"{path} is damaged: its column {name!r} is missing, or no numbers")
+    return table
+
 def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
     "The rows of `claim` or `comparison`."
     return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
@@ -277,10 +305,11 @@ class GridResults:
         judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile)
         verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
         if not (home / "runs").exists() and (home / "results.csv").exists():
-            table = read_table(home / "results.csv", COLUMNS, **AS_WRITTEN)
-            verdicts = read_table(home / "claims.csv", NO_CLAIMS)
+            table = read_rows(home / "results.csv")[COLUMNS]
+            verdicts = read_verdicts(home / "claims.csv")
             if (home / "comparisons.csv").exists():
-                comparisons = read_table(home / "comparisons.csv", NO_CLAIMS)
+                comparisons = read_verdicts(home / "comparisons.csv")
+        notes = [" ".join(note.split()) for note in notes]
         return cls(home, manifest, table, verdicts, gathered.settings, notes, comparisons)
 
     @property

@@ -21,12 +21,12 @@ from transformers import PreTrainedTokenizerFast
 from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
 from ..data import Collate, DatasetBundle, create_control, registered_controls
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..files import read_json, write_atomic
 from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
-from ..runs.text import downstream_model, train_on_text
+from ..runs.text import downstream_model, hash_of, train_on_text
 from .budgets import StudyConfig, read_seeds
 from ..transfer import TransferBundle, TransferReport
 from ..vocab import TokenizerSpec
@@ -215,10 +215,13 @@ def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
     "The rows in a file, or None. Raises `InputError` for a damaged file and for other settings."
     if not path.exists():
         return None
-    kept = read_json(path, "remove it, and it is made again", "settings", "rows")
+    again = "remove it, and it is made again"
+    kept = read_json(path, again, "settings", "rows", "rows_sha256")
     if kept["settings"] != settings_hash:
-        raise InputError(f"{path} was made under other settings ({kept['settings']}, not "
-                         f"{settings_hash}); give this study its own folder")
+        raise InputError(f"{path} was made under other settings ({shown(kept['settings'])}, not "
+                         f"{settings_hash!r}); give this study its own folder")
+    if hash_of(kept["rows"]) != kept["rows_sha256"]:
+        raise InputError(f"{path} is damaged: its sha256 does not match; {again}")
     return kept["rows"]
 
 # %% ../../nbs/study/02_variants.ipynb #11a484a8
@@ -236,7 +239,8 @@ def run_variant(setup: StudySetup, variant: str, seed: int) -> list[dict[str, An
     place = dict(study=setup.config.study, variant=variant, seed=seed)
     origin = dict(settings=setup.settings_hash, diverged=diverged)
     rows = [place | row | origin for row in measured]
-    write_atomic(path, json.dumps({"settings": setup.settings_hash, "rows": rows}))
+    record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
+    write_atomic(path, json.dumps(record))
     return rows
 
 # %% ../../nbs/study/02_variants.ipynb #12695c7f
@@ -248,7 +252,7 @@ def settle(config: StudyConfig, folder: Path) -> None:
         recorded = read_json(path, "remove it if the folder holds this very study")
         try:
             same = StudyConfig(**recorded) == config
-        except TypeError:              # fields of another version
+        except (InputError, TypeError):      # of another version, or of nobody's
             same = False
         if not same:
             raise InputError(own)

@@ -131,10 +131,10 @@ def check_name(folder: Path, name: str) -> None:
 
 def check_names(path: Path, files: Any) -> None:
     "Raises `InputError` unless `files`, of the manifest `path`, says what each file must be."
-    for name in files if isinstance(files, Mapping) else ():
+    listed = files if isinstance(files, Mapping) else {}
+    for name in listed:
         check_name(path.parent, name)
-    known = isinstance(files, Mapping) and len(files) > 0
-    if not known or not all(_is_facts(expected) for expected in files.values()):
+    if not listed or not all(_is_facts(expected) for expected in listed.values()):
         raise InputError(f"{path} is damaged: its `files` are no list of names, bytes and sha256; "
                          f"{AGAIN}")
     if not any(name.endswith(".safetensors") for name in files):
