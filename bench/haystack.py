@@ -129,7 +129,7 @@ def accuracy(many, held):
 def donors_of(name, settings, pool):
     "Trained donors of every seed; their share of right tokens on held-out rows."
     family, preset, steps, batch = DONORS[name]
-    task = create_task(family, preset=preset)
+    task = create_task(family, preset=preset, eval_sequence_count=64)
     example = task.sample(0, "eval")
     steps, batch = (6, 4) if settings.toy else (steps, batch)
     vocab = task.tokenizer_spec().vocab_size

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,24 +16,32 @@ import numpy as np
 
 from .datasets import Examples, TaskDataset
 from .examples import Example
-from .streams import item_rngs
+from .streams import item_rngs, number_within
 from ..errors import InputError
 from ..registers import Register
 
 # %% auto #0
 __all__ = ['Control', 'CONTROLS', 'permute', 'ShuffledExamples', 'register_control', 'registered_controls', 'shuffled',
-           'create_control']
+           'random_tokens', 'unigram_noise', 'ngram_null', 'FrozenExamples', 'frozen', 'create_control']
 
 # %% ../../nbs/data/03_controls.ipynb #bf22f0a8
-def permute(example: Example, rng: np.random.Generator) -> Example:
-    "`example` with its attended tokens in random order, each of which carries loss; padding stays."
+def attended_places(example: Example) -> np.ndarray:
+    "Where a row has tokens, padding apart."
     attended = np.ones(len(example)) if example.attend is None else example.attend
-    places = np.flatnonzero(attended)
+    return np.flatnonzero(attended)
+
+def with_tokens(example: Example, tokens: Any, control: str) -> Example:
+    "`example` with other tokens at its attended places; its padding and its loss mask stay."
     ids = example.ids.copy()
-    ids[places] = example.ids[rng.permutation(places)]
-    mask = np.zeros(len(example), bool)
-    mask[places] = True
-    return Example(ids, mask, example.meta | {"control": "shuffled"}, example.vocab, example.attend)
+    ids[attended_places(example)] = tokens
+    meta = example.meta | {"control": control}
+    return Example(ids, example.mask.copy(), meta, example.vocab, example.attend)
+
+# %% ../../nbs/data/03_controls.ipynb #f891f1d6
+def permute(example: Example, rng: np.random.Generator) -> Example:
+    "`example` with its attended tokens in random order; padding and loss mask stay."
+    tokens = example.ids[rng.permutation(attended_places(example))]
+    return with_tokens(example, tokens, "shuffled")
 
 # %% ../../nbs/data/03_controls.ipynb #5c3db252
 @dataclass
@@ -60,13 +69,121 @@ def registered_controls() -> dict[str, Control]:
     "All controls by name, the user's own included."
     return dict(sorted(CONTROLS.load().items()))
 
+# %% ../../nbs/data/03_controls.ipynb #a13b4248
+def with_examples(dataset: TaskDataset, examples: Examples) -> TaskDataset:
+    "A dataset as long as `dataset`, with the same seed, split and epoch, whose rows are others."
+    return TaskDataset(examples, dataset.count, dataset.seed, dataset.split, dataset.epoch)
+
 # %% ../../nbs/data/03_controls.ipynb #74386a98
 @register_control("shuffled")
 def shuffled(dataset: TaskDataset) -> TaskDataset:
-    """A view of `dataset` whose tokens are permuted within each row; every permuted token carries
-    loss."""
-    rows = ShuffledExamples(dataset.examples)
-    return TaskDataset(rows, dataset.count, dataset.seed, dataset.split, dataset.epoch)
+    "A view of `dataset` whose tokens are permuted within each row; the loss mask stays."
+    return with_examples(dataset, ShuffledExamples(dataset.examples))
+
+# %% ../../nbs/data/03_controls.ipynb #9b5acda3
+COUNTED = 512    # rows of the training stream, its first
+START = -1       # stands before the first token
+
+class Successors:
+    "Which token follows the last `n - 1`, counted in `rows`; after an unseen context, a shorter one."
+
+    def __init__(self, rows: Sequence[Example], n: int):
+        self.n = n
+        counts: dict[tuple[int, ...], Counter] = {}
+        for row in rows:
+            line = [START] * (n - 1) + row.ids[attended_places(row)].tolist()
+            for end in range(n - 1, len(line)):
+                for length in range(n):
+                    context = tuple(line[end - length:end])
+                    counts.setdefault(context, Counter())[line[end]] += 1
+        self.tables = {context: (np.array(list(seen)), np.cumsum(list(seen.values())))
+                       for context, seen in counts.items()}
+
+    def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        "`count` tokens, each as frequent as it was counted."
+        tokens, ends = self.tables[()]
+        return tokens[np.searchsorted(ends, rng.integers(ends[-1], size=count), side="right")]
+
+    def line(self, count: int, rng: np.random.Generator) -> list[int]:
+        "`count` tokens, each drawn as it was seen to follow those before it."
+        line = [START] * (self.n - 1)
+        for place in rng.random(count):
+            context = tuple(line[len(line) - self.n + 1:])
+            while context not in self.tables:
+                context = context[1:]
+            tokens, ends = self.tables[context]
+            line.append(int(tokens[np.searchsorted(ends, place * ends[-1], side="right")]))
+        return line[self.n - 1:]
+
+# %% ../../nbs/data/03_controls.ipynb #7dd36750
+@dataclass
+class DrawnExamples:
+    """Rows as long as those of `examples`, with its loss mask; the tokens are drawn.
+
+    `law` is "random_tokens", "unigram_noise" or "ngram_null"."""
+    examples: Examples
+    law: str
+    n: int = 1
+    counted: dict[int | None, Successors] = field(default_factory=dict, repr=False, compare=False)
+
+    def successors(self, seed: int | None) -> Successors:
+        "What was counted in the first training rows of `seed`."
+        if seed not in self.counted:
+            rows = self.examples(seed or 0, "train", 0, range(COUNTED))
+            self.counted[seed] = Successors(rows, self.n)
+        return self.counted[seed]
+
+    def tokens(self, seed: int | None, count: int, rng: np.random.Generator) -> Any:
+        "`count` tokens by the law."
+        seen = self.successors(seed)
+        if self.law == "random_tokens":
+            return rng.choice(np.sort(seen.tables[()][0]), count)
+        return seen.noise(count, rng) if self.n == 1 else seen.line(count, rng)
+
+    def __call__(self, seed: int | None, split: str, epoch: int,
+                 indices: Sequence[int]) -> list[Example]:
+        rows = self.examples(seed, split, epoch, indices)
+        drawn = []
+        for row, rng in zip(rows, item_rngs(seed, split, epoch, indices, lane=1)):
+            tokens = self.tokens(seed, len(attended_places(row)), rng)
+            drawn.append(with_tokens(row, tokens, self.law))
+        return drawn
+
+# %% ../../nbs/data/03_controls.ipynb #a016d597
+@register_control("random_tokens")
+def random_tokens(dataset: TaskDataset) -> TaskDataset:
+    "Rows as long as those of `dataset`, each token drawn evenly from those that occur."
+    return with_examples(dataset, DrawnExamples(dataset.examples, "random_tokens"))
+
+@register_control("unigram_noise")
+def unigram_noise(dataset: TaskDataset) -> TaskDataset:
+    "Rows as long as those of `dataset`, each token drawn by its frequency alone."
+    return with_examples(dataset, DrawnExamples(dataset.examples, "unigram_noise"))
+
+@register_control("ngram_null")
+def ngram_null(dataset: TaskDataset, n: int = 2) -> TaskDataset:
+    "Rows drawn from an n-gram model of `dataset`, lengths and loss kept. Raises `InputError`."
+    number_within(n, "n", 1, 8)
+    return with_examples(dataset, DrawnExamples(dataset.examples, "ngram_null", int(n)))
+
+# %% ../../nbs/data/03_controls.ipynb #6662bdc6
+@dataclass
+class FrozenExamples:
+    "The first `rows` training items of `examples`, again and again; held-out items as they are."
+    examples: Examples
+    rows: int
+
+    def __call__(self, seed: int | None, split: str, epoch: int,
+                 indices: Sequence[int]) -> list[Example]:
+        if split != "train":
+            return self.examples(seed, split, epoch, indices)
+        return self.examples(seed, split, 0, [i % self.rows for i in indices])
+
+@register_control("frozen")
+def frozen(dataset: TaskDataset, rows: int = 64) -> TaskDataset:
+    "A view of `dataset` that repeats its first `rows` items. Raises `InputError`."
+    number_within(rows, "rows", 1, 2**32)
+    return with_examples(dataset, FrozenExamples(dataset.examples, int(rows)))
 
 # %% ../../nbs/data/03_controls.ipynb #8ff15856
 def create_control(control: str | Mapping[str, Any], **options: Any) -> Control:

@@ -96,3 +96,18 @@ def text_loss(model: nn.Module, rows: Rows, *,
     if "bits_per_byte" in result:
         metrics["bits_per_byte"] = result["bits_per_byte"]
     return metrics
+
+# %% ../../nbs/measure/01_losses.ipynb #aa5f3125
+@register_measure("accuracy")
+def first_guesses(model: nn.Module, rows: Rows, *,
+                  batch_size: int = 16) -> dict[str, float]:
+    """`eval_accuracy`: the share of tokens with loss that the model finds most likely.
+
+    Raises `InputError` where no token carries loss."""
+    hits, tokens = 0, 0
+    for _, right, live in scored_batches(model, rows, batch_size):
+        hits += int((right & live).sum())
+        tokens += int(live.sum())
+    if not tokens:
+        raise InputError("the dataset has no token that carries loss: there is nothing to measure")
+    return {"eval_accuracy": hits / tokens}

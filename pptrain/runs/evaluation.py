@@ -21,6 +21,7 @@ from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity, registered_measures
 from ..processes import once
+from .freeze import Freeze
 from .screen import Screen
 from .text import (
     TextRun, downstream_model, learn_text, rows_sha256, text_settings, text_tokenizer)
@@ -95,6 +96,7 @@ class EvalConfig:
     policy: dict[str, Any] | str = "reinitialize_embeddings"    # what crosses over
     embeddings: str | None = None    # an option of the policy; None: as the policy says
     positions: str | None = None     # likewise
+    freeze: dict[str, Any] | str | None = None   # what crossed and is held still, for how long
     seed: int = 0                    # of initial weights, text order and dropout
 
     def transfer_policy(self) -> TransferPolicy:
@@ -158,6 +160,7 @@ def check_values(config: EvalConfig) -> None:
     for measure in config.measures:
         create_measure(measure)
     config.transfer_policy()
+    Freeze.of(config.freeze)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #2744019b
 def check_eval(config: EvalConfig | Mapping[str, Any] | PathText) -> EvalConfig:
@@ -300,7 +303,7 @@ def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, stage
         adapter, bundle, stage.config.transfer_policy(), stage.rows, stage.held,
         vocab_size=id_count(stage.tokenizer), measures=stage.config.measures,
         end_measures=stage.measured, folder=folder, replace=True, callbacks=callbacks,
-        **stage.sizes())
+        freeze=stage.config.freeze, **stage.sizes())
 
 def text_title(stage: TextStage, variant: str) -> str:
     "What a variant does, in a few words."
@@ -343,6 +346,8 @@ def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAd
         results[variant] = variant_result(run, labels)
         if run.report is not None:
             results["transfer_report"] = report_facts(run.report, config.transfer_policy())
+            if run.frozen:
+                results["transfer_report"]["frozen"] = run.frozen.line
             if not run.report.loaded_parameter_count + len(run.report.filled_parameters):
                 results["warning"] = "no parameter crossed: both variants are from scratch"
     return once(lambda: write_json(folder / "comparison.json", results))

@@ -3,18 +3,26 @@
 from .budgets import PROFILES as PROFILES
 from .budgets import StudyConfig as StudyConfig
 from .budgets import configure as configure
+from .budgets import parameter_counts as parameter_counts
 from .budgets import profile as profile
 from .budgets import read_seeds as read_seeds
+from .budgets import training_flops as training_flops
+from .arms import KNOWN_ARMS as KNOWN_ARMS
+from .arms import Arm as Arm
+from .arms import arm_of as arm_of
 from .variants import COLUMNS as COLUMNS
 from .variants import VARIANTS as VARIANTS
+from .variants import Rates as Rates
 from .variants import StudySetup as StudySetup
 from .variants import TextTask as TextTask
+from .variants import best_rates as best_rates
 from .variants import run_study as run_study
 from .variants import run_variant as run_variant
 from .variants import split_corpus as split_corpus
 from .variants import text_model as text_model
 from .variants import warm_up as warm_up
-
+from .facts import guessing as guessing
+from .facts import study_facts as study_facts
 
 # what is measured on the table
 from ..measure.savings import gains as gains
@@ -37,6 +45,7 @@ from .representations import PAIR_COLUMNS as PAIR_COLUMNS
 from .representations import KeepWeights as KeepWeights
 from .representations import arm_models as arm_models
 from .representations import compare_models as compare_models
+from .representations import inside_study as inside_study
 from .representations import kept_weights as kept_weights
 
 # how it is shown

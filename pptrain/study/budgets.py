@@ -5,18 +5,25 @@
 # %% ../../nbs/study/01_budgets.ipynb #1a056c8d
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any
 
+from torch import nn
+
 from ..config import build_config
+from ..data.streams import number_within
 from ..errors import InputError, unknown
+from ..integrations import token_modules
+from ..integrations.attention import pieces
 from ..measure import create_measure
+from ..runs.freeze import Freeze
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
-__all__ = ['PROFILES', 'StudyConfig', 'profile', 'read_seeds', 'configure']
+__all__ = ['PROFILES', 'StudyConfig', 'profile', 'parameter_counts', 'training_flops', 'read_seeds', 'configure']
 
 # %% ../../nbs/study/01_budgets.ipynb #963e58c1
 @dataclass
@@ -44,6 +51,13 @@ class StudyConfig:
     policy: dict[str, Any] | str = "reinitialize_embeddings"   # what crosses into the text model
     embeddings: str | None = None    # an option of the policy; None: as the policy says
     positions: str | None = None     # likewise
+    freeze: dict[str, Any] | str | None = None   # what crossed and is held still, for how long
+    arms: dict[str, Any] = field(default_factory=dict)   # further arms: name → policy, or its parts
+    match: str = "tokens"            # what warm-ups have in common: "tokens", "flops" or "none"
+    rates: list[float] = field(default_factory=list)     # of the text stage, tried for each arm
+    warmup_rates: list[float] = field(default_factory=list)   # of the first stage, likewise
+    tuning_seed: int = 1000          # on which the best are chosen; left out afterwards
+    keep_models: bool = False        # keep the weights of every arm's text model
 
     def __post_init__(self) -> None:
         check_study(self)
@@ -58,6 +72,18 @@ class StudyConfig:
 ABOVE_ZERO = ("corpus_bytes", "vocab_size", "block_size", "batch_size", "synthetic_steps",
               "text_steps", "synthetic_lr", "text_lr", "eval_every", "eval_blocks")
 
+MATCHES = ("tokens", "flops", "none")
+
+def check_rates(name: str, rates: Any) -> None:
+    "Raises `InputError` unless `rates` are different numbers above zero."
+    several = isinstance(rates, (list, tuple))
+    for rate in rates if several else [rates]:
+        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if not several or not number or not 0 < rate < math.inf:
+            raise InputError(f"{name}={rates!r}: give a list of learning rates above zero")
+    if len(set(rates)) < len(rates):
+        raise InputError(f"{name}={rates!r} names a rate twice")
+
 def check_study(config: StudyConfig) -> None:
     "Raises `InputError` for a size out of range, an unknown policy or an unknown measure."
     for name in ABOVE_ZERO:
@@ -66,9 +92,15 @@ def check_study(config: StudyConfig) -> None:
             raise InputError(f"{name}={value!r}: it must be above zero")
     if config.warmup_steps < 0:
         raise InputError(f"warmup_steps={config.warmup_steps!r}: it cannot be negative")
+    if config.match not in MATCHES:
+        raise unknown("match", config.match, MATCHES)
+    for name in ("rates", "warmup_rates"):
+        check_rates(name, getattr(config, name))
+    number_within(config.tuning_seed, "tuning_seed", 0, 2**32)
     for measure in config.measures:
         create_measure(measure)
     config.transfer_policy()
+    Freeze.of(config.freeze)
 
 # %% ../../nbs/study/01_budgets.ipynb #ba3fcbbc
 PROFILES: dict[str, dict[str, Any]] = {
@@ -86,6 +118,30 @@ def profile(name: str) -> dict[str, Any]:
     if name not in PROFILES:
         raise unknown("profile", name, PROFILES)
     return dict(PROFILES[name])
+
+# %% ../../nbs/study/01_budgets.ipynb #b181479a
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    "`all` parameters, tied ones once, and those `without_embeddings` of tokens and positions."
+    of = pieces(model)
+    tables = {"embed", "position"}
+    inside = 0
+    for name, parameter in model.named_parameters():
+        if name not in of or of[name][0].part not in tables:
+            inside += parameter.numel()
+    return {"all": sum(p.numel() for p in model.parameters()), "without_embeddings": inside}
+
+def training_flops(model: nn.Module, tokens: int, length: float) -> float:
+    """Floating-point operations of training on `tokens` tokens in rows of `length`: 6·N·T, plus
+    12 · layers · width · length · T for attention.
+
+    N counts the parameters without embeddings, and the output layer. The attention term needs a
+    model whose `config` says depth and width; else it is left out."""
+    output = [module.weight.numel() for module in token_modules(model)[-1:]]
+    multiplied = parameter_counts(model)["without_embeddings"] + sum(output)
+    config = getattr(model, "config", None)
+    depth = getattr(config, "num_hidden_layers", 0)
+    width = getattr(config, "hidden_size", 0)
+    return float(tokens) * (6 * multiplied + 12 * depth * width * length)
 
 # %% ../../nbs/study/01_budgets.ipynb #901536bf
 def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:

@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..show import PALETTE, Picture, curves, effects, frame
-from .variants import VARIANTS
+from .variants import SPENT, VARIANTS
 
 # %% auto #0
 __all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects']
@@ -26,8 +26,8 @@ UNITS = {"loss_gain": "loss lower by (nats per token)",
 
 # %% ../../nbs/study/30_figures.ipynb #5c48e5df
 METRIC_LABELS = {"eval_loss": LABELS["value"], "bits_per_byte": "held-out loss (bits per byte)",
-                 "warmup_eval_loss": "held-out loss of the warm-up (nats per token)"}
-SPENT = "warmup_tokens"     # what a variant cost; a price, not a measure
+                 "warmup_eval_loss": "held-out loss of the warm-up (nats per token)",
+                 "warmup_eval_accuracy": "held-out accuracy of the warm-up (share of tokens)"}
 
 def metric_label(metric: str) -> str:
     "A metric with its unit, as far as we know one."
@@ -47,7 +47,7 @@ def metrics_of(table: pd.DataFrame, study: str | None = None) -> list[str]:
     "The metrics of a study, its text losses first. Raises `InputError` for an unknown study."
     measured = dict.fromkeys(study_rows(table, study).metric)
     ordered = dict.fromkeys(["eval_loss", "bits_per_byte", *measured])
-    return [metric for metric in ordered if metric in measured and metric != SPENT]
+    return [metric for metric in ordered if metric in measured and metric not in SPENT]
 
 # %% ../../nbs/study/30_figures.ipynb #6b1acfdc
 def in_house_order(rows: pd.DataFrame) -> pd.DataFrame:

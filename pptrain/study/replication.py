@@ -13,13 +13,15 @@ from typing import Any
 import pandas as pd
 
 from ..core import Task, create_task
-from ..errors import unknown
+from ..errors import InputError, unknown
+from ..files import write_atomic
 from ..measure.savings import gains
 from ..show import Picture
 from .claims import Claim, judge_study, save_results
 from .figures import claim_effects, means_of_all, study_picture
 from .budgets import PROFILES, StudyConfig, configure, read_seeds
-from .variants import VARIANTS, run_study
+from .representations import inside_study
+from .variants import VARIANTS, StudySetup, run_study
 
 # %% auto #0
 __all__ = ['Replication', 'ReplicationResult', 'run']
@@ -45,7 +47,8 @@ class Replication:
 
     def settings(self, profile: str, **chosen: Any) -> dict[str, Any]:
         "Fields of `StudyConfig` in a profile; on top what is `chosen`, unless None or empty."
-        fields = {"family": self.family, "preset": self.preset, "policy": self.policy}
+        fields = {"family": self.family, "preset": self.preset, "policy": self.policy,
+                  "keep_models": True}
         fields |= self.config
         fields |= self.profiles.get(profile, {})
         return fields | {name: value for name, value in chosen.items() if value not in ("", None)}
@@ -94,6 +97,22 @@ class ReplicationResult:
         own = self.verdicts[self.verdicts.kind == "comparison"][columns]
         return own.rename(columns={"claim": "question"}).reset_index(drop=True)
 
+# %% ../../nbs/study/40_replication.ipynb #9266bc90
+def save_inside(config: StudyConfig, folder: Path, table: pd.DataFrame,
+                say: Callable[[str], Any]) -> None:
+    "Writes `inside.csv`, a look into the models of the first seed, where they were kept."
+    if not config.keep_models or config.rates or config.warmup_rates:
+        return
+    seed = int(table.seed.iloc[0])
+    lost = table[(table.seed == seed) & (table.diverged != "")].variant
+    arms = [name for name in table.variant.unique() if name not in set(lost)]
+    try:
+        inside = inside_study(StudySetup(config, folder), arms, seed)
+    except InputError as e:
+        say(f"no look inside the models: {e}")
+        return
+    write_atomic(folder / "inside.csv", inside.assign(seed=seed).to_csv(index=False))
+
 # %% ../../nbs/study/40_replication.ipynb #d4d699f7
 def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
         seeds: str | int | Iterable[int] | None = None, say: Callable[[str], Any] = print,
@@ -101,11 +120,12 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     """Run a replication in `out_dir` and judge its claims; finished runs are read back.
 
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
-    None or empty for the profile's own. Leaves `rows.csv` and `claims.json` for the report. Raises
-    `InputError` for an unknown profile or field, and for a folder that holds another study."""
+    None or empty for the profile's own. Leaves `rows.csv`, `claims.json`, `facts.json` and `inside.csv` for
+    the report. Raises `InputError` for an unknown profile or field, and another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
     rows = run_study(config, out_dir, read_seeds(seeds) or usual, replication.variants, say)
     save_results(out_dir, rows, replication.claims)
+    save_inside(config, Path(out_dir), rows, say)
     verdicts = judge_study(rows, replication.claims, asdict(config), profile)
     return ReplicationResult(replication, config, rows, verdicts)

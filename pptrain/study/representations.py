@@ -17,13 +17,15 @@ from torch import nn
 from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..integrations import plain_state, unwrapped
-from ..measure import divergences, induction_score, midlayer_cka, registered_measures
+from ..measure import cka_map, divergences, induction_score, midlayer_cka
+from ..measure import registered_measures
 from ..measure import weight_distance
 from ..measure.layers import named_models
-from .variants import StudySetup, text_model
+from .arms import arm_of
+from .variants import StudySetup, text_model, warm_up
 
 # %% auto #0
-__all__ = ['PAIR_COLUMNS', 'Question', 'QUESTIONS', 'compare_models', 'KeepWeights', 'kept_weights', 'arm_models']
+__all__ = ['PAIR_COLUMNS', 'Question', 'QUESTIONS', 'compare_models', 'KeepWeights', 'kept_weights', 'arm_models', 'inside_study']
 
 # %% ../../nbs/study/25_representations.ipynb #7f466bfe
 PAIR_COLUMNS = ["metric", "model_a", "model_b", "component", "value", "low", "high"]
@@ -160,3 +162,45 @@ def arm_models(setup: StudySetup, variants: Sequence[str], seed: int) -> dict[st
         model, _ = text_model(setup, None, seed)
         models[variant] = kept_weights(model, weights_path(setup, variant, seed))
     return models
+
+# %% ../../nbs/study/25_representations.ipynb #81162563
+def crossed_rows(setup: StudySetup, variants: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    "The share of the text model's numbers that a warm-up wrote, a row an arm."
+    found = []
+    for variant in variants:
+        arm = arm_of(setup.config, variant)
+        bundle = warm_up(setup, variant, seed)
+        share = 0.0
+        if bundle is not None:
+            policy = arm.transfer_policy(setup.config)
+            model, report = text_model(setup, bundle, seed, policy)
+            written = sum(fate.elements for fate in report.fates) if report else 0
+            share = written / sum(p.numel() for p in model.parameters())
+        found.append(dict(metric="crossed", model_a=variant, component="all", value=share))
+    return found
+
+def layer_rows(models: Mapping[str, nn.Module], rows: Any,
+               batch_size: int) -> list[dict[str, Any]]:
+    "CKA of every layer of the first model with every layer of the second."
+    (a, one), (b, other) = list(models.items())[:2]
+    values = cka_map(one, other, rows, batch_size=batch_size, draws=0).values
+    place = dict(metric="cka_map", model_a=a, model_b=b)
+    return [place | dict(component=f"{i} / {j}", value=float(value))
+            for (i, j), value in np.ndenumerate(values)]
+
+# %% ../../nbs/study/25_representations.ipynb #c0f28dce
+def inside_study(setup: StudySetup, variants: Sequence[str], seed: int,
+                 batch_size: int = 16) -> pd.DataFrame:
+    """What crossed, and how alike the arms of `seed` are inside; columns `PAIR_COLUMNS`.
+
+    Needs the models of a study with `keep_models`; what these models cannot answer is left out. Raises `InputError`."""
+    models = arm_models(setup, variants, seed)
+    held = setup.text("eval")
+    found = crossed_rows(setup, variants, seed)
+    questions: list[Question] = [cka_rows, divergence_rows, layer_rows]
+    for question in questions if len(models) > 1 else []:
+        try:
+            found += question(models, held, batch_size)
+        except InputError:
+            continue
+    return pd.DataFrame(found, columns=PAIR_COLUMNS).fillna({"model_b": ""})

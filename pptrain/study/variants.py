@@ -8,42 +8,51 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
-from ..data import Collate, DatasetBundle, create_control, registered_controls
-from ..errors import InputError, unknown
+from ..data import Collate, DatasetBundle, Example, TaskDataset, create_control
+from ..errors import InputError, shown
 from ..files import read_json, write_atomic
 from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
-from ..runs.text import downstream_model, train_on_text
-from .budgets import StudyConfig, read_seeds
-from ..transfer import TransferBundle, TransferReport
+from ..runs.freeze import Freeze
+from ..runs.text import downstream_model, hash_of, train_on_text
+from .arms import Arm, CutExamples, arm_of, spread
+from .budgets import StudyConfig, read_seeds, training_flops
+from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant', 'run_study']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'Rates', 'warm_up', 'text_model', 'run_variant',
+           'best_rates', 'run_study']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
     "Real text as a task, so that a natural-language warm-up runs through the very same trainer."
     name = "text"
 
-    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, block_size: int):
+    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, block_size: int,
+                 lengths: np.ndarray | None = None):
+        exact = {} if lengths is None else {"tokens": int(lengths.sum())}
         super().__init__({
-            "corpus": corpus.name, "sha256": corpus.sha256, "block_size": block_size})
+            "corpus": corpus.name, "sha256": corpus.sha256, "block_size": block_size, **exact})
         self.corpus = corpus
         self.tokenizer = tokenizer
         self.block_size = block_size
+        self.lengths = lengths       # of the training rows, one by one; None: blocks
 
     def tokenizer_spec(self) -> TokenizerSpec:
         "The ids of the tokenizer."
@@ -56,9 +65,12 @@ class TextTask(Task):
         return TextDataset(self.corpus, self.tokenizer, self.block_size, name, seed)
 
     def build_datasets(self, seed: int | None = None) -> DatasetBundle:
-        "Blocks of text; the train set goes over the text as often as it is asked to."
-        train = self.split("train", seed or 0).repeat(10**6)
-        held = self.split("eval", seed or 0)
+        "Rows of text; the train set goes over the text as often as it is asked to."
+        blocks, held = self.split("train", seed or 0), self.split("eval", seed or 0)
+        train: TaskDataset = blocks.repeat(10**6)
+        if self.lengths is not None:
+            rows = CutExamples(blocks.examples, self.lengths)
+            train = TaskDataset(rows, len(self.lengths), blocks.seed)
         return DatasetBundle(train, held, Collate(self.tokenizer.pad_token_id), {})
 
 # %% ../../nbs/study/02_variants.ipynb #749017b7
@@ -70,6 +82,11 @@ def split_corpus(corpus: Corpus, every: int = 4) -> tuple[Corpus, Corpus]:
         raise InputError(
             f"corpus {corpus.name!r} has {len(corpus.train)} documents; at least 2 are needed")
     return replace(corpus, train=text), replace(corpus, train=aside)
+
+# %% ../../nbs/study/02_variants.ipynb #18f3c873
+def attended_tokens(row: Example) -> int:
+    "How many tokens a row has, padding apart."
+    return len(row) if row.attend is None else int(np.sum(row.attend))
 
 # %% ../../nbs/study/02_variants.ipynb #98375c0c
 class StudySetup:
@@ -103,9 +120,7 @@ class StudySetup:
     @cached_property
     def width(self) -> int:
         "Mean number of attended tokens in a synthetic row."
-        rows = [self.task.sample(i) for i in range(64)]
-        lengths = [len(row) if row.attend is None else int(row.attend.sum()) for row in rows]
-        return round(sum(lengths) / len(lengths))
+        return round(sum(attended_tokens(self.task.sample(i)) for i in range(64)) / 64)
 
     @cached_property
     def adapter(self) -> HFCausalLMAdapter:
@@ -117,6 +132,11 @@ class StudySetup:
             fields = dict(n_positions=longest, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
+    @cached_property
+    def read(self) -> dict[int, np.ndarray]:
+        "Seed → tokens of each row that a warm-up on the family reads, as far as they are known."
+        return {}
+
     def text(self, split: str, seed: int = 0) -> TextDataset:
         "The blocks that every variant learns (`train`, in the order of `seed`) or is measured on."
         block = self.config.block_size
@@ -125,50 +145,158 @@ class StudySetup:
         held = TextDataset(self.corpus, self.tokenizer, block, "eval")
         return held.repeat(min(self.config.eval_blocks, len(held)))
 
+# %% ../../nbs/study/02_variants.ipynb #74f14ec1
+def rows_in_steps(dataset: TaskDataset, steps: int, batch_size: int) -> list[tuple[int, range]]:
+    "`(epoch, items)` of every step, as the trainer reads them."
+    count = len(dataset)
+    a_pass = -(-count // batch_size)
+    read = []
+    for step in range(steps):
+        epoch, place = divmod(step, a_pass)
+        start = place * batch_size
+        read.append((epoch, range(start, min(start + batch_size, count))))
+    return read
+
+def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
+    "Tokens of every row that a warm-up on the family reads, in order."
+    if seed not in setup.read:
+        config, lengths = setup.config, []
+        rows = setup.task.build_datasets(seed).train_dataset
+        steps = rows_in_steps(rows, config.synthetic_steps, config.batch_size)
+        for epoch, items in steps:
+            rows.set_epoch(epoch)
+            lengths += map(attended_tokens, rows.batch(items))
+        setup.read[seed] = np.array(lengths)
+    return setup.read[seed]
+
+# %% ../../nbs/study/02_variants.ipynb #08fca523
+def token_flops(setup: StudySetup, stage: str, length: float) -> float:
+    "FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`."
+    with torch.device("meta"):
+        if stage == "last":
+            model = downstream_model(
+                setup.adapter, len(setup.tokenizer), setup.config.block_size, 0)
+        else:
+            aside = TextTask(setup.corpus, setup.tokenizer, 2)
+            spec = (aside if stage == "text" else setup.task).tokenizer_spec()
+            model = setup.adapter.create_prepretrain_model(spec)
+    return training_flops(model, 1, length)
+
+def matched_tokens(setup: StudySetup, seed: int, stage: str, length: float) -> int:
+    "How many tokens of a stage match the synthetic warm-up: as many, or what costs as much."
+    read = warm_up_lengths(setup, seed)
+    if setup.config.match != "flops":
+        return int(read.sum())
+    there = token_flops(setup, "task", read.mean())
+    return round(read.sum() * there / token_flops(setup, stage, length))
+
+# %% ../../nbs/study/02_variants.ipynb #eb93eae4
+def natural_lengths(setup: StudySetup, seed: int) -> np.ndarray | None:
+    "Lengths of the rows of a warm-up on text; None: nothing is matched but their mean."
+    config = setup.config
+    if config.match == "none":
+        return None
+    read = warm_up_lengths(setup, seed)
+    whole = config.synthetic_steps * config.batch_size
+    if config.match == "tokens":
+        return read if len(read) == whole else spread(int(read.sum()), whole)
+    total = matched_tokens(setup, seed, "text", read.mean())
+    steps = math.ceil(total / (read.mean() * config.batch_size))
+    return spread(total, steps * config.batch_size)
+
+def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
+    "The text, and as much more of it as the warm-up cost, to the token."
+    config, text = setup.config, setup.text("train", seed)
+    block = config.block_size
+    extra = matched_tokens(setup, seed, "last", block)
+    rows = math.ceil(extra / (block * config.batch_size)) * config.batch_size
+    usual = np.full(config.text_steps * config.batch_size, block)
+    lengths = np.concatenate([usual, spread(extra, rows)])
+    return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
+
 # %% ../../nbs/study/02_variants.ipynb #d9111285
 VARIANTS = ("scratch", "transferred", "shuffled", "natural")
 
 # %% ../../nbs/study/02_variants.ipynb #2671c10e
-def warm_up_data(setup: StudySetup, variant: str) -> tuple[Task, Callable[[Any], Any] | None]:
-    "`(task, control)` of a variant's first stage. Raises `InputError` for an unknown variant."
-    if variant == "natural":
+def check_control(setup: StudySetup, arm: Arm) -> None:
+    "Raises `InputError` for a control that changes how many tokens a row has."
+    if arm.control is None or setup.config.match == "none":
+        return
+    rows = setup.task.build_datasets(0).train_dataset
+    some = range(min(64, len(rows)))
+    before = list(map(attended_tokens, rows.batch(some)))
+    after = list(map(attended_tokens, create_control(arm.control)(rows).batch(some)))
+    if before != after:
+        raise InputError(f"control {arm.control!r} changes the number of tokens, so {arm.name!r} "
+                         f"does not match; take match: none instead of {setup.config.match}")
+
+def warm_up_data(setup: StudySetup, arm: Arm,
+                 seed: int) -> tuple[Task, Callable[[Any], Any] | None]:
+    "`(task, control)` of an arm's first stage."
+    if arm.data == "text":
         aside = split_corpus(setup.corpus)[1]
-        return TextTask(aside, setup.tokenizer, setup.width), None
-    if variant == "transferred":
-        return setup.task, None
-    controls = registered_controls()
-    if variant not in controls:
-        raise unknown("variant", variant, ["scratch", "transferred", "natural", *controls])
-    return setup.task, create_control(variant)
+        lengths = natural_lengths(setup, seed)
+        return TextTask(aside, setup.tokenizer, setup.width, lengths), None
+    return setup.task, None if arm.control is None else create_control(arm.control)
+
+# %% ../../nbs/study/02_variants.ipynb #79408aea
+@dataclass(frozen=True)
+class Rates:
+    "Learning rates of the two stages."
+    warm_up: float
+    text: float
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Rates:
+        "Those of a study."
+        return cls(config.synthetic_lr, config.text_lr)
+
+# %% ../../nbs/study/02_variants.ipynb #a8d7606a
+def place_of(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
+    "The name of a run's folder or file in a study's folder."
+    usual = Rates.of(config)
+    place = f"{stage}/{name}-{seed}"
+    if rates.warm_up != usual.warm_up:
+        place += f"-warmup{rates.warm_up:g}"
+    if stage != "warm-up" and rates.text != usual.text:
+        place += f"-text{rates.text:g}"
+    return place
 
 # %% ../../nbs/study/02_variants.ipynb #4a197b65
-def warm_up(setup: StudySetup, variant: str, seed: int) -> TransferBundle | None:
-    "The first stage of a variant: a bundle, or None for scratch. A finished one is read back."
-    if variant == "scratch":
+def warm_up(setup: StudySetup, variant: str, seed: int,
+            rates: Rates | None = None) -> TransferBundle | None:
+    """The first stage of a variant: a bundle, or None for scratch. A finished one is read back.
+
+    Raises `InputError` for an unknown variant."""
+    config, arm = setup.config, arm_of(setup.config, variant)
+    rates = rates or Rates.of(config)
+    if arm.data == "nothing":
         return None
-    task, control = warm_up_data(setup, variant)
-    config = setup.config
-    often = max(1, config.synthetic_steps // 10)
+    task, control = warm_up_data(setup, arm, seed)
+    exact = getattr(task, "lengths", None)
+    steps = config.synthetic_steps if exact is None else len(exact) // config.batch_size
+    often = max(1, steps // 10)
     run = RunConfig(
-        setup.folder / "warm-up" / f"{variant}-{seed}", seed=seed,
-        max_steps=config.synthetic_steps, per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=1, learning_rate=config.synthetic_lr,
+        setup.folder / place_of(config, "warm-up", arm.warm_up, seed, rates), seed=seed,
+        max_steps=steps, per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=1, learning_rate=rates.warm_up,
         lr_scheduler_type="constant_with_warmup", warmup_steps=config.warmup_steps,
         save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True)
-    trainer = PrePreTrainer(task, setup.adapter, run, wrap=control)
+    trainer = PrePreTrainer(
+        task, setup.adapter, run, wrap=control, measures=("perplexity", "accuracy"))
     return trainer.fit().load_transfer_bundle()
 
 # %% ../../nbs/study/02_variants.ipynb #94ab7d05
-def text_model(setup: StudySetup, bundle: TransferBundle | None,
-               seed: int) -> tuple[nn.Module, TransferReport | None]:
+def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
+               policy: TransferPolicy | None = None) -> tuple[nn.Module, TransferReport | None]:
     """`(model, report)`: the text model of `seed`, with the bundle's weights where the policy says.
 
-    Raises `InputError` where nothing crosses: that is no variant but scratch."""
+    `policy` is the study's unless given. Raises `InputError` where nothing crosses: that is no variant but scratch."""
     config = setup.config
     model = downstream_model(setup.adapter, len(setup.tokenizer), config.block_size, seed)
     if bundle is None:
         return model, None
-    policy = config.transfer_policy()
+    policy = policy or config.transfer_policy()
     report = policy.apply_bundle(bundle, model)
     if not report.loaded_parameter_count + len(report.filled_parameters):
         raise InputError(f"policy {policy}: nothing crosses into the text model, so this would be "
@@ -178,63 +306,135 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None,
 # %% ../../nbs/study/02_variants.ipynb #ddb92d89
 COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
 ORIGIN = ["settings", "diverged"]    # hash of the settings; how the run diverged, or ""
+SPENT = ("warmup_tokens", "flops", "text_lr", "warmup_lr")   # metrics of what went in
 
 # %% ../../nbs/study/02_variants.ipynb #46359dd9
-def warm_up_rows(bundle: TransferBundle | None) -> list[dict[str, Any]]:
-    "What a warm-up cost and what it reached, as rows."
-    training = {"tokens_seen": 0} if bundle is None else bundle.training
-    facts = {"warmup_tokens": training["tokens_seen"]}
-    if "eval_loss" in training:
-        facts["warmup_eval_loss"] = training["eval_loss"]
-    return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
+def warm_up_facts(bundle: TransferBundle | None, rates: Rates) -> dict[str, float]:
+    "What a warm-up cost and what it reached."
+    if bundle is None:
+        return {"warmup_tokens": 0}
+    facts = {"warmup_tokens": bundle.training["tokens_seen"], "warmup_lr": rates.warm_up}
+    for name in ("eval_loss", "eval_accuracy"):
+        if name in bundle.training:
+            facts[f"warmup_{name}"] = bundle.training[name]
+    return facts
+
+def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
+                tokens: int) -> float:
+    "FLOPs of both stages of a run."
+    total = tokens * token_flops(setup, "last", setup.config.block_size)
+    if arm.data != "nothing":
+        length = float(warm_up_lengths(setup, seed).mean())
+        total += warm_up_tokens * token_flops(setup, arm.data, length)
+    return total
 
 # %% ../../nbs/study/02_variants.ipynb #85060aef
-def learn(setup: StudySetup, variant: str, seed: int) -> tuple[list[dict[str, Any]], str]:
-    "`(rows, how it diverged or '')`: warm up, transfer and learn the text."
+def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
+                   rates: Rates, frozen: Any = None) -> list[dict[str, Any]]:
+    "The text stage of an arm: its measured rows; `frozen` is held still for a while."
+    from pptrain.study.representations import KeepWeights, weights_path
     config = setup.config
+    place = place_of(config, "text", arm.name, seed, rates)
+    text: TaskDataset = setup.text("train", seed)
+    steps, end_measures = config.text_steps, []
+    if arm.longer:
+        text = longer_text(setup, seed)
+        steps = len(text) // config.batch_size
+    if config.keep_models and seed != config.tuning_seed:
+        end_measures.append(KeepWeights(weights_path(setup, arm.name, seed)))
+    return train_on_text(
+        model, text, setup.text("eval"), seed=seed, steps=steps,
+        batch_size=config.batch_size, learning_rate=rates.text,
+        warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
+        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True)
+
+def learn(setup: StudySetup, arm: Arm, seed: int,
+          rates: Rates) -> tuple[list[dict[str, Any]], str]:
+    "`(rows, how it diverged or '')`: warm up, transfer and learn the text."
     try:
-        bundle = warm_up(setup, variant, seed)
+        bundle = warm_up(setup, arm.name, seed, rates)
     except Diverged as e:
         nothing = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
         return [nothing], f"warm-up: {e}"
-    model, _ = text_model(setup, bundle, seed)
-    rows = train_on_text(
-        model, setup.text("train", seed), setup.text("eval"), seed=seed, steps=config.text_steps,
-        batch_size=config.batch_size, learning_rate=config.text_lr,
-        warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        folder=setup.folder / "text" / f"{variant}-{seed}", disable_tqdm=True)
+    policy = None if bundle is None else arm.transfer_policy(setup.config)
+    model, report = text_model(setup, bundle, seed, policy)
+    freeze = Freeze.of(setup.config.freeze)
+    frozen = freeze.chosen(report, model) if freeze and report else None
+    rows = learn_the_text(setup, arm, model, seed, rates, frozen)
+    facts = warm_up_facts(bundle, rates) | {"text_lr": rates.text}
+    tokens = max(row["tokens"] for row in rows)
+    facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
     lost = [row for row in rows if not math.isfinite(row["value"])]
     diverged = f"text: {lost[0]['metric']} is no number at step {lost[0]['step']}" if lost else ""
-    return [*rows, *warm_up_rows(bundle)], diverged
+    spent = [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
+    return [*rows, *spent], diverged
 
 # %% ../../nbs/study/02_variants.ipynb #ed475c60
 def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
     "The rows in a file, or None. Raises `InputError` for a damaged file and for other settings."
     if not path.exists():
         return None
-    kept = read_json(path, "remove it, and it is made again", "settings", "rows")
+    again = "remove it, and it is made again"
+    kept = read_json(path, again, "settings", "rows", "rows_sha256")
     if kept["settings"] != settings_hash:
-        raise InputError(f"{path} was made under other settings ({kept['settings']}, not "
-                         f"{settings_hash}); give this study its own folder")
+        raise InputError(f"{path} was made under other settings ({shown(kept['settings'])}, not "
+                         f"{settings_hash!r}); give this study its own folder")
+    if hash_of(kept["rows"]) != kept["rows_sha256"]:
+        raise InputError(f"{path} is damaged: its sha256 does not match; {again}")
     return kept["rows"]
 
 # %% ../../nbs/study/02_variants.ipynb #11a484a8
-def run_variant(setup: StudySetup, variant: str, seed: int) -> list[dict[str, Any]]:
-    """Warm up, transfer, learn the text: the rows of one variant and seed.
+def run_variant(setup: StudySetup, variant: str, seed: int,
+                rates: Rates | None = None) -> list[dict[str, Any]]:
+    """Warm up, transfer, learn the text: the rows of one variant and seed, at the study's `rates`.
 
     Kept in `folder/rows` and read back from there; killed, the same call goes on. A run that
     diverges has an `eval_loss` that is no number. Raises `InputError` where nothing crosses, and
     for rows that were made under other settings."""
-    path = setup.folder / "rows" / f"{variant}-{seed}.json"
+    rates = rates or Rates.of(setup.config)
+    arm = arm_of(setup.config, variant)
+    path = setup.folder / (place_of(setup.config, "rows", variant, seed, rates) + ".json")
     kept = rows_kept(path, setup.settings_hash)
     if kept is not None:
         return kept
-    measured, diverged = learn(setup, variant, seed)
+    measured, diverged = learn(setup, arm, seed, rates)
     place = dict(study=setup.config.study, variant=variant, seed=seed)
     origin = dict(settings=setup.settings_hash, diverged=diverged)
     rows = [place | row | origin for row in measured]
-    write_atomic(path, json.dumps({"settings": setup.settings_hash, "rows": rows}))
+    record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
+    write_atomic(path, json.dumps(record))
     return rows
+
+# %% ../../nbs/study/02_variants.ipynb #c21ebdd7
+def final_loss(rows: Sequence[dict[str, Any]]) -> float:
+    "The last held-out loss of a run; infinite where it diverged."
+    losses = [row["value"] for row in rows if row["metric"] == "eval_loss"]
+    whole = losses and not rows[0]["diverged"] and math.isfinite(losses[-1])
+    return losses[-1] if whole else math.inf
+
+def rates_to_try(config: StudyConfig, arm: Arm) -> list[Rates]:
+    "The rates among which an arm chooses; an arm without a warm-up tries those of the text."
+    first = config.warmup_rates or [config.synthetic_lr]
+    if arm.data == "nothing":
+        first = [config.synthetic_lr]
+    return [Rates(*pair) for pair in product(first, config.rates or [config.text_lr])]
+
+# %% ../../nbs/study/02_variants.ipynb #c2eb8392
+def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = print) -> Rates:
+    """The rates at which a variant ends lowest on the tuning seed; the study's if it names none.
+
+    Finished runs are read back, so a killed choice goes on."""
+    config = setup.config
+    tried = rates_to_try(config, arm_of(config, variant))
+    if len(tried) == 1:
+        return tried[0]
+    best, lowest = tried[0], math.inf
+    for rates in tried:
+        loss = final_loss(run_variant(setup, variant, config.tuning_seed, rates))
+        say(f"tuning {variant:<12} warm-up {rates.warm_up:g}, text {rates.text:g}: {loss:.4f}")
+        if loss < lowest:
+            best, lowest = rates, loss
+    return best
 
 # %% ../../nbs/study/02_variants.ipynb #12695c7f
 def settle(config: StudyConfig, folder: Path) -> None:
@@ -245,11 +445,18 @@ def settle(config: StudyConfig, folder: Path) -> None:
         recorded = read_json(path, "remove it if the folder holds this very study")
         try:
             same = StudyConfig(**recorded) == config
-        except TypeError:              # fields of another version
+        except (InputError, TypeError):      # of another version, or of nobody's
             same = False
         if not same:
             raise InputError(own)
     write_atomic(path, json.dumps(asdict(config), indent=1))
+
+def write_facts(setup: StudySetup, seeds: Sequence[int], rates: Mapping[str, Rates]) -> None:
+    "Writes `facts.json`: what a report has to say about the runs."
+    from pptrain.study.facts import study_facts
+    chosen = {name: asdict(one) for name, one in rates.items()}
+    facts = study_facts(setup, seeds, chosen)
+    write_atomic(setup.folder / "facts.json", json.dumps(facts, indent=1))
 
 def result_line(rows: Sequence[dict[str, Any]]) -> str:
     "The end of a variant's rows, in words."
@@ -265,21 +472,28 @@ def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
               say: Callable[[str], Any] = print) -> pd.DataFrame:
     """All runs of a study as one tidy table (columns `COLUMNS`, then `ORIGIN`).
 
+    The arms are `variants` and those of `config.arms`. With `rates` or `warmup_rates` each arm
+    first chooses its own, on the tuning seed. `facts.json` says what was run.
+
     Finished runs are read back from `folder`, an interrupted one goes on; one that diverged is a
     row that is no number. Raises `InputError` for an unknown variant and for no seeds, before
     anything is trained, and for a folder that holds another study."""
-    numbers, names = read_seeds(seeds), list(dict.fromkeys(variants))
+    numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
+    if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
+        raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
+                         "on a seed that is left out")
     if not numbers or not names:
         raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
     setup = StudySetup(config, folder)
     settle(config, setup.folder)
     for variant in names:
-        if variant != "scratch":
-            warm_up_data(setup, variant)
+        check_control(setup, arm_of(config, variant))
     table = []
+    rates = {variant: best_rates(setup, variant, say) for variant in names}
+    write_facts(setup, numbers, rates)
     for seed in numbers:
         for variant in names:
-            rows = run_variant(setup, variant, seed)
+            rows = run_variant(setup, variant, seed, rates[variant])
             table += rows
             say(f"seed {seed} {variant:<12} {result_line(rows)}")
     return pd.DataFrame(table)[COLUMNS + ORIGIN]
