@@ -106,7 +106,7 @@ def first_guesses(model: nn.Module, rows: Rows, *,
     NaN where the model's scores are. Raises `InputError` where no token carries loss."""
     hits, tokens = 0.0, 0
     for loss, right, live in scored_batches(model, rows, batch_size):
-        guesses = right.double().masked_fill(loss.isnan(), math.nan)
+        guesses = right.float().masked_fill(loss.isnan(), math.nan)
         hits += guesses[live].sum().item()
         tokens += int(live.sum())
     if not tokens:
