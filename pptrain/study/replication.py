@@ -46,12 +46,17 @@ class Replication:
                 raise unknown("profile", name, PROFILES)
 
     def settings(self, profile: str, **chosen: Any) -> dict[str, Any]:
-        "Fields of `StudyConfig` in a profile; on top what is `chosen`, unless None or empty."
+        """Fields of `StudyConfig` in a profile; on top what is `chosen`, unless None or empty.
+
+        A chosen `policy` comes without the options of the one it replaces."""
         fields = {"family": self.family, "preset": self.preset, "policy": self.policy,
                   "keep_models": True}
         fields |= self.config
         fields |= self.profiles.get(profile, {})
-        return fields | {name: value for name, value in chosen.items() if value not in ("", None)}
+        own = {name: value for name, value in chosen.items() if value not in ("", None)}
+        if "policy" in own:         # these change the policy that was, not another
+            for name in ("embeddings", "positions"): fields.pop(name, None)
+        return fields | own
 
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."

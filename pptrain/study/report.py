@@ -281,7 +281,7 @@ def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
     "The rows of `claim` or `comparison`."
     return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
 
-# %% ../../nbs/study/31_report.ipynb #063a75a5
+# %% ../../nbs/study/31_report.ipynb #e17b5790
 def reason_of(verdicts: pd.DataFrame) -> str:
     "Why none of `verdicts` is judged, in brackets; empty where some are, or reasons differ."
     silent = "why" in verdicts and verdicts.verdict.eq("not judged").all()
@@ -374,7 +374,7 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     rounded = rounded.map(lambda v: ("–", "yes")[v] if isinstance(v, bool) else v)
     return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
-# %% ../../nbs/study/31_report.ipynb #5a34c31e
+# %% ../../nbs/study/31_report.ipynb #bfb0cc0f
 def guessing_loss(settings: Mapping[str, Any], variant: str) -> float:
     "Nats per token of guessing uniformly in the warm-up of `variant`; NaN where nobody knows."
     if variant == "natural": return math.log(settings.get("vocab_size") or math.nan)
