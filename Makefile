@@ -45,14 +45,14 @@ test: fast slow ## everything: sync, tests, notebooks; then the slow ones
 
 fast: $(STAMP) lint types ## lint and types; export, notebooks and README in sync; quick tests; notebooks without slow cells
 	$(call say,tests)
-	@$(TEST) pytest -q -m "not slow and not gpu"
+	@$(TEST) pytest -q -n auto --maxprocesses=4 --dist loadfile -m "not slow and not gpu"
 	$(call say,notebooks)
 	@$(TEST) nbdev_test --timing
 
 slow: $(STAMP) ## the slow cells of the notebooks; the slow tests
 	$(call say,notebooks with slow cells)
-	@for nb in $$(grep -rlE '"#\| *slow' nbs --include='*.ipynb' | sort); do \
-	  echo "$$nb"; $(TEST) nbdev_test --path "$$nb" --flags slow --timing --n_workers 0 || exit 1; done
+	@grep -rlE '"#\| *slow' nbs --include='*.ipynb' | sort | $(TEST) xargs -P 2 -I{} \
+	  sh -c 'echo "{}"; nbdev_test --path "{}" --flags slow --timing --n_workers 0'
 	$(call say,slow tests)
 	@$(TEST) pytest -q -m "slow and not gpu" || { rc=$$?; [ $$rc -eq 5 ] && echo "no slow tests yet" || exit $$rc; }
 

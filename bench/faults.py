@@ -1,7 +1,8 @@
 """Is a killed run the same run? `kill -9` at random moments, then the same command until it ends.
 
     python bench/faults.py                    # 20 kills of `pptrain fit` with text stages
-    python bench/faults.py --job grid         # 20 kills of a small `pptrain replicate` grid
+    python bench/faults.py --job grid         # 20 kills of `pptrain replicate --test`
+    python bench/faults.py --job small-grid   # the same grid with a handful of steps
     python bench/faults.py --kills 3 --out x.json
 
 A job is run once undisturbed; each checkpoint and record that appears is a mark. Then, for each
@@ -33,6 +34,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = "import sys; from pptrain.cli import main; sys.exit(main())"
+SMALL_GRID = """
+from pptrain.grid import RunSpec, replications, run_grid
+from pptrain.study.report import write_report
+
+sizes = dict(profile="test", seeds=[1], synthetic_steps=20, text_steps=40, model="gpt2-1_2_16")
+run_grid([RunSpec("procedural", replications()["procedural"], sizes)], "grid")
+write_report("grid")
+"""
 MOST_STARTS = 5     # of one command after a kill
 MOST_SECONDS = 600  # of one start
 
@@ -54,6 +63,7 @@ class Job:
     name: str
     command: tuple[str, ...]
     results: tuple[str, ...]
+    program: str = MAIN
 
     def prepare(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -64,7 +74,7 @@ class Job:
         "The job in a process group of its own; what it says goes to a file."
         env = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         with open(folder / "said.txt", "ab") as said:
-            return subprocess.Popen([sys.executable, "-c", MAIN, *self.command], cwd=folder,
+            return subprocess.Popen([sys.executable, "-c", self.program, *self.command], cwd=folder,
                                     env=env, stdout=said, stderr=said, start_new_session=True)
 
     def outcome(self, folder: Path) -> dict[str, str]:
@@ -81,9 +91,11 @@ class Job:
 
 FIT = ("fit", "fit.yaml", "--eval-config", "text.yaml")
 GRID = ("replicate", "--test", "--family", "procedural", "--output-dir", "grid")
+TABLES = ("grid/results.csv", "grid/claims.csv")
 JOBS = {
     "fit": Job("fit", FIT, ("run/summary.json", "run/**/history.csv", "run/eval/comparison.json")),
-    "grid": Job("grid", GRID, ("grid/results.csv", "grid/claims.csv"))}
+    "grid": Job("grid", GRID, TABLES),
+    "small-grid": Job("small-grid", (), TABLES, SMALL_GRID)}
 
 
 MARKS = ("checkpoint-*", "manifest.json", "run.json", "summary.json", "comparison.json",

@@ -16,7 +16,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import make_folder, write_atomic
+from .files import make_folder, read_json, write_atomic
 from .processes import process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
@@ -358,6 +358,13 @@ def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int],
         report_command(folder)
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
+def print_dry_run(profile: str, families: Sequence[str], seeds: Sequence[int],
+                  workers: int) -> None:
+    "Print what a replication grid would run, and what it costs."
+    from pptrain.grid import plan
+    from pptrain.study.dry_run import dry_run_text
+    print(dry_run_text(plan(profile, families, seeds), workers))
+
 # %% ../nbs/50_cli.ipynb #ddf0b685
 def reserved(what: str) -> InputError:
     "The refusal of a name that is kept for later."
@@ -376,6 +383,8 @@ def replicate_command(
     resume: Annotated[bool, typer.Option(
         "--resume", help="Keep finished runs (also the default).")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
+    dry_run: Annotated[bool, typer.Option(
+        "--dry-run", help="Print runs, tokens, FLOPs and a rough time; run nothing.")] = False,
     executor: Annotated[str, typer.Option(help="Where they run.", hidden=True)] = "local",
 ) -> None:
     "Run the replication notebooks through papermill as a grid and write the report."
@@ -388,6 +397,8 @@ def replicate_command(
     name = "test" if test else profile or "laptop"
     check_replication(name, family or [], seeds)
     from pptrain.study import read_seeds
+    if dry_run:
+        return print_dry_run(name, family or [], read_seeds(seeds), workers)
     folder = output_dir or Path("runs") / f"replicate-{name}"
     raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
 
@@ -534,12 +545,16 @@ def measured_lines(name: str, arms: Mapping[str, Mapping[str, Any]]) -> list[str
 
 def compared(path: Path) -> str:
     "An evaluation's comparison.json as text: losses per arm, before and after learning text."
-    comparison = json.loads(path.read_text("utf-8"))
+    again = "start the same command again, and it is written anew"
+    comparison = read_json(path, again, "transferred")
     arms = {arm: comparison[arm] for arm in ("baseline", "transferred") if arm in comparison}
     lines = []
-    for name in next(iter(arms.values())):
-        if name != "curve":
-            lines += measured_lines(name, arms)
+    try:
+        for name in next(iter(arms.values())):
+            if name != "curve":
+                lines += measured_lines(name, arms)
+    except (TypeError, ValueError, LookupError):
+        raise InputError(f"{path} is damaged: no losses before and after; {again}") from None
     if "warning" in comparison:
         lines.append(f"warning: {comparison['warning']}")
     return "\n".join(lines)

@@ -134,8 +134,9 @@ def jsonable(value: Any) -> Any:
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
     "Paths at which two nested dicts differ, as `path: old there, new here`."
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        return [] if old == new else [f"{where}: {old!r} there, {new!r} here"]
+        return [] if old == new else [f"{where}: {shown(old)} there, {shown(new)} here"]
     paths: list[str] = []
     for key in {**old, **new}:
-        paths += differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))
+        name = key if str(key).isprintable() else shown(key)
+        paths += differences(old.get(key), new.get(key), f"{where}.{name}".strip("."))
     return paths

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy, functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,10 +159,16 @@ class TextDataset(TaskDataset):
         blocks = TextBlocks(small(ids), block_size, vocab if named else None)
         super().__init__(blocks, len(blocks), seed, split)
         self.block_size = block_size
+        self.tokenizer: PreTrainedTokenizerBase | None = tokenizer
         self.blocks = len(blocks)           # in one pass over the text
         self.tokens = len(ids)
         table = nbytes[:self.blocks * block_size].reshape(self.blocks, block_size)
         self.block_bytes = table[:, 1:].sum(axis=1)     # the first token is not predicted
+
+    def __getstate__(self) -> dict[str, Any]:
+        "Worker processes read rows; the tokenizer, for whoever measures, stays at home."
+        into_worker = get_spawning_popen() is not None
+        return super().__getstate__() | ({"tokenizer": None} if into_worker else {})
 
     @property
     def passes(self) -> float:

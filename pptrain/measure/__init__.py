@@ -1,5 +1,8 @@
 """Numbers about models: what a token costs, whether an answer is right, how many tokens were saved; by name."""
 from .answers import exact_match as exact_match
+from .breakdowns import loss_by_frequency as loss_by_frequency
+from .breakdowns import loss_by_position as loss_by_position
+from .breakdowns import token_counts as token_counts
 from .distances import weight_distance as weight_distance
 from .divergence import divergence_figure as divergence_figure
 from .divergence import divergences as divergences
@@ -8,6 +11,9 @@ from .divergence import prediction_kl as prediction_kl
 from .events import log_rank_scores as log_rank_scores
 from .events import sooner as sooner
 from .events import time_to_event as time_to_event
+from .grammar import grammar_figure as grammar_figure
+from .grammar import grammar_scores as grammar_scores
+from .harness import lm_eval_scores as lm_eval_scores
 from .heads import induction_score as induction_score
 from .layers import cka_figure as cka_figure
 from .layers import cka_map as cka_map
@@ -20,12 +26,16 @@ from .losses import token_scores as token_scores
 from .measures import create_measure as create_measure
 from .measures import register_measure as register_measure
 from .measures import registered_measures as registered_measures
+from .pairs import minimal_pairs as minimal_pairs
+from .pairs import register_phenomenon as register_phenomenon
 from .savings import after_warmup as after_warmup
 from .savings import gains as gains
 from .savings import loss_at as loss_at
 from .savings import mrs as mrs
 from .savings import token_saving as token_saving
 from .savings import tokens_to_reach as tokens_to_reach
+from .sentences import greedy_text as greedy_text
+from .sentences import text_logprobs as text_logprobs
 from .similarity import effective_rank as effective_rank
 from .similarity import linear_cka as linear_cka
 from .similarity import null_band as null_band

@@ -5,6 +5,7 @@
 # %% ../../nbs/measure/02_answers.ipynb #a0097c0b
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,28 +24,34 @@ __all__ = ['exact_match']
 
 # %% ../../nbs/measure/02_answers.ipynb #7842047d
 def example_scores(model: nn.Module, examples: Sequence[Example], batch_size: int = 32,
-                   device: str | torch.device | None = None) -> list[tuple[int, int]]:
-    "Per example: (first guesses that are right, each after true tokens; tokens that carry loss)."
+                   device: str | torch.device | None = None) -> list[tuple[float, int]]:
+    """Per example: (first guesses that are right, each after true tokens; tokens that carry loss).
+
+    A model whose scores are no numbers has no first guess: NaN."""
     rows = [example.features() for example in examples]
-    scores: list[tuple[int, int]] = []
-    for _, right, live in scored_batches(model, rows, batch_size, device):
-        guessed = (right & live).sum(1).tolist()
+    scores: list[tuple[float, int]] = []
+    for loss, right, live in scored_batches(model, rows, batch_size, device):
+        guesses = right.double().masked_fill(loss.isnan(), torch.nan)
+        guessed = guesses.masked_fill(~live, 0).sum(1).tolist()
         asked = live.sum(1).tolist()
         scores.extend(zip(guessed, asked))
     return scores
 
 # %% ../../nbs/measure/02_answers.ipynb #8c2ca72f
-def shares(scores: Sequence[tuple[int, int]]) -> dict[str, float]:
+def shares(scores: Sequence[tuple[float, int]], op: str = "") -> dict[str, float]:
     """`exact_match` (share of `right == asked`), `token_accuracy`, counts of (right, asked) pairs.
 
-    Raises `InputError` when nothing is asked."""
-    asked = sum(asked for _, asked in scores)
-    if not asked:
-        raise InputError("no example has a token that carries loss, so there is no answer to score")
-    whole = sum(right == asked for right, asked in scores)
-    right = sum(right for right, _ in scores)
-    return {"exact_match": whole / len(scores), "token_accuracy": right / asked,
-            "examples": len(scores), "tokens": asked}
+    Examples that ask nothing are left out. Raises `InputError` when none asks."""
+    answered = [(right, asked) for right, asked in scores if asked]
+    if not answered:
+        which = f"no example of {op!r}" if op else "no example"
+        raise InputError(f"{which} has a token that carries loss, so there is no answer to score")
+    asked = sum(asked for _, asked in answered)
+    right = sum(right for right, _ in answered)
+    whole = sum(right == asked for right, asked in answered)
+    exact = float("nan") if math.isnan(right) else whole / len(answered)
+    return {"exact_match": exact, "token_accuracy": right / asked,
+            "examples": len(answered), "tokens": asked}
 
 # %% ../../nbs/measure/02_answers.ipynb #b87bb45d
 def from_features(row: Mapping[str, Any]) -> Example:
@@ -74,13 +81,15 @@ def exact_match(model: nn.Module, rows: Any, n: int = 256, split: str = "eval", 
 
     `rows` is a dataset, a list of `Example`s or rows, or a task, of which the first `n` items of
     `split` are taken. An answer is right when each of its tokens is the first guess, as greedy
-    decoding has it. Raises `InputError` where no token carries loss."""
+    decoding has it; tokens between them that carry no loss are given. Of a model that is no longer
+    made of numbers the shares are NaN. Raises `InputError` where no token, or none of an op,
+    carries loss."""
     examples = examples_of(rows, n, split, seed)
     scores = example_scores(model, examples, batch_size, device)
     groups = defaultdict(list)
     for example, score in zip(examples, scores):
         groups[op_of(example)].append(score)
-    by_op = {op: shares(groups[op]) for op in sorted(groups)}
+    by_op = {op: shares(groups[op], op) for op in sorted(groups)}
     return shares(scores) | {"by_op": by_op}
 
 # %% ../../nbs/measure/02_answers.ipynb #942c61bf

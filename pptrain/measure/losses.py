@@ -80,7 +80,7 @@ def perplexity(model: nn.Module, rows: Rows, batch_size: int = 16,
     if not tokens:
         raise InputError("the dataset has no token that carries loss: there is nothing to measure")
     mean = total / tokens
-    result = {"loss": mean, "perplexity": math.exp(mean) if mean < 700 else math.inf}
+    result = {"loss": mean, "perplexity": math.inf if mean >= 700 else math.exp(mean)}
     bytes_per_token = getattr(rows, "bytes_per_token", None)
     if bytes_per_token:
         result["bits_per_byte"] = mean / math.log(2) / bytes_per_token

@@ -19,12 +19,22 @@ __all__ = ['register_measure', 'create_measure', 'registered_measures']
 # %% ../../nbs/measure/00_measures.ipynb #de4f7b16
 Measurement = Callable[..., dict[str, float]]   # (model, rows, *, batch_size=16) → metric: value
 
+Check = Callable[..., None]     # (rows, or None while unknown, **options): raises InputError
+
 MEASURES: Register[Measurement] = Register("measure", "pptrain.measure")
+CHECKS: dict[Measurement, Check] = {}
 
 # %% ../../nbs/measure/00_measures.ipynb #d8ca7af1
-def register_measure(name: str) -> Callable[[Measurement], Measurement]:
-    "Decorator: `name` means this `measure(model, rows, *, batch_size=16) -> {metric: value}`."
-    return MEASURES.named(name)
+def register_measure(name: str, check: Check | None = None) -> Callable[[Measurement], Measurement]:
+    """Decorator: `name` means this `measure(model, rows, *, batch_size=16) -> {metric: value}`.
+
+    `check(rows, **options)` may refuse, with an `InputError`, what cannot be measured; it is asked
+    before anything is trained, with `rows=None` where the rows are not there yet."""
+    def keep(measure: Measurement) -> Measurement:
+        if check is not None:
+            CHECKS[measure] = check
+        return MEASURES.named(name)(measure)
+    return keep
 
 # %% ../../nbs/measure/00_measures.ipynb #a2b0bc1c
 def options_of(measure: Measurement) -> list[str]:
@@ -33,10 +43,11 @@ def options_of(measure: Measurement) -> list[str]:
     return [name for name in names[2:] if name != "batch_size"]
 
 # %% ../../nbs/measure/00_measures.ipynb #dfce1d78
-def create_measure(measure: str | Mapping[str, Any]) -> Measurement:
+def create_measure(measure: str | Mapping[str, Any], rows: Any = None) -> Measurement:
     """The measure of a name, or of `{"name": …, **options}` with its options set.
 
-    Raises `InputError` for an unknown name or option, and for anything that names no measure."""
+    `rows`, where known, are what it will be asked about. Raises `InputError` for an unknown name or
+    option, for anything that names no measure, and for what the measure's own check refuses."""
     if isinstance(measure, str):
         measure = {"name": measure}
     if not isinstance(measure, Mapping) or "name" not in measure:
@@ -48,7 +59,23 @@ def create_measure(measure: str | Mapping[str, Any]) -> Measurement:
     for option in options:
         if option not in known:
             raise unknown(f"option of measure {name!r}", option, known)
+    if function in CHECKS:
+        CHECKS[function](rows, **options)
     return partial(function, **options) if options else function
+
+# %% ../../nbs/measure/00_measures.ipynb #7ee9b744
+def tokenizer_of(rows: Any, measure: str) -> Any:
+    "The tokenizer that rows of text were made with. Raises `InputError` where they bring none."
+    tokenizer = getattr(rows, "tokenizer", None)
+    if tokenizer is None:
+        raise InputError(f"measure {measure!r} reads sentences, but its rows bring no tokenizer; "
+                         "ask it about text, as in text: {measures: [" + measure + "]}")
+    return tokenizer
+
+def needs_text(rows: Any, measure: str) -> None:
+    "Refuses rows without a tokenizer, once they are known."
+    if rows is not None:
+        tokenizer_of(rows, measure)
 
 # %% ../../nbs/measure/00_measures.ipynb #ba897d71
 def registered_measures() -> dict[str, Measurement]:

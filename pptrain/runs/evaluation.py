@@ -19,8 +19,9 @@ from ..corpora import Corpus, TextDataset, id_count, load_corpus, without_copies
 from ..errors import InputError, unknown
 from ..files import PathText, resolve_path, write_atomic
 from ..integrations import CausalLMAdapter
-from ..measure import create_measure, perplexity
+from ..measure import create_measure, perplexity, registered_measures
 from ..processes import once
+from .freeze import Freeze
 from .screen import Screen
 from .text import (
     TextRun, downstream_model, learn_text, rows_sha256, text_settings, text_tokenizer)
@@ -28,7 +29,7 @@ from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_po
 from ..yaml12 import read_yaml
 
 # %% auto #0
-__all__ = ['PerplexityTask', 'EvalConfig', 'check_eval', 'prepare_text', 'run_transfer_evaluation']
+__all__ = ['PerplexityTask', 'MeasureTask', 'EvalConfig', 'check_eval', 'prepare_text', 'run_transfer_evaluation']
 
 # %% ../../nbs/runs/06_evaluation.ipynb #3dad5b53
 @dataclass
@@ -55,6 +56,23 @@ class PerplexityTask:
         "What this measurement is called in a result file."
         return f"{self.type}:{self.text}" if self.text else self.type
 
+# %% ../../nbs/runs/06_evaluation.ipynb #ffbc0647
+@dataclass
+class MeasureTask:
+    "A registered measure, asked about the held-out text; options as in a list of measures."
+    type: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def measure(self) -> dict[str, Any]:
+        "As `create_measure` reads it."
+        return {"name": self.type, **self.options}
+
+    @property
+    def label(self) -> str:
+        "What this measurement is called in a result file."
+        return self.type
+
 # %% ../../nbs/runs/06_evaluation.ipynb #d8972120
 @dataclass
 class EvalConfig:
@@ -78,6 +96,7 @@ class EvalConfig:
     policy: dict[str, Any] | str = "reinitialize_embeddings"    # what crosses over
     embeddings: str | None = None    # an option of the policy; None: as the policy says
     positions: str | None = None     # likewise
+    freeze: dict[str, Any] | str | None = None   # what crossed and is held still, for how long
     seed: int = 0                    # of initial weights, text order and dropout
 
     def transfer_policy(self) -> TransferPolicy:
@@ -88,16 +107,37 @@ class EvalConfig:
 
 # %% ../../nbs/runs/06_evaluation.ipynb #6c83cc15
 EVAL_TASKS = {"perplexity": PerplexityTask}     # type → class of an entry of `tasks`
+ELSEWHERE = {                                   # types of earlier releases → what asks the same
+    "gsm8k": "{type: lm_eval, tasks: [gsm8k]}",
+    "bigbench_json": "{type: lm_eval, tasks: [bigbench_multiple_choice]}"}
 
-def eval_task(item: Any) -> PerplexityTask:
+EvalTask = PerplexityTask | MeasureTask
+
+def measure_task(item: Mapping[str, Any]) -> MeasureTask:
+    "A task that is a measure, checked. Raises `InputError` for what the measure refuses."
+    more = dict(item)
+    kind = more.pop("type")
+    options = {**more.pop("options", {}), **more}
+    task = MeasureTask(kind, options)
+    create_measure(task.measure)
+    return task
+
+def eval_task(item: Any) -> EvalTask:
     "One entry of `tasks`, checked. Raises `InputError` for an unknown type or field."
-    if isinstance(item, PerplexityTask):
-        return item
+    if isinstance(item, EvalTask):
+        item = asdict(item)
     if not isinstance(item, Mapping):
         raise InputError(f"each of tasks must be a mapping, not {item!r}")
-    if item.get("type") not in EVAL_TASKS:
-        raise unknown("eval task type", item.get("type"), EVAL_TASKS)
-    return build_config(EVAL_TASKS[item["type"]], item)
+    kind = item.get("type")
+    if kind in EVAL_TASKS:
+        return build_config(EVAL_TASKS[kind], item)
+    measures = registered_measures()
+    if kind in ELSEWHERE:
+        raise InputError(f"eval task type {kind!r} is asked of lm-evaluation-harness here: "
+                         f"{ELSEWHERE[kind]}")
+    if kind not in measures:
+        raise unknown("eval task type", kind, {**EVAL_TASKS, **measures})
+    return measure_task(item)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #78c0ee24
 ABOVE_ZERO = ("vocab_size", "max_length", "train_steps", "batch_size", "learning_rate",
@@ -120,6 +160,7 @@ def check_values(config: EvalConfig) -> None:
     for measure in config.measures:
         create_measure(measure)
     config.transfer_policy()
+    Freeze.of(config.freeze)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #2744019b
 def check_eval(config: EvalConfig | Mapping[str, Any] | PathText) -> EvalConfig:
@@ -157,6 +198,29 @@ class BeforeAndAfter:
     def __call__(self, model: nn.Module, rows: Any, *, batch_size: int = 16) -> dict[str, float]:
         scores = perplexity(model, self.rows, batch_size)
         return {f"{self.label}/{name}": value for name, value in scores.items()}
+
+# %% ../../nbs/runs/06_evaluation.ipynb #d7466cfc
+@dataclass
+class MeasureBeforeAndAfter:
+    "A registered measure, asked about the rows of the run; its metrics are called `label/…`."
+    task: MeasureTask
+
+    def record(self) -> list[Any]:
+        "What it is, for the record of a run."
+        return [self.task.label, self.task.measure]
+
+    def __call__(self, model: nn.Module, rows: Any, *, batch_size: int = 16) -> dict[str, float]:
+        label = self.task.label
+        scores = create_measure(self.task.measure, rows)(model, rows, batch_size=batch_size)
+        return {f"{label}/{name.removeprefix(f'{label}:')}": value
+                for name, value in scores.items()}
+
+def before_and_after(task: EvalTask, config: EvalConfig, corpus: Corpus,
+                     tokenizer: Any) -> BeforeAndAfter | MeasureBeforeAndAfter:
+    "What asks for `task` before and after training."
+    if isinstance(task, MeasureTask):
+        return MeasureBeforeAndAfter(task)
+    return BeforeAndAfter(task.label, held_out(task, config, corpus, tokenizer))
 
 # %% ../../nbs/runs/06_evaluation.ipynb #5e7632db
 def scores_at(rows: Sequence[Mapping[str, Any]], label: str, step: int) -> dict[str, float]:
@@ -201,7 +265,7 @@ class TextStage:
     tokenizer: Any
     rows: TextDataset                 # trained on
     held: TextDataset                 # measured on the way
-    measured: list[BeforeAndAfter]    # before and after
+    measured: Sequence[BeforeAndAfter | MeasureBeforeAndAfter]    # before and after
 
     def sizes(self) -> dict[str, Any]:
         "The options of `learn_text` that are sizes."
@@ -225,8 +289,7 @@ def prepare_text(model_adapter: CausalLMAdapter,
     tokenizer = text_tokenizer(model_adapter, corpus, config.vocab_size)
     rows = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
     held = held_out(PerplexityTask(), config, corpus, tokenizer)
-    measured = [BeforeAndAfter(task.label, held_out(task, config, corpus, tokenizer))
-                for task in config.tasks]
+    measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
     stage = TextStage(config, corpus, tokenizer, rows, held, measured)
     text_settings("runs/x", **stage.sizes())
     stage.model(model_adapter)
@@ -240,7 +303,7 @@ def learn_variant(adapter: CausalLMAdapter, bundle: TransferBundle | None, stage
         adapter, bundle, stage.config.transfer_policy(), stage.rows, stage.held,
         vocab_size=id_count(stage.tokenizer), measures=stage.config.measures,
         end_measures=stage.measured, folder=folder, replace=True, callbacks=callbacks,
-        **stage.sizes())
+        freeze=stage.config.freeze, **stage.sizes())
 
 def text_title(stage: TextStage, variant: str) -> str:
     "What a variant does, in a few words."
@@ -283,6 +346,8 @@ def run_transfer_evaluation(*, bundle: TransferBundle, model_adapter: CausalLMAd
         results[variant] = variant_result(run, labels)
         if run.report is not None:
             results["transfer_report"] = report_facts(run.report, config.transfer_policy())
+            if run.frozen:
+                results["transfer_report"]["frozen"] = run.frozen.line
             if not run.report.loaded_parameter_count + len(run.report.filled_parameters):
                 results["warning"] = "no parameter crossed: both variants are from scratch"
     return once(lambda: write_json(folder / "comparison.json", results))

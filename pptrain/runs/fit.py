@@ -353,7 +353,7 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     cannot work, `Diverged`, and `KeyboardInterrupt` with the state saved."""
     run_dir = Path(settings.output_dir)
     args = settings.to_training_arguments(data.eval_dataset is not None)
-    functions = [create_measure(measure) for measure in measures]
+    functions = [create_measure(measure, data.eval_dataset) for measure in measures]
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
         with trying("run settings"):

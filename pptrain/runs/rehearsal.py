@@ -65,9 +65,9 @@ def try_best_metric(trainer: LoopTrainer, measures: Sequence[Any]) -> None:
     if wanted is None or rows is None:
         return
     known: set[str] = set()
-    row = [rows[0]]
+    row = rows.repeat(1) if hasattr(rows, "repeat") else [rows[0]]
     for measure in measures:
-        known |= set(create_measure(measure)(trainer.model, row, batch_size=1))
+        known |= set(create_measure(measure, row)(trainer.model, row, batch_size=1))
     if f"eval_{str(wanted).removeprefix('eval_')}" not in known:
         raise unknown("metric_for_best_model", wanted, known)
 
@@ -76,6 +76,8 @@ def rehearse(model: nn.Module, data: DatasetBundle, settings: RunConfig,
              measures: Sequence[Any] = ("perplexity",)) -> None:
     """Builds what a first step needs, and leaves nothing. Raises `InputError` where it cannot."""
     try_loggers(settings)
+    for measure in measures:
+        create_measure(measure, data.eval_dataset)      # refuses what it cannot measure there
     with tempfile.TemporaryDirectory() as scratch, quiet(), inside(model) as model:
         fields = {**settings.to_dict(), "output_dir": scratch, "push_to_hub": False}
         args = training_arguments({**fields, "report_to": "none"}, data.eval_dataset is not None)

@@ -29,6 +29,7 @@ from ..processes import once
 from .fit import Diverged, first_rows, fit
 from .folder import (
     INSTEAD, checkpoints, claim, measured_rows, remove_folder, result_fields)
+from .freeze import Freeze, Frozen, held_still
 from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
@@ -95,7 +96,8 @@ def rows_sha256(rows: Any) -> str:
 def ids_of_model(model: nn.Module) -> int | None:
     "How many ids a model reads; None where its table of them is not found."
     for module in token_modules(model)[:1]:
-        return module.get_parameter("weight").shape[0]
+        weight = getattr(module, "weight", None)       # a table may go by another name
+        return None if weight is None else weight.shape[0]
     return None
 
 def check_ids(model: nn.Module, rows: Any, name: str) -> None:
@@ -122,9 +124,14 @@ def asked_of(measure: Any) -> Any:
         return measure.record()
     return getattr(measure, "__qualname__", type(measure).__qualname__)
 
+def hash_of(rows: Any) -> str:
+    "sha256 of values as JSON, in hexadecimal."
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
 def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
-              measures: Sequence[Any]) -> dict[str, Any]:
+              measures: Sequence[Any], frozen: Frozen | None = None) -> dict[str, Any]:
     "Everything that can change the rows of a text run, as JSON values. Raises `InputError`."
+    still = {} if frozen is None else {"frozen": [hash_of(frozen.names), frozen.steps]}
     first_rows(data.train_dataset)   # refuses what is empty
     check_ids(model, data.train_dataset, "training")
     check_ids(model, data.eval_dataset, "held-out")
@@ -134,7 +141,7 @@ def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
         "rows": rows_sha256(data.train_dataset),
         "held_out": rows_sha256(data.eval_dataset),
         "measures": [asked_of(measure) for measure in measures],
-        "run": result_fields(settings)})
+        "run": result_fields(settings), **still})
 
 # %% ../../nbs/runs/05_text.ipynb #f7a26bdd
 def rows_of(log: Sequence[Mapping[str, Any]], diverged: bool = False) -> list[dict[str, Any]]:
@@ -147,10 +154,6 @@ def rows_of(log: Sequence[Mapping[str, Any]], diverged: bool = False) -> list[di
     return rows
 
 # %% ../../nbs/runs/05_text.ipynb #ff530d38
-def hash_of(rows: Any) -> str:
-    "sha256 of values as JSON, in hexadecimal."
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
 def saved_rows(folder: Path) -> list[dict[str, Any]] | None:
     "The rows of a finished text run, or None. Raises `InputError` where they are damaged."
     path = folder / "summary.json"
@@ -172,20 +175,24 @@ def save_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 # %% ../../nbs/runs/05_text.ipynb #d58f2afc
 def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
              measures: Sequence[Any], end_measures: Sequence[Callable] = (),
-             callbacks: Sequence[Any] = (), replace: bool = False) -> list[dict[str, Any]]:
+             callbacks: Sequence[Any] = (), replace: bool = False,
+             frozen: Frozen | None = None) -> list[dict[str, Any]]:
     """Trains `model` in the folder of `settings`, or reads back what was trained there.
 
     `replace`: another run in the folder is replaced rather than refused."""
-    spec = text_spec(model, data, settings, [*measures, *end_measures])
-    settings.to_training_arguments()
+    spec = text_spec(model, data, settings, [*measures, *end_measures], frozen)
+    if settings.to_training_arguments().world_size > 1 and frozen:
+        raise InputError("freeze works in one process; start the text stage without a launcher")
     with claim(settings, spec, replace) as folder:
         finished = None if settings.overwrite else saved_rows(folder)
         if finished is not None:
             return finished
         rehearse(model, data, settings, measures)
         try:
-            loop = fit(model, data, settings, spec, measures=measures,
-                       end_measures=end_measures, callbacks=callbacks)
+            with held_still(model, frozen) as holding:
+                loop = fit(model, data, settings, spec, measures=measures,
+                           end_measures=end_measures, callbacks=[*callbacks, *holding],
+                           note=frozen.line if frozen else "")
             rows = rows_of(loop.state.log_history)
         except Diverged as e:
             rows = rows_of(e.log, diverged=True)
@@ -198,12 +205,13 @@ def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, 
                   measures: Sequence[str | Mapping[str, Any]] = ("perplexity",),
                   end_measures: Sequence[Callable] = (), callbacks: Sequence[Any] = (),
                   folder: PathText | None = None, replace: bool = False,
-                  **training_args: Any) -> list[dict[str, Any]]:
+                  frozen: Frozen | None = None, **training_args: Any) -> list[dict[str, Any]]:
     """Train `model` in place for `steps` steps; return rows `{step, tokens, metric, value}`.
 
     `batch_size` rows per device, cosine decay after `warmup_steps`; `seed` decides dropout, the
     order of rows is the data set's own; `training_args` are further fields of `RunConfig`.
     `measures` are asked about `eval_ds` at step 0, every `eval_every` steps and at the end.
+    `frozen` parameters are held still.
 
     In a `folder` the run can be killed at any moment: the same call goes on from its newest
     checkpoint, and a finished one is read back (the model then stays as it is). A run that
@@ -220,7 +228,7 @@ def train_on_text(model: nn.Module, train_ds: Any, eval_ds: Any, *, steps: int, 
         train_ds = lengthened(train_ds, rows_per_step * steps)
         return run_text(
             model, DatasetBundle(train_ds, eval_ds, Collate(0)), settings, measures=measures,
-            end_measures=end_measures, callbacks=callbacks, replace=replace)
+            end_measures=end_measures, callbacks=callbacks, replace=replace, frozen=frozen)
 
 # %% ../../nbs/runs/05_text.ipynb #b7be58b6
 def text_tokenizer(adapter: CausalLMAdapter, corpus: Corpus, vocab_size: int) -> Any:
@@ -255,16 +263,21 @@ class TextRun:
     "What one variant did on text."
     rows: list[dict[str, Any]]       # step, tokens, metric, value
     report: TransferReport | None    # what crossed; None from scratch
+    frozen: Frozen | None = None     # what of it was held still, and for how long
 
 # %% ../../nbs/runs/05_text.ipynb #f760d605
 def learn_text(adapter: CausalLMAdapter, bundle: TransferBundle | None, policy: TransferPolicy,
                train_ds: Any, eval_ds: Any, *, vocab_size: int, seed: int = 0,
+               freeze: Freeze | Mapping[str, Any] | str | None = None,
                **options: Any) -> TextRun:
     """A fresh text model of `seed` gets what `policy` lets cross from `bundle`, and learns.
 
-    `bundle=None` is from scratch; `options` are those of `train_on_text`. Raises `InputError`."""
+    `bundle=None` is from scratch; `freeze` holds what crossed still; `options` are those of
+    `train_on_text`. Raises `InputError`."""
     length = len(train_ds[0]["input_ids"])
+    wanted = Freeze.of(freeze)
     model = downstream_model(adapter, vocab_size, length, seed)
     report = None if bundle is None else policy.apply_bundle(bundle, model)
-    rows = train_on_text(model, train_ds, eval_ds, seed=seed, **options)
-    return TextRun(rows, report)
+    frozen = wanted.chosen(report, model) if wanted and report else None
+    rows = train_on_text(model, train_ds, eval_ds, seed=seed, frozen=frozen, **options)
+    return TextRun(rows, report, frozen)

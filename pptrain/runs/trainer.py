@@ -118,6 +118,7 @@ def finish(trainer: PrePreTrainer, loop: LoopTrainer, spec: Mapping[str, Any],
         write_history(run_dir / "history.csv", state.log_history)
         TransferBundle.save(
             model, run_dir, task_name=trainer.task.name, training=jsonable(metrics),
+            preset=getattr(trainer.task, "preset", None) or "",
             task_config=trainer.task.export_config(), fingerprint=spec["fingerprint"],
             tokenizer_spec=trainer.task.tokenizer_spec(), transfer_policy=trainer.policy)
         write_atomic(run_dir / "summary.json", json.dumps({"metrics": jsonable(metrics)}, indent=1))

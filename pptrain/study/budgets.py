@@ -19,6 +19,7 @@ from ..errors import InputError, unknown
 from ..integrations import token_modules
 from ..integrations.attention import pieces
 from ..measure import create_measure
+from ..runs.freeze import Freeze
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
@@ -50,6 +51,7 @@ class StudyConfig:
     policy: dict[str, Any] | str = "reinitialize_embeddings"   # what crosses into the text model
     embeddings: str | None = None    # an option of the policy; None: as the policy says
     positions: str | None = None     # likewise
+    freeze: dict[str, Any] | str | None = None   # what crossed and is held still, for how long
     arms: dict[str, Any] = field(default_factory=dict)   # further arms: name → policy, or its parts
     match: str = "tokens"            # what warm-ups have in common: "tokens", "flops" or "none"
     rates: list[float] = field(default_factory=list)     # of the text stage, tried for each arm
@@ -98,6 +100,7 @@ def check_study(config: StudyConfig) -> None:
     for measure in config.measures:
         create_measure(measure)
     config.transfer_policy()
+    Freeze.of(config.freeze)
 
 # %% ../../nbs/study/01_budgets.ipynb #ba3fcbbc
 PROFILES: dict[str, dict[str, Any]] = {

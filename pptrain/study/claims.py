@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..errors import InputError, unknown
+from ..config import build_config
+from ..errors import InputError, shown, unknown
 from ..files import write_atomic
 from ..measure import gains, registered_measures, sooner, time_to_event
 from ..runs.text import downstream_model
@@ -31,7 +33,7 @@ KINDS = ("claim", "comparison")
 EFFECT_UNITS = {"loss_gain": "nats per token", "loss_gain_total": "nats per token",
                 "token_saving": "share of all tokens",
                 "mrs": "text tokens per warm-up token", "time_to_event": "log-rank score"}
-EVENT = ("target", "metric", "rises", "clock")
+EVENT = {"target": Real, "metric": str, "rises": bool, "clock": str}   # name → type
 
 def check_event(claim: Claim) -> None:
     "Raises `InputError` where a claim about a time does not say what it waits for."
@@ -40,9 +42,11 @@ def check_event(claim: Claim) -> None:
         raise InputError("a claim about time_to_event needs event={'target': …}: what it waits for")
     if claim.event and not waits:
         raise InputError(f"event={claim.event!r} is for the measure time_to_event only")
-    for name in claim.event or ():
+    for name, value in (claim.event or {}).items():
         if name not in EVENT:
             raise unknown("field of an event", name, EVENT)
+        if not isinstance(value, EVENT[name]):
+            raise InputError(f"event: {name}={shown(value)} must be {EVENT[name].__name__}")
 
 # %% ../../nbs/study/11_claims.ipynb #6b61b6fd
 @dataclass(frozen=True)
@@ -219,11 +223,11 @@ BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not whi
 def model_size(settings: Mapping[str, Any]) -> str:
     "The text model of a study in parameters, or its name where it cannot be built here."
     try:
-        config = StudyConfig(**settings)
+        config = build_config(StudyConfig, settings)
         adapter = StudySetup(config, ".").adapter
         with torch.device("meta"):
             model = downstream_model(adapter, config.vocab_size, config.block_size, 0)
-    except (InputError, TypeError):
+    except (InputError, RuntimeError):      # another version's, or beyond what can be counted
         return str(settings.get("model") or "")
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.3g}M parameters"
 

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..files import (
     PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
 from .budgets import profile, read_seeds
@@ -253,6 +253,11 @@ def why_failed(out: Path, code: int = 1) -> str:
     return lines[-1][:300] if lines else f"the process ended with status {code}, without a word"
 
 # %% ../../nbs/study/20_grid.ipynb #92f5e30b
+def is_entry(run: Any) -> bool:
+    "Whether an entry of a manifest says what its run is called and how it stands."
+    named = isinstance(run, dict) and isinstance(run.get("id"), str)
+    return named and isinstance(run.get("status", ""), str)
+
 def kept_manifest(path: Path) -> dict[str, Any]:
     "What a manifest says; nothing where there is none. Raises `InputError` for a damaged one."
     if not os.path.lexists(path):
@@ -260,7 +265,7 @@ def kept_manifest(path: Path) -> dict[str, Any]:
     again = "remove it, and what it listed is run again; finished parts are read back"
     kept = read_json(path, again, "runs")
     runs = kept["runs"]
-    if not isinstance(runs, list) or not all(isinstance(r, dict) and "id" in r for r in runs):
+    if not isinstance(runs, list) or not all(map(is_entry, runs)):
         raise InputError(f"{path} is damaged: runs is no list of runs; {again}")
     return kept
 
@@ -282,7 +287,7 @@ class Manifest:
         kept = kept_manifest(self.path)
         for name, value in facts.items():
             if kept.get(name, value) != value:
-                raise InputError(f"{str(folder)!r} holds a grid of {name} {kept[name]!r}, "
+                raise InputError(f"{str(folder)!r} holds a grid of {name} {shown(kept[name])}, "
                                  f"not {value!r}; choose another folder")
         self.facts = kept | facts
         self.runs: dict[str, dict] = {run["id"]: run for run in kept["runs"]}

@@ -60,40 +60,44 @@ def step_seconds(config: StudyConfig, steps: int = 3) -> float:
 START = 30.0    # seconds until a notebook trains
 OVERHEAD = 1.3  # what a step costs in a Trainer, beside one in a bare loop
 
-def steps_of(config: StudyConfig) -> float:
-    "Training steps of all variants of a study and one seed, measurements counted as steps."
+def steps_of(config: StudyConfig, width: int | None = None) -> float:
+    """Steps on text that the training of all variants of one seed amounts to, measuring included.
+
+    `width` is the mean length of a synthetic row, in tokens; None: that of a text row."""
     rows_measured = config.eval_blocks * (1 + config.text_steps / config.eval_every)
     measuring = rows_measured / config.batch_size / 3
-    warm_ups = (len(VARIANTS) - 1) * config.synthetic_steps
-    return warm_ups + len(VARIANTS) * (config.text_steps + measuring)
+    warm_up = config.synthetic_steps * (width or config.block_size) / config.block_size
+    return (len(VARIANTS) - 1) * warm_up + len(VARIANTS) * (config.text_steps + measuring)
 
-def planned(parameters: Mapping[str, Any]) -> tuple[StudyConfig, int] | None:
-    "Sizes and number of seeds of a replication notebook; None for any other notebook."
+def planned(parameters: Mapping[str, Any]) -> tuple[StudyConfig, float] | None:
+    "Sizes of a replication notebook and its steps on text; None for any other notebook."
     chosen = {name: parameters.get(name) for name in ("model", "synthetic_steps", "text_steps")}
     try:
         config, seeds = configure("a replication", parameters["profile"], parameters.get("seeds"),
                                   family="any", preset="any", **chosen)
     except (KeyError, InputError):
         return None
-    return config, len(seeds)
+    return config, len(seeds) * steps_of(config)
 
 # %% ../../nbs/study/18_progress.ipynb #310f055b
-def forecast(runs: Sequence[Mapping[str, Any]], workers: int,
-             step: Callable[[StudyConfig], float] = step_seconds) -> float | None:
+def forecast(runs: Sequence[Any], workers: int,
+             step: Callable[[StudyConfig], float] = step_seconds,
+             study_of: Callable[[Any], tuple[StudyConfig, float] | None] = planned) -> float | None:
     """Seconds that `runs`, the parameters of replication notebooks, take here, `workers` at a time.
 
-    Rough: a few steps are timed. None for another notebook among them."""
+    Rough: a few steps are timed. `study_of(run)` gives settings and steps on text. None for
+    another notebook among them."""
     timed: dict[tuple, float] = {}
     total = longest = 0.0
-    for parameters in runs:
-        plan = planned(parameters)
-        if plan is None:
+    for run in runs:
+        study = study_of(run)
+        if study is None:
             return None
-        config, seeds = plan
+        config, steps = study
         size = (config.model, config.vocab_size, config.batch_size, config.block_size)
         if size not in timed:
             timed[size] = step(config)
-        seconds = START + seeds * OVERHEAD * steps_of(config) * timed[size]
+        seconds = START + OVERHEAD * steps * timed[size]
         total, longest = total + seconds, max(longest, seconds)
     at_a_time = max(1, min(workers, len(runs), os.cpu_count() or 1))
     return max(longest, total / at_a_time)

@@ -8,21 +8,23 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..config import differences
-from ..errors import InputError
+from ..config import build_config, differences
+from ..core import create_task
+from ..errors import InputError, shown
 from ..files import PathText, print_line, read_json, resolve_path, write_atomic
 from ..show import Picture, html_table, markdown_table, markdown_text, page
-from .claims import Claim, judge_study
+from .claims import Claim, data_setting, judge_study
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
@@ -97,13 +99,26 @@ def read_claims(path: Path) -> list[dict]:
     why = "it is no list of claims"
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(listed, list) and all(Claim(**claim) for claim in listed):
-            return listed
+        if isinstance(listed, list):
+            return [asdict(build_config(Claim, claim)) for claim in listed]
     except InputError as e:            # a claim that nobody can judge
         why = str(e)
-    except (OSError, ValueError, RecursionError, TypeError):
+    except (OSError, ValueError, RecursionError):
         pass
     raise InputError(f"{path} is damaged: {why}")
+
+TYPES = {"family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
+         "overrides": dict}
+
+def read_settings(path: Path) -> dict[str, Any]:
+    "What `study.json` says, of any version. Raises `InputError` for a damaged file."
+    settings = read_json(path, "it is left out")
+    for name, kind in TYPES.items():
+        value = settings.get(name)
+        nameless = name == "policy" and isinstance(value, dict) and "name" not in value
+        if nameless or not (value is None or isinstance(value, kind)):
+            raise InputError(f"{path} is damaged: {name} is {shown(value)}; it is left out")
+    return settings
 
 # %% ../../nbs/study/31_report.ipynb #fd1b7741
 @dataclass
@@ -146,7 +161,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
     if (place / "claims.json").exists():
         files.claims = attempt(lambda: read_claims(place / "claims.json"))
     if (place / "study.json").exists():
-        files.settings = attempt(lambda: read_json(place / "study.json", "it is left out"))
+        files.settings = attempt(lambda: read_settings(place / "study.json"))
     if run["status"] == "done" and place.is_dir():
         files.rows = attempt(lambda: finished_rows(place, run), files.rows)
     if files.settings:       # rows of older versions do not say under which settings they were made
@@ -247,9 +262,31 @@ def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
     verdicts = pd.concat(judged, ignore_index=True)
     return verdicts[["study", *verdicts.columns.drop("study")]]
 
+JUDGED_NUMBERS = ("effect", "low", "high", "p", "n")
+JUDGED_TEXTS = ("study", "claim", "paper", "measure", "variant", "against", "unit", "interval",
+                "verdict", "why")
+
+def read_verdicts(path: Path) -> pd.DataFrame:
+    "A table of claims that was written before. Raises `InputError` for a damaged one."
+    gaps = {name: ["", "nan"] for name in (*JUDGED_NUMBERS, "p_corrected", "needed_n")}
+    texts = dict.fromkeys(JUDGED_TEXTS, str)
+    table = read_table(path, NO_CLAIMS, dtype=texts, keep_default_na=False, na_values=gaps)
+    for name in ("variant", "against", *JUDGED_NUMBERS) if len(table) else ():
+        numbers = name in JUDGED_NUMBERS
+        if name not in table or numbers and not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(f"{path} is damaged: its column {name!r} is missing, or no numbers")
+    return table
+
 def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
     "The rows of `claim` or `comparison`."
     return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
+
+# %% ../../nbs/study/31_report.ipynb #063a75a5
+def reason_of(verdicts: pd.DataFrame) -> str:
+    "Why none of `verdicts` is judged, in brackets; empty where some are, or reasons differ."
+    silent = "why" in verdicts and verdicts.verdict.eq("not judged").all()
+    reasons = verdicts.why.unique() if silent else [""]
+    return f" ({reasons[0]})" if len(reasons) == 1 and reasons[0] else ""
 
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
 @dataclass
@@ -278,10 +315,11 @@ class GridResults:
         judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile)
         verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
         if not (home / "runs").exists() and (home / "results.csv").exists():
-            table = read_table(home / "results.csv", COLUMNS, **AS_WRITTEN)
-            verdicts = read_table(home / "claims.csv", NO_CLAIMS)
+            table = read_rows(home / "results.csv")[COLUMNS]
+            verdicts = read_verdicts(home / "claims.csv")
             if (home / "comparisons.csv").exists():
-                comparisons = read_table(home / "comparisons.csv", NO_CLAIMS)
+                comparisons = read_verdicts(home / "comparisons.csv")
+        notes = [" ".join(note.split()) for note in notes]
         return cls(home, manifest, table, verdicts, gathered.settings, notes, comparisons)
 
     @property
@@ -291,6 +329,7 @@ class GridResults:
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
+        verdicts += reason_of(self.verdicts)
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
@@ -335,21 +374,63 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     rounded = rounded.map(lambda v: ("–", "yes")[v] if isinstance(v, bool) else v)
     return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
+# %% ../../nbs/study/31_report.ipynb #5a34c31e
+def guessing_loss(settings: Mapping[str, Any], variant: str) -> float:
+    "Nats per token of guessing uniformly in the warm-up of `variant`; NaN where nobody knows."
+    if variant == "natural": return math.log(settings.get("vocab_size") or math.nan)
+    given = {"preset": settings.get("preset"), **(settings.get("overrides") or {})}
+    try:
+        task = create_task(str(settings.get("family")), given)
+    except InputError:
+        return math.nan
+    return math.log(task.tokenizer_spec().vocab_size)
+
+def warm_up_losses(settings: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    "How the warm-up of each variant ended, mean over seeds, beside the loss of guessing."
+    ends = rows[rows.metric == "warmup_eval_loss"].groupby("variant", sort=False).value.mean()
+    guesses = {variant: guessing_loss(settings, str(variant)) for variant in ends.index}
+    said = [f"{variant} {ends[variant]:.3g} (guessing {guess:.3g})"
+            for variant, guess in guesses.items()]
+    return ", ".join(said)
+
 # %% ../../nbs/study/31_report.ipynb #0d4e6f45
 def policy_text(policy: Mapping | str) -> str:
     "A policy of `study.json` as one line of YAML, whether or not it is registered here."
     return policy if isinstance(policy, str) else flow_yaml(policy)
 
+def stage_text(what: str, steps: Any, tokens: float, rate: Any) -> str:
+    "One stage in words; what nobody wrote down is left out."
+    parts = [what, f"{steps} steps" if steps else "", f"{tokens:,.0f} tokens" if tokens > 0 else "",
+             f"learning rate {rate:g}" if rate else ""]
+    return ", ".join(filter(None, parts))
+
+def study_facts(settings: Mapping[str, Any], rows: pd.DataFrame, size: str) -> dict[str, str]:
+    "What was trained on what in one study, in words; `rows` are its measurements."
+    spent = rows[rows.metric == "warmup_tokens"].value.max()
+    read = rows.tokens.max()
+    data = f"{settings.get('family') or ''} {data_setting(settings)}".strip()
+    facts = {
+        "model": ", ".join(filter(None, dict.fromkeys([settings.get("model"), size]))),
+        "warm-up": stage_text(data, settings.get("synthetic_steps"), spent,
+                              settings.get("synthetic_lr")),
+        "warm-up loss, nats per token": warm_up_losses(settings, rows),
+        "text": stage_text(settings.get("corpus") or "", settings.get("text_steps"), read,
+                           settings.get("text_lr")),
+        "policy": policy_text(settings.get("policy") or ""),
+        "arms": ", ".join(map(str, rows.variant.unique())),
+        "seeds": ", ".join(map(str, sorted(rows.seed.unique())))}
+    return {name: fact for name, fact in facts.items() if fact}
+
 def study_table(results: GridResults) -> pd.DataFrame:
-    "One row per study: what was trained on what, and by which policy weights crossed."
-    rows = []
+    "What was run, a column per study."
+    facts = {}
+    judged = pd.concat([results.verdicts, results.comparisons])
     for study, settings in results.settings.items():
-        row = {"study": study}
-        for name in ("family", "preset", "model", "corpus"):
-            if settings.get(name): row[name] = settings[name]
-        if settings.get("policy"): row["policy"] = policy_text(settings["policy"])
-        rows.append(row)
-    return pd.DataFrame(rows)
+        sizes = [size for size in judged[judged.study == study].get("size", ()) if size]
+        size = sizes[0].split(", ")[0] if sizes else ""
+        facts[study] = study_facts(settings, results.table[results.table.study == study], size)
+    table = pd.DataFrame(facts)
+    return table.rename_axis("study").reset_index()
 
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
@@ -358,16 +439,18 @@ JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval
 
 def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
     "The columns of a claims table that one reads, empty ones left out."
-    columns = [name for name in JUDGED_COLUMNS if name in verdicts and name not in without]
+    shared = ["why"] if reason_of(verdicts) else []         # the headline says it once
+    columns = [name for name in JUDGED_COLUMNS
+               if name in verdicts and name not in [*without, *shared]]
     said = verdicts[columns]
     return said.loc[:, said.replace({"": None}).notna().any()]
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
     ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
-    tables = {"Claims": judged_table(results.verdicts),
+    tables = {"What was run": study_table(results),
+              "Claims": judged_table(results.verdicts),
               "Comparisons of our own": ours,
-              "Studies": study_table(results),
               "Final loss and savings, mean over seeds": mean_gains(results.table),
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
     return {title: readable(table) for title, table in tables.items() if len(table)}
@@ -401,7 +484,7 @@ class Report:
         tables = [f"## {name}\n\n{markdown_table(table.values, list(table.columns))}"
                   for name, table in self.tables.items()]
         images = [f"![{name}](figures/{name}.png)" for name in self.figures]
-        body = [*tables[:1], *images, *tables[1:]]
+        body = [*tables[:2], *images, *tables[2:]]
         heads = [head.to_markdown() for head in self.heads]
         opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), *heads,
                    f"> {CAUTION}"]
@@ -416,7 +499,7 @@ class Report:
                    *[head.to_html() for head in self.heads],
                    f"<blockquote>{html.escape(CAUTION)}</blockquote>"]
         notes = [f"<p>Note: {html.escape(note)}</p>" for note in self.notes]
-        body = [*notes, *tables[:1], *self.figures.values(), *tables[1:]]
+        body = [*notes, *tables[:2], *self.figures.values(), *tables[2:]]
         return page(self.title, [*opening, *body])
 
 # %% ../../nbs/study/31_report.ipynb #b98336b3

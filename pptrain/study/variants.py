@@ -24,11 +24,12 @@ from transformers import PreTrainedTokenizerFast
 from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
 from ..data import Collate, DatasetBundle, Example, TaskDataset, create_control
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..files import read_json, write_atomic
 from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
-from ..runs.text import downstream_model, train_on_text
+from ..runs.freeze import Freeze
+from ..runs.text import downstream_model, hash_of, train_on_text
 from .arms import Arm, CutExamples, arm_of, spread
 from .budgets import StudyConfig, read_seeds, training_flops
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
@@ -330,8 +331,8 @@ def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
 
 # %% ../../nbs/study/02_variants.ipynb #85060aef
 def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
-                   rates: Rates) -> list[dict[str, Any]]:
-    "The text stage of an arm: its measured rows."
+                   rates: Rates, frozen: Any = None) -> list[dict[str, Any]]:
+    "The text stage of an arm: its measured rows; `frozen` is held still for a while."
     from pptrain.study.representations import KeepWeights, weights_path
     config = setup.config
     place = place_of(config, "text", arm.name, seed, rates)
@@ -346,7 +347,7 @@ def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
         model, text, setup.text("eval"), seed=seed, steps=steps,
         batch_size=config.batch_size, learning_rate=rates.text,
         warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        end_measures=end_measures, folder=setup.folder / place, disable_tqdm=True)
+        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True)
 
 def learn(setup: StudySetup, arm: Arm, seed: int,
           rates: Rates) -> tuple[list[dict[str, Any]], str]:
@@ -357,8 +358,10 @@ def learn(setup: StudySetup, arm: Arm, seed: int,
         nothing = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
         return [nothing], f"warm-up: {e}"
     policy = None if bundle is None else arm.transfer_policy(setup.config)
-    model, _ = text_model(setup, bundle, seed, policy)
-    rows = learn_the_text(setup, arm, model, seed, rates)
+    model, report = text_model(setup, bundle, seed, policy)
+    freeze = Freeze.of(setup.config.freeze)
+    frozen = freeze.chosen(report, model) if freeze and report else None
+    rows = learn_the_text(setup, arm, model, seed, rates, frozen)
     facts = warm_up_facts(bundle, rates) | {"text_lr": rates.text}
     tokens = max(row["tokens"] for row in rows)
     facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
@@ -372,10 +375,13 @@ def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
     "The rows in a file, or None. Raises `InputError` for a damaged file and for other settings."
     if not path.exists():
         return None
-    kept = read_json(path, "remove it, and it is made again", "settings", "rows")
+    again = "remove it, and it is made again"
+    kept = read_json(path, again, "settings", "rows", "rows_sha256")
     if kept["settings"] != settings_hash:
-        raise InputError(f"{path} was made under other settings ({kept['settings']}, not "
-                         f"{settings_hash}); give this study its own folder")
+        raise InputError(f"{path} was made under other settings ({shown(kept['settings'])}, not "
+                         f"{settings_hash!r}); give this study its own folder")
+    if hash_of(kept["rows"]) != kept["rows_sha256"]:
+        raise InputError(f"{path} is damaged: its sha256 does not match; {again}")
     return kept["rows"]
 
 # %% ../../nbs/study/02_variants.ipynb #11a484a8
@@ -396,7 +402,8 @@ def run_variant(setup: StudySetup, variant: str, seed: int,
     place = dict(study=setup.config.study, variant=variant, seed=seed)
     origin = dict(settings=setup.settings_hash, diverged=diverged)
     rows = [place | row | origin for row in measured]
-    write_atomic(path, json.dumps({"settings": setup.settings_hash, "rows": rows}))
+    record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
+    write_atomic(path, json.dumps(record))
     return rows
 
 # %% ../../nbs/study/02_variants.ipynb #39a78731
@@ -439,7 +446,7 @@ def settle(config: StudyConfig, folder: Path) -> None:
         recorded = read_json(path, "remove it if the folder holds this very study")
         try:
             same = StudyConfig(**recorded) == config
-        except TypeError:              # fields of another version
+        except (InputError, TypeError):      # of another version, or of nobody's
             same = False
         if not same:
             raise InputError(own)

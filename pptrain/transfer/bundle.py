@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError, unknown
-from ..files import PathText, resolve_path
+from ..files import PathText, read_json, resolve_path
 from ..integrations.wrappers import named
 from ..integrations.weights import plain_state, weights_sha256, write_model
+from .card import model_card
+from .earlier import EARLIER, earlier_facts, weights_folder
+from .hub import download, upload
 from .policies import ReinitializeEmbeddingTransferPolicy, TransferPolicy
 from .names import check_tensors
 from .policies import create_policy
@@ -63,11 +66,15 @@ def versions() -> dict[str, str]:
 
 # %% ../../nbs/transfer/04_bundle.ipynb #29673f57
 def find_bundle(path: PathText) -> Path:
-    "The directory with `bundle.json`: `path` itself or its `bundle/`. Raises `InputError`."
+    """The directory with `bundle.json`: `path` itself or its `bundle/`. Raises `InputError`.
+
+    Or `path` itself with the `transfer_bundle.json` of pptrain 0.3.0."""
     path = resolve_path(path, "bundle")
     for folder in (path, path / "bundle"):
         if (folder / MANIFEST).is_file():
             return folder
+    if (path / EARLIER).is_file():
+        return path
     hint = "unzip it first" if path.suffix == ".zip" else "has the run finished?"
     raise InputError(f"no {MANIFEST} in {path} or {path / 'bundle'}; {hint}")
 
@@ -97,7 +104,7 @@ def unsealed(path: Path) -> dict[str, Any]:
 KEYS: dict[str, tuple[type, ...]] = {
     "task_name": (str,), "task_config": (dict,), "tokenizer_spec": (dict,), "files": (dict,),
     "fingerprint": (str,), "training": (dict,), "versions": (dict,), "weights_sha256": (str,),
-    "transfer_policy": (dict,), "transfer_policy_name": (str,)}
+    "preset": (str,), "transfer_policy": (dict,), "transfer_policy_name": (str,)}
 NEEDED = ("task_name", "task_config", "tokenizer_spec", "files")
 
 def check_keys(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -124,12 +131,12 @@ def check_name(folder: Path, name: str) -> None:
 
 def check_names(path: Path, files: Any) -> None:
     "Raises `InputError` unless `files`, of the manifest `path`, says what each file must be."
-    known = isinstance(files, Mapping) and len(files) > 0
-    if not known or not all(_is_facts(expected) for expected in files.values()):
+    listed = files if isinstance(files, Mapping) else {}
+    for name in listed:
+        check_name(path.parent, name)
+    if not listed or not all(_is_facts(expected) for expected in listed.values()):
         raise InputError(f"{path} is damaged: its `files` are no list of names, bytes and sha256; "
                          f"{AGAIN}")
-    for name in files:
-        check_name(path.parent, name)
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{path} is damaged: its `files` have no weights among them; {AGAIN}")
 
@@ -169,16 +176,21 @@ def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
 
 # %% ../../nbs/transfer/04_bundle.ipynb #c3ef4119
 def read_weights(paths: list[Path]) -> dict[str, Tensor]:
-    "The tensors in safetensors files, on the CPU. Raises `InputError` for a file that is none."
+    """The tensors in safetensors files, or such as `torch.save` writes, on the CPU.
+
+    Raises `InputError` for a file that is none."""
+    from pptrain.transfer.checkpoints import read_torch
     state: dict[str, Tensor] = {}
     for path in paths:
         try:
-            state |= load_file(path)
+            state |= read_torch(path) if path.suffix == ".bin" else load_file(path)
         except (OSError, SafetensorError) as e:
             raise InputError(f"{path} cannot be read: {e}") from None
     return state
 
 # %% ../../nbs/transfer/04_bundle.ipynb #4b72355b
+CARD = "README.md"
+
 def clear_place(path: Path) -> None:
     "Removes an earlier bundle; of a link only the link, what it points to stays."
     if path.is_symlink():
@@ -188,12 +200,14 @@ def clear_place(path: Path) -> None:
 
 def write_bundle(model: nn.Module, run_dir: Path, facts: Mapping[str, Any],
                  max_shard_size: str | int) -> None:
-    "Writes `run_dir/bundle`: the weights, and a manifest of `facts` that lists the files."
+    "Writes `run_dir/bundle`: the weights, a card, and a manifest of `facts` that lists them."
     run_dir.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=run_dir))
     try:
         os.chmod(work, 0o755)
         write_model(model, work / "model", max_shard_size)
+        plain = (work / "model" / "config.json").is_file()
+        (work / CARD).write_text(model_card(facts, plain), encoding="utf-8")
         manifest = {"format_version": FORMAT_VERSION, **facts, "files": file_facts(work)}
         (work / MANIFEST).write_bytes(sealed(manifest))
         clear_place(run_dir / "bundle")
@@ -216,6 +230,25 @@ def bundle_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:
         values.setdefault("transfer_policy", {"name": manifest["transfer_policy_name"]})
     return values
 
+def earlier_fields(folder: Path) -> dict[str, Any]:
+    "The same for a run of pptrain 0.3.0. Raises `InputError`."
+    told = read_json(folder / EARLIER, AGAIN, "model_dir")
+    place = weights_folder(folder, told["model_dir"])
+    names = file_facts(place)
+    weights = [name for name in names if name.endswith(".safetensors")]
+    weights = weights or [name for name in names if name.startswith("pytorch_model")]
+    where = place.name if place.parent == folder else str(place.resolve())
+    files = {f"{where}/{name}": names[name] for name in weights}
+    return {**earlier_facts(folder), "model_name": where, "files": files}
+
+def check_for_hub(bundle: TransferBundle) -> None:
+    "Raises `InputError` for files that are not whole, and for a bundle that has no manifest."
+    if not (bundle.path / MANIFEST).is_file():
+        raise InputError(f"{bundle.path} is a run of pptrain 0.3.0; write its weights with "
+                         "TransferBundle.save, then push that")
+    for name, expected in bundle.files.items():
+        check_file(bundle.path, name, expected)
+
 # %% ../../nbs/transfer/04_bundle.ipynb #ee7f72cd
 @dataclass
 class TransferBundle:
@@ -231,12 +264,14 @@ class TransferBundle:
     versions: dict[str, str] = field(default_factory=dict)     # of the libraries that made it
     weights_sha256: str = ""              # `weights_sha256` of the state dict
     transfer_policy: dict[str, Any] = field(default_factory=DEFAULT_POLICY.to_dict)  # recommended
+    preset: str = ""                      # of the family, where the settings came from one
+    model_name: str = "model"             # the directory of the weights, inside `path`
     files: dict[str, Any] = field(default_factory=dict, repr=False)  # name → bytes and sha256
 
     @property
     def model_dir(self) -> Path:
         "The directory that `from_pretrained` reads."
-        return self.path / "model"
+        return self.path / self.model_name
 
     @property
     def run_dir(self) -> Path:
@@ -257,6 +292,8 @@ class TransferBundle:
     def load(cls, path: PathText, verify: bool = True) -> TransferBundle:
         "Reads a run or bundle directory; `verify` re-hashes every file. Raises `InputError`."
         folder = find_bundle(path)
+        if not (folder / MANIFEST).is_file():
+            return cls(path=folder, **earlier_fields(folder))
         manifest = checked_manifest(folder / MANIFEST)
         for name, expected in manifest["files"].items() if verify else ():
             check_file(folder, name, expected)
@@ -264,7 +301,7 @@ class TransferBundle:
 
     def state_dict(self) -> dict[str, Tensor]:
         "The weights, on the CPU. Raises `InputError` for files that do not hold these weights."
-        names = [name for name in self.files if name.endswith(".safetensors")]
+        names = [name for name in self.files if name.endswith((".safetensors", ".bin"))]
         state = read_weights([self.path / name for name in names])
         if self.weights_sha256 not in ("", weights_sha256(state)):
             raise InputError(f"{self.model_dir} holds other weights than {MANIFEST} says; {AGAIN}")
@@ -273,7 +310,7 @@ class TransferBundle:
     @classmethod
     def save(cls, model: nn.Module, run_dir: PathText, *, task_name: str,
              task_config: Mapping[str, Any], tokenizer_spec: TokenizerSpec | Mapping[str, Any],
-             fingerprint: str = "", training: Mapping[str, Any] | None = None,
+             preset: str = "", fingerprint: str = "", training: Mapping[str, Any] | None = None,
              transfer_policy: TransferPolicy | Mapping[str, Any] | str = DEFAULT_POLICY,
              max_shard_size: str | int = "5GB") -> TransferBundle:
         """Writes `run_dir/bundle` in one step and returns it.
@@ -282,9 +319,28 @@ class TransferBundle:
         numbers: on the meta device, or with NaN."""
         check_tensors(named(model), "the model to save")
         facts = dict(
-            task_name=task_name, task_config=dict(task_config), versions=versions(),
+            task_name=task_name, preset=preset, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,
             weights_sha256=weights_sha256(plain_state(model)), training=dict(training or {}),
             transfer_policy=create_policy(transfer_policy).to_dict())
         write_bundle(model, resolve_path(run_dir, "run_dir"), facts, max_shard_size)
         return cls.load(run_dir, verify=False)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None,
+                    revision: str | None = None, token: str | None = None,
+                    commit_message: str = "Upload bundle") -> str:
+        """Verifies the files, sends them to a model repository, made if missing; its address.
+
+        `revision` is a branch. Raises `InputError` without a network, a token or permission."""
+        check_for_hub(self)
+        return upload(self.path, [MANIFEST, *self.files], repo_id, private=private,
+                      revision=revision, token=token, commit_message=commit_message)
+
+    @classmethod
+    def from_hub(cls, repo_id: str, revision: str | None = None, *,
+                 token: str | None = None) -> TransferBundle:
+        "The bundle in a model repository, verified. `revision`: branch, tag, commit. `InputError`."
+        folder = download(repo_id, revision, token)
+        if not (folder / MANIFEST).is_file():
+            raise InputError(f"{repo_id} holds no bundle: there is no {MANIFEST} at its root")
+        return cls.load(folder)

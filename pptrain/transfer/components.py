@@ -71,6 +71,8 @@ def belongs(piece: Piece, component: str) -> bool:
 
 def component_names(keep: Iterable[str] | str) -> tuple[str, ...]:
     "Known components once each, in the order of the register; 'ln' is 'norm'. Raises `InputError`."
+    if not isinstance(keep, Iterable):
+        raise InputError(f"keep={keep!r}: must be a list of components, such as ['attn', 'mlp']")
     asked = [keep] if isinstance(keep, str) else list(keep)
     wanted = {"norm" if name == "ln" else name for name in asked}
     for name in wanted:
@@ -178,6 +180,7 @@ class ComponentTransferPolicy(TransferPolicy):
     numbers, or layer → numbers. `embeddings` is a rule for token tables that are not kept;
     `positions` 'copy' or 'fresh' overrules `keep`. `names` maps the trained model's names, `depth`
     its layers. Raises `InputError`. Jiang et al. (parts), Shinnick et al. (layers)."""
+    paper: ClassVar[str] = "Jiang et al. 2026 (attention, MLP); Shinnick et al. 2026 (layers)"
     quiet: ClassVar[frozenset[str]] = frozenset(
         {"heads", "embeddings", "positions", "names", "depth", "seed"})
     keep: tuple[str, ...] = ("attn", "mlp", "norm")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
@@ -156,17 +157,19 @@ def restacked(source: Mapping[str, Tensor], depth: str | Sequence[int] | None,
 
 # %% ../../nbs/transfer/02_names.ipynb #e6508e54
 def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
-    "Raises `InputError` that names the tensors without memory, or with NaN."
+    "Raises `InputError` that names the tensors without memory, or with NaN or infinity."
     absent = [name for name, tensor in tensors.items() if tensor.device.type == "meta"]
     if absent:
         raise InputError(f"{where}: {', '.join(absent[:3])} lies on the meta device and has no "
                          "numbers; build or load the model on a real device")
     broken = names_with_nan(tensors)
     if broken:
-        raise InputError(f"{where}: {len(broken)} tensors hold NaN, {', '.join(broken[:3])} first; "
-                         "take an earlier checkpoint or train again")
+        raise InputError(f"{where}: {len(broken)} tensors hold NaN or infinity, "
+                         f"{', '.join(broken[:3])} first; take an earlier checkpoint or train "
+                         "again")
 
 def names_with_nan(tensors: Mapping[str, Tensor]) -> list[str]:
-    "The names of the tensors that hold a NaN."
+    "The names of the tensors that hold NaN or infinity."
     floats = {n: t for n, t in tensors.items() if t.is_floating_point() and t.device.type != "meta"}
-    return [name for name, t in floats.items() if bool((t != t).any())]
+    wide = {n: t if t.element_size() > 1 else t.float() for n, t in floats.items()}
+    return [name for name, t in wide.items() if not bool(torch.isfinite(t).all())]

@@ -160,6 +160,22 @@ def flow_yaml(settings: Mapping[str, Any]) -> str:
     return text.strip()
 
 # %% ../../nbs/transfer/03_policies.ipynb #5b08240e
+def check_given(source: Any, model: Any) -> None:
+    "Raises `InputError` unless `source` maps names to tensors and `model` has parameters."
+    tensors = isinstance(source, Mapping) and all(
+        isinstance(name, str) and isinstance(t, Tensor) for name, t in source.items())
+    if not tensors:
+        raise InputError(f"{type(source).__name__} is no state: give names and their tensors, as "
+                         "model.state_dict() does, or load_state(path)")
+    if not isinstance(model, nn.Module) or not named(model):
+        raise InputError(f"{type(model).__name__} is no model to write into: give a torch module "
+                         "that has parameters")
+
+def check_bundle(bundle: Any) -> None:
+    "Raises `InputError` unless `bundle` is one."
+    if not callable(getattr(bundle, "state_dict", None)):
+        raise InputError(f"{bundle!r:.60} is no bundle; read one with TransferBundle.load(path)")
+
 def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> None:
     "Raises `InputError` where what is to cross, or the new model, has no numbers."
     own = named(model)
@@ -171,10 +187,10 @@ def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: 
     check_tensors(moving, "the trained model")
 
 def warn_of_nan(model: nn.Module) -> None:
-    "Warns of parameters that stay as they are and hold NaN."
+    "Warns of parameters that stay as they are and hold NaN or infinity."
     broken = names_with_nan(named(model))
     if broken:
-        warnings.warn(f"the new model holds NaN in {len(broken)} parameters, "
+        warnings.warn(f"the new model holds NaN or infinity in {len(broken)} parameters, "
                       f"{', '.join(broken[:3])} first", stacklevel=3)
 
 # %% ../../nbs/transfer/03_policies.ipynb #8ec4e614
@@ -185,11 +201,13 @@ class TransferPolicy:
     Subclasses leave some alone or fill them by a rule. A policy is a value: equal and hashable
     by its options, frozen, picklable, and `str(policy)` is its YAML."""
     name: ClassVar[str] = "copy"
+    paper: ClassVar[str] = "everything, as in most fine-tuning"      # who does so, or what for
     quiet: ClassVar[frozenset[str]] = frozenset()     # options that go unsaid at their default
 
     def __init_subclass__(cls) -> None:
         "A policy that is not registered goes by its class's name."
         cls.name = vars(cls).get("name", cls.__name__)
+        cls.paper = vars(cls).get("paper", "")
 
     def leave(self, name: str, part: str) -> str | None:
         "Why this parameter of the new model keeps its own numbers; None to let it cross."
@@ -216,6 +234,7 @@ class TransferPolicy:
         """Writes into `target_model` in place. Warns when no parameter crosses.
 
         Wrappers of both are seen through. Raises `InputError` for what has no numbers."""
+        check_given(source_state_dict, target_model)
         check_crossing(self, source_state_dict, target_model)
         report = TransferReport.of(carry(self, source_state_dict, target_model), self.to_dict())
         if not report.loaded_parameter_count + len(report.filled_parameters):
@@ -227,6 +246,7 @@ class TransferPolicy:
 
     def apply_bundle(self, bundle: TransferBundle, target_model: nn.Module) -> TransferReport:
         "Writes the bundle's weights into `target_model` in place. Warns when no parameter crosses."
+        check_bundle(bundle)
         return self.apply_state_dict(bundle.state_dict(), target_model)
 
     def to_dict(self) -> dict[str, Any]:
@@ -326,6 +346,7 @@ class ReinitializeEmbeddingTransferPolicy(TransferPolicy):
     'match', 'copy', 'sampled', or a registered one; `seed` is for those that draw. `positions` is
     'copy' (as far as both tables go) or 'fresh'. Raises `InputError`. The procedural paper, Jiang
     et al."""
+    paper: ClassVar[str] = "Wu, Li & Liang 2022 (fresh); Jiang et al. 2026 (mean, match, copy)"
     quiet: ClassVar[frozenset[str]] = frozenset({"seed"})
     embeddings: str = "fresh"
     positions: str = "copy"
@@ -358,6 +379,7 @@ class SkipParametersTransferPolicy(TransferPolicy):
     """Everything crosses but listed names, names with a listed prefix, and what is tied to them.
 
     `prefixes` is short for `skip_parameter_prefixes`. Raises `InputError` for a bare string."""
+    paper: ClassVar[str] = "by name, as in pptrain 0.3.0"
     skip_parameter_names: tuple[str, ...]
     skip_parameter_prefixes: tuple[str, ...]
 

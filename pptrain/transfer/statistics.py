@@ -98,6 +98,7 @@ class StatisticsTransferPolicy(MadePolicy):
     `level` is 'parameter' (mean and std of each tensor), 'scale' (std of each), 'layer', 'across'
     (the same matrix in all layers) or 'model'; further options as in `ComponentTransferPolicy`,
     `keep` is the whole body by default. Raises `InputError`. Wu, Li and Liang (2022)."""
+    paper: ClassVar[str] = "Wu, Li & Liang 2022, tables 2 and 3"
     level: str = "parameter"
     keep: tuple[str, ...] = BODY
 
@@ -132,6 +133,7 @@ class NormConstantTransferPolicy(MadePolicy):
     """The gains of the norms before attention become `value`; everything else stays.
 
     `keep=['norm']` takes all norms. Raises `InputError`. Wu, Li and Liang (2022), table 3."""
+    paper: ClassVar[str] = "Wu, Li & Liang 2022, table 3"
     value: float = .4
     keep: tuple[str, ...] = ("attn_norm",)
 
@@ -176,6 +178,7 @@ class LayerShuffledTransferPolicy(MadePolicy):
 
     With `order='layers'` tensors stay whole and layers change places instead. Further options as
     in `ComponentTransferPolicy`. Raises `InputError`. A control of Jiang et al."""
+    paper: ClassVar[str] = "a control of Jiang et al. 2026"
     order: str = "numbers"
     keep: tuple[str, ...] = BODY
 
@@ -208,6 +211,7 @@ class RandomWeightsTransferPolicy(MadePolicy):
     """Matrices become Gaussian numbers of the trained length; vectors (gains, biases) cross.
 
     Options as in `ComponentTransferPolicy`, `keep` is the whole body by default."""
+    paper: ClassVar[str] = "a control of ours: the length of matrices alone"
     keep: tuple[str, ...] = BODY
 
     def make(self, tensors: Mapping[str, Tensor],
@@ -223,6 +227,7 @@ class RandomHeadsTransferPolicy(MadePolicy):
 
     The rest of `keep` (the whole body by default) crosses as it is; biases of attention too.
     Further options as in `ComponentTransferPolicy`."""
+    paper: ClassVar[str] = "a control of ours: the length of heads alone"
     keep: tuple[str, ...] = BODY
 
     def make(self, tensors: Mapping[str, Tensor],
@@ -309,6 +314,7 @@ class MimeticTransferPolicy(MadePolicy):
     A trained model is not needed; one that is given lends its names only. Layers whose heads are
     not told apart stay as they are. Raises `InputError`. Trockman and Kolter (2023)."""
     quiet: ClassVar[frozenset[str]] = ComponentTransferPolicy.quiet | {"keep"}
+    paper: ClassVar[str] = "Trockman & Kolter 2023"
     scores: float = .7
     results: float = .4
     keep: tuple[str, ...] = ("attn",)

@@ -21,8 +21,7 @@ from transformers import TrainerCallback
 from ..core import create_task, example_at
 from ..data import Collate, Example
 from ..errors import InputError
-from ..files import resolve_path
-from ..files import print_line
+from ..files import print_line, read_json, resolve_path
 from ..measure import evaluating
 from ..show import PALETTE, Picture, frame, token_strip
 from ..show.figures import RULES
@@ -210,23 +209,34 @@ def read_history(folder: Path) -> pd.DataFrame:
     "The history so far: step, tokens, metric, value. Raises `InputError` when it is damaged."
     path, columns = folder / "history.csv", ["step", "tokens", "metric", "value"]
     if not path.exists(): return pd.DataFrame(columns=columns)
-    try: return pd.read_csv(path).astype({"step": int, "value": float})[columns]
-    except (ValueError, KeyError) as e: raise InputError(f"{str(path)!r} is damaged: {e}") from None
+    kinds = {"step": int, "metric": str, "value": float}
+    try:
+        rows = pd.read_csv(path).astype(kinds)[columns]
+        if rows.metric.isna().any() or np.isinf(rows.tokens.astype(float)).any():
+            raise ValueError("rows without a metric, or of endlessly many tokens")
+        return rows
+    except (OSError, ValueError, KeyError) as e:
+        raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
 
 # %% ../../nbs/views/42_monitor.ipynb #06c35324
 GOES_ON = "fit() with the same settings goes on"
 
+def count_in(numbers: Any, name: str) -> int | None:
+    "A number above zero from a mapping that was read; None where there is none."
+    value = numbers.get(name) if isinstance(numbers, dict) else None
+    return value if isinstance(value, int) and value > 0 else None
+
 def run_state(folder: Path) -> tuple[str, int | None]:
     """`(state, planned steps)`: "finished", or how to go on.
 
-    The number is None where only the Trainer knows it, as in a run that counts epochs."""
+    The number is None where only the Trainer knows it, as in a run that counts epochs. Raises
+    `InputError` for damaged files."""
     def read(name):
         path = folder / name
-        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return read_json(path, "fit() says what can be done") if path.exists() else {}
     metrics = read("summary.json").get("metrics")
-    if metrics: return "finished", metrics.get("steps")
-    planned = read("run.json").get("settings", {}).get("max_steps", -1)
-    return f"not finished; {GOES_ON}", planned if planned > 0 else None
+    if metrics: return "finished", count_in(metrics, "steps")
+    return f"not finished; {GOES_ON}", count_in(read("run.json").get("settings"), "max_steps")
 
 # %% ../../nbs/views/42_monitor.ipynb #0ebccf75
 def run_chance(folder: Path) -> float | None:

@@ -5,24 +5,30 @@ Hypothesis draws the slips, the same ones in every run."""
 from __future__ import annotations
 
 import copy
+import csv
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pptrain.cli import main
+from pptrain.cli import compared, main
 from pptrain.config import field_defaults
 from pptrain.core import InputError, create_task, registered_task, registered_tasks
 from pptrain.parity import load_vectors
 from pptrain.runs import load_recipe
+from pptrain.study import COLUMNS, Claim, StudyConfig, save_results, write_report
+from pptrain.study.grid import Manifest, RunSpec, finished, run_folder
+from pptrain.study.report import GridResults, Report, report_figures, report_tables
 
 pytestmark = pytest.mark.slow
 FAMILIES = [card.name for card in registered_tasks()]
@@ -351,3 +357,168 @@ def test_bundles_are_read_or_refused_in_a_sentence(bundle):
         check()
     finally:
         place.write_bytes(original)
+
+
+# what runs and grids leave
+
+def left(path, content, cut):
+    "Writes lines of a table, or values as JSON, to `path`; not to the end where `cut` is 0."
+    try:
+        if path.suffix == ".csv" and isinstance(content, list):
+            lines = [line if isinstance(line, list) else [line] for line in content]
+            text = "".join(",".join(map(str, line)) + "\n" for line in lines)
+        else:
+            text = json.dumps(content)
+    except ValueError:   # more digits than Python spells
+        text = "9" * 5000
+    written = text.encode("utf-8", "surrogatepass")
+    path.write_bytes(written if cut else written[:-len(written) // 3])
+
+
+def lines_of(path):
+    "The lines of a table, cell by cell."
+    return [line.split(",") for line in path.read_text().splitlines()]
+
+
+def reads_or_refuses(path, content, count, *readers):
+    "Slips in `content` at `path`: each of `readers` returns, or refuses in a sentence."
+    told = dict.fromkeys(("read", "refused"), 0)
+    untouched = path.read_bytes()
+    names = sorted(path.parent.rglob("*"))
+
+    @slips(count)
+    @given(slip(content), st.integers(0, 12))
+    def check(content, cut):
+        left(path, content, cut)
+        for reader in readers:
+            try:
+                reader()
+                told["read"] += 1
+            except InputError as error:
+                one_sentence(error)
+                told["refused"] += 1
+        assert sorted(path.parent.rglob("*")) == names, "something was written"
+    try:
+        check()
+    finally:
+        path.write_bytes(untouched)
+    return told
+
+
+def study_rows(study):
+    "Two variants over three seeds, at three points of a curve."
+    rows = []
+    for seed in (1, 2, 3):
+        for variant, gain in (("scratch", 0), ("transferred", .3)):
+            for step in range(3):
+                place = (study, variant, seed, step, 100 * step)
+                rows.append((*place, "eval_loss", 4 - step * (1 + gain + seed / 50) / 2))
+            rows.append((study, variant, seed, 0, 0, "warmup_tokens", 100.))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+SPEC = RunSpec("one", str(ROOT / "nbs" / "00_errors.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    "A grid of two studies: `SPEC` is done, the other failed."
+    folder = tmp_path_factory.mktemp("grid")
+    event = {"target": 3.5, "metric": "eval_loss", "rises": False, "clock": "tokens"}
+    claims = [Claim("it helps", "a lot", "loss_gain", "transferred", main=True),
+              Claim("it is sooner", "10 %", "time_to_event", "transferred", event=event),
+              Claim("ours", "", "mrs", "transferred", kind="comparison", smallest_effect=.1)]
+    run = run_folder(SPEC, folder)
+    run.mkdir(parents=True)
+    save_results(run, study_rows("one"), claims)
+    settings = StudyConfig("one", "dyck", "smoke", overrides={"length": 12})
+    (run / "study.json").write_text(json.dumps(asdict(settings)))
+    done = {"id": SPEC.id, "study": "one", "spec_hash": SPEC.hash, "notebook": "notebooks/x.ipynb",
+            "parameters": {"seeds": [1, 2, 3]}, "status": "done", "seconds": 2.5, "error": None}
+    failed = done | {"id": "two-0", "study": "two", "status": "failed", "error": "it broke"}
+    manifest = {"profile": "demo", "runs": [done, failed]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def whole_report(folder):
+    "Everything that a report says, in memory; each note is a line."
+    results = GridResults.read(folder)
+    assert not any("\n" in note or not note.strip() for note in results.notes), results.notes
+    tables, figures = report_tables(results), report_figures(results)
+    report = Report("a title", results.headline, tables, figures, results.notes)
+    assert report.to_markdown() and report.to_html()
+
+
+GRID_FILES = {"manifest.json": 120, "claims.json": 120, "study.json": 60, "rows.csv": 120}
+
+
+def cells(path):
+    "What is in a file: values, or the lines of a table cell by cell."
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("name", GRID_FILES)
+def test_grids_are_reported_or_refused_in_a_sentence(grid, name):
+    path = next(grid.rglob(name))
+    told = reads_or_refuses(path, cells(path), GRID_FILES[name], lambda: whole_report(grid))
+    assert told["read"] > 20 and bool(told["refused"]) == (name == "manifest.json"), told
+
+
+@pytest.mark.parametrize("name", ["claims.csv", "comparisons.csv", "results.csv"])
+def test_kept_tables_are_reported_or_refused_in_a_sentence(grid, name, tmp_path):
+    write_report(grid)
+    for file in ("manifest.json", "claims.csv", "comparisons.csv", "results.csv"):
+        (tmp_path / file).write_bytes((grid / file).read_bytes())
+    path = tmp_path / name
+    told = reads_or_refuses(path, cells(path), 40, lambda: whole_report(tmp_path))
+    assert min(told.values()) > 3, told
+
+
+def test_manifests_are_taken_up_or_refused_in_a_sentence(grid):
+    def take_up():
+        manifest = Manifest(grid, profile="demo")
+        json.dumps([finished(SPEC, grid, manifest), manifest.facts, list(manifest.runs.values())])
+    path = grid / "manifest.json"
+    told = reads_or_refuses(path, cells(path), 200, take_up)
+    assert min(told.values()) > 20, told
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    "The directory of a finished run of two steps."
+    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
+    from pptrain.runs import PrePreTrainer, RunConfig
+    config = RunConfig(output_dir=str(tmp_path_factory.mktemp("run")), max_steps=2, use_cpu=True,
+                       logging_steps=1, disable_tqdm=True, per_device_train_batch_size=2)
+    adapter = HFCausalLMAdapter(HFModelConfig("gpt2-1_2_8"))
+    return PrePreTrainer(create_task("dyck", preset="smoke"), adapter, config).fit().run_dir
+
+
+def run_readers(folder):
+    "What a second `fit` asks a run directory, and what its view shows."
+    from pptrain.runs.folder import check_claim
+    from pptrain.runs.trainer import saved_run
+    from pptrain.views.monitor import RunView
+    spec = json.loads((folder / "run.json").read_text())["spec"]
+    return (lambda: check_claim(folder, spec), lambda: saved_run(folder),
+            lambda: RunView(folder).parts())
+
+
+@pytest.mark.parametrize("name", ["run.json", "summary.json", "history.csv"])
+def test_runs_are_taken_up_and_shown_or_refused_in_a_sentence(run, name):
+    told = reads_or_refuses(run / name, cells(run / name), 80, *run_readers(run))
+    assert min(told.values()) > 20, told
+
+
+def test_comparisons_are_said_or_refused_in_a_sentence(tmp_path):
+    losses = {"before": {"loss": 5.5, "tokens": 3}, "metrics": {"loss": 2.25, "tokens": 3}}
+    arm = {"perplexity": losses, "curve": [{"step": 0, "metric": "eval_loss", "value": 5.5}]}
+    path = tmp_path / "comparison.json"
+    content = {"baseline": arm, "transferred": copy.deepcopy(arm), "warning": "nothing crossed"}
+    path.write_text(json.dumps(content))
+    told = reads_or_refuses(path, content, 150, lambda: compared(path).encode())
+    assert min(told.values()) > 20, told

@@ -213,6 +213,15 @@ def test_fit_says_what_it_does_and_that_nothing_was_left_to_do(tmp_path):
     assert first.stdout.splitlines()[1:] == again.stdout.splitlines()[1:]
 
 
+def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = pptrain("replicate", "--test", "--seeds", "3,4", "--dry-run")
+    assert done.returncode == 0 and not done.stderr and not list(tmp_path.iterdir())
+    for said in ("dyck", "procedural", "3,4", "2 runs", "tokens", "FLOPs", "nothing was run"):
+        assert said in done.stdout
+    refused(pptrain("replicate", "--family", "nosuch", "--dry-run"), "nosuch", "dyck")
+
+
 def script(*argv: str) -> subprocess.CompletedProcess:
     "The console script, in a process of its own."
     code = "import sys; from pptrain.cli import main; sys.exit(main())"

@@ -71,9 +71,9 @@ def test_a_stranger_s_policy_waits(model, tmp_path):
         _ = bundle.policy
 
 
-def test_further_fields_are_no_obstacle(model, tmp_path):
-    bundle = save(model, tmp_path)
-    assert rewrite(bundle, card="a page of text") == bundle
+def test_a_key_that_nobody_wrote_is_named(model, tmp_path):
+    with pytest.raises(InputError, match="unknown key 'traning'; did you mean 'training'"):
+        rewrite(save(model, tmp_path), traning={})
 
 
 def test_an_unknown_policy_is_not_written(model, tmp_path):
