@@ -160,7 +160,8 @@ def rows_in_steps(dataset: TaskDataset, steps: int, batch_size: int) -> list[tup
 def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     "Tokens of every row that a warm-up on the family reads, in order."
     if seed not in setup.read:
-        config, lengths = setup.config, []
+        config = setup.config
+        lengths: list[int] = []
         rows = setup.task.build_datasets(seed).train_dataset
         steps = rows_in_steps(rows, config.synthetic_steps, config.batch_size)
         for epoch, items in steps:
