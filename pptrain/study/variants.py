@@ -163,8 +163,7 @@ def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
         config = setup.config
         lengths: list[int] = []
         rows = setup.task.build_datasets(seed).train_dataset
-        steps = rows_in_steps(rows, config.synthetic_steps, config.batch_size)
-        for epoch, items in steps:
+        for epoch, items in rows_in_steps(rows, config.synthetic_steps, config.batch_size):
             rows.set_epoch(epoch)
             lengths += map(attended_tokens, rows.batch(items))
         setup.read[seed] = np.array(lengths)
