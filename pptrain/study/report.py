@@ -455,7 +455,7 @@ def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
     return {title: readable(table) for title, table in tables.items() if len(table)}
 
-# %% ../../nbs/study/31_report.ipynb #81bfd41a
+# %% ../../nbs/study/31_report.ipynb #bbc737a1
 def report_heads(results: GridResults) -> list[StudyHead]:
     "The heads of all studies that have rows."
     heads = []
