@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,18 +19,16 @@ import numpy as np
 import pandas as pd
 
 from ..config import build_config, differences
-from ..core import create_task
 from ..errors import InputError, shown
 from ..files import PathText, print_line, read_json, resolve_path, write_atomic
 from ..show import Picture, html_table, markdown_table, markdown_text, page
-from .claims import Claim, data_setting, judge_study
+from .claims import Claim, judge_study
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
 from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    study_picture)
 from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
-from ..transfer.policies import flow_yaml
 
 # %% auto #0
 __all__ = ['GridResults', 'report_figures', 'Report', 'warn', 'write_report']
@@ -374,64 +371,6 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     rounded = rounded.map(lambda v: ("–", "yes")[v] if isinstance(v, bool) else v)
     return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
-# %% ../../nbs/study/31_report.ipynb #bfb0cc0f
-def guessing_loss(settings: Mapping[str, Any], variant: str) -> float:
-    "Nats per token of guessing uniformly in the warm-up of `variant`; NaN where nobody knows."
-    if variant == "natural": return math.log(settings.get("vocab_size") or math.nan)
-    given = {"preset": settings.get("preset"), **(settings.get("overrides") or {})}
-    try:
-        task = create_task(str(settings.get("family")), given)
-    except InputError:
-        return math.nan
-    return math.log(task.tokenizer_spec().vocab_size)
-
-def warm_up_losses(settings: Mapping[str, Any], rows: pd.DataFrame) -> str:
-    "How the warm-up of each variant ended, mean over seeds, beside the loss of guessing."
-    ends = rows[rows.metric == "warmup_eval_loss"].groupby("variant", sort=False).value.mean()
-    guesses = {variant: guessing_loss(settings, str(variant)) for variant in ends.index}
-    said = [f"{variant} {ends[variant]:.3g} (guessing {guess:.3g})"
-            for variant, guess in guesses.items()]
-    return ", ".join(said)
-
-# %% ../../nbs/study/31_report.ipynb #0d4e6f45
-def policy_text(policy: Mapping | str) -> str:
-    "A policy of `study.json` as one line of YAML, whether or not it is registered here."
-    return policy if isinstance(policy, str) else flow_yaml(policy)
-
-def stage_text(what: str, steps: Any, tokens: float, rate: Any) -> str:
-    "One stage in words; what nobody wrote down is left out."
-    parts = [what, f"{steps} steps" if steps else "", f"{tokens:,.0f} tokens" if tokens > 0 else "",
-             f"learning rate {rate:g}" if rate else ""]
-    return ", ".join(filter(None, parts))
-
-def study_facts(settings: Mapping[str, Any], rows: pd.DataFrame, size: str) -> dict[str, str]:
-    "What was trained on what in one study, in words; `rows` are its measurements."
-    spent = rows[rows.metric == "warmup_tokens"].value.max()
-    read = rows.tokens.max()
-    data = f"{settings.get('family') or ''} {data_setting(settings)}".strip()
-    facts = {
-        "model": ", ".join(filter(None, dict.fromkeys([settings.get("model"), size]))),
-        "warm-up": stage_text(data, settings.get("synthetic_steps"), spent,
-                              settings.get("synthetic_lr")),
-        "warm-up loss, nats per token": warm_up_losses(settings, rows),
-        "text": stage_text(settings.get("corpus") or "", settings.get("text_steps"), read,
-                           settings.get("text_lr")),
-        "policy": policy_text(settings.get("policy") or ""),
-        "arms": ", ".join(map(str, rows.variant.unique())),
-        "seeds": ", ".join(map(str, sorted(rows.seed.unique())))}
-    return {name: fact for name, fact in facts.items() if fact}
-
-def study_table(results: GridResults) -> pd.DataFrame:
-    "What was run, a column per study."
-    facts = {}
-    judged = pd.concat([results.verdicts, results.comparisons])
-    for study, settings in results.settings.items():
-        sizes = [size for size in judged[judged.study == study].get("size", ()) if size]
-        size = sizes[0].split(", ")[0] if sizes else ""
-        facts[study] = study_facts(settings, results.table[results.table.study == study], size)
-    table = pd.DataFrame(facts)
-    return table.rename_axis("study").reset_index()
-
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
 JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
@@ -448,8 +387,7 @@ def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
     ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
-    tables = {"What was run": study_table(results),
-              "Claims": judged_table(results.verdicts),
+    tables = {"Claims": judged_table(results.verdicts),
               "Comparisons of our own": ours,
               "Final loss and savings, mean over seeds": mean_gains(results.table),
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
@@ -484,7 +422,7 @@ class Report:
         tables = [f"## {name}\n\n{markdown_table(table.values, list(table.columns))}"
                   for name, table in self.tables.items()]
         images = [f"![{name}](figures/{name}.png)" for name in self.figures]
-        body = [*tables[:2], *images, *tables[2:]]
+        body = [*tables[:1], *images, *tables[1:]]
         heads = [head.to_markdown() for head in self.heads]
         opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), *heads,
                    f"> {CAUTION}"]
