@@ -104,7 +104,7 @@ def read_claims(path: Path) -> list[dict]:
         pass
     raise InputError(f"{path} is damaged: {why}")
 
-TYPES = {"family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
+TYPES: dict[str, Any] = {"family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
          "overrides": dict}
 
 def read_settings(path: Path) -> dict[str, Any]:
