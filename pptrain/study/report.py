@@ -104,8 +104,9 @@ def read_claims(path: Path) -> list[dict]:
         pass
     raise InputError(f"{path} is damaged: {why}")
 
-TYPES: dict[str, Any] = {"family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
-         "overrides": dict}
+TYPES: dict[str, Any] = {
+    "family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
+    "overrides": dict}
 
 def read_settings(path: Path) -> dict[str, Any]:
     "What `study.json` says, of any version. Raises `InputError` for a damaged file."
