@@ -547,7 +547,8 @@ def compared(path: Path) -> str:
     "An evaluation's comparison.json as text: losses per arm, before and after learning text."
     again = "start the same command again, and it is written anew"
     comparison = read_json(path, again, "transferred")
-    arms = {arm: comparison[arm] for arm in ("baseline", "transferred") if arm in comparison}
+    known: tuple[str, ...] = ("baseline", "transferred")
+    arms = {arm: comparison[arm] for arm in known if arm in comparison}
     lines = []
     try:
         for name in next(iter(arms.values())):

@@ -37,7 +37,7 @@ def with_tokens(example: Example, tokens: Any, control: str) -> Example:
     meta = example.meta | {"control": control}
     return Example(ids, example.mask.copy(), meta, example.vocab, example.attend)
 
-# %% ../../nbs/data/03_controls.ipynb #f891f1d6
+# %% ../../nbs/data/03_controls.ipynb #1d76fa4d
 def permute(example: Example, rng: np.random.Generator) -> Example:
     "`example` with its attended tokens in random order; padding and loss mask stay."
     tokens = example.ids[rng.permutation(attended_places(example))]
@@ -69,7 +69,7 @@ def registered_controls() -> dict[str, Control]:
     "All controls by name, the user's own included."
     return dict(sorted(CONTROLS.load().items()))
 
-# %% ../../nbs/data/03_controls.ipynb #a13b4248
+# %% ../../nbs/data/03_controls.ipynb #5aa781cc
 def with_examples(dataset: TaskDataset, examples: Examples) -> TaskDataset:
     "A dataset as long as `dataset`, with the same seed, split and epoch, whose rows are others."
     return TaskDataset(examples, dataset.count, dataset.seed, dataset.split, dataset.epoch)
@@ -80,12 +80,12 @@ def shuffled(dataset: TaskDataset) -> TaskDataset:
     "A view of `dataset` whose tokens are permuted within each row; the loss mask stays."
     return with_examples(dataset, ShuffledExamples(dataset.examples))
 
-# %% ../../nbs/data/03_controls.ipynb #9b5acda3
+# %% ../../nbs/data/03_controls.ipynb #041a3737
 COUNTED = 512    # rows of the training stream, its first
 START = -1       # stands before the first token
 
 class Successors:
-    "Which token follows the last `n - 1`, counted in `rows`; after an unseen context, a shorter one."
+    "Which token follows the last `n - 1`, or fewer where those were not seen in `rows`."
 
     def __init__(self, rows: Sequence[Example], n: int):
         self.n = n
@@ -115,7 +115,7 @@ class Successors:
             line.append(int(tokens[np.searchsorted(ends, place * ends[-1], side="right")]))
         return line[self.n - 1:]
 
-# %% ../../nbs/data/03_controls.ipynb #7dd36750
+# %% ../../nbs/data/03_controls.ipynb #b8b6dbe3
 @dataclass
 class DrawnExamples:
     """Rows as long as those of `examples`, with its loss mask; the tokens are drawn.
@@ -149,7 +149,7 @@ class DrawnExamples:
             drawn.append(with_tokens(row, tokens, self.law))
         return drawn
 
-# %% ../../nbs/data/03_controls.ipynb #a016d597
+# %% ../../nbs/data/03_controls.ipynb #4f2bb8c9
 @register_control("random_tokens")
 def random_tokens(dataset: TaskDataset) -> TaskDataset:
     "Rows as long as those of `dataset`, each token drawn evenly from those that occur."
@@ -166,7 +166,7 @@ def ngram_null(dataset: TaskDataset, n: int = 2) -> TaskDataset:
     number_within(n, "n", 1, 8)
     return with_examples(dataset, DrawnExamples(dataset.examples, "ngram_null", int(n)))
 
-# %% ../../nbs/data/03_controls.ipynb #6662bdc6
+# %% ../../nbs/data/03_controls.ipynb #7f4d7822
 @dataclass
 class FrozenExamples:
     "The first `rows` training items of `examples`, again and again; held-out items as they are."

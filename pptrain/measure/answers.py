@@ -31,7 +31,7 @@ def example_scores(model: nn.Module, examples: Sequence[Example], batch_size: in
     rows = [example.features() for example in examples]
     scores: list[tuple[float, int]] = []
     for loss, right, live in scored_batches(model, rows, batch_size, device):
-        guesses = right.double().masked_fill(loss.isnan(), torch.nan)
+        guesses = right.float().masked_fill(loss.isnan(), torch.nan)
         guessed = guesses.masked_fill(~live, 0).sum(1).tolist()
         asked = live.sum(1).tolist()
         scores.extend(zip(guessed, asked))

@@ -45,10 +45,10 @@ def answer_costs(model: nn.Module, examples: Sequence[Example],
     rows = [example.features() for example in examples]
     nats, right = [], []
     for loss, guess, live in scored_batches(model, rows, batch_size):
-        costs = loss.double().sum(1)
-        whole = (guess | ~live).all(1).double()
-        nats.append(costs.cpu().numpy())
-        right.append(whole.masked_fill(costs.isnan(), float("nan")).cpu().numpy())
+        costs = loss.cpu().double().sum(1)
+        whole = (guess | ~live).all(1).cpu().double()
+        nats.append(costs.numpy())
+        right.append(whole.masked_fill(costs.isnan(), float("nan")).numpy())
     return np.concatenate(nats), np.concatenate(right)
 
 def first_of(problems: Sequence[Any], most: int | None, name: str) -> list[Any]:

@@ -39,7 +39,7 @@ def priced_tokens(model: nn.Module, rows: Rows, batch_size: int) -> Priced:
         target = collate(part)["labels"][:, 1:].numpy()
         for loss, _, live in scored_batches(model, part, batch_size):
             row, place = live.cpu().numpy().nonzero()
-            nats = loss.double().cpu().numpy()
+            nats = loss.cpu().double().numpy()
             parts.append((place + 1, target[row, place], nats[row, place]))
     if not sum(len(place) for place, _, _ in parts):
         raise InputError("the dataset has no token that carries loss: there is nothing to measure")

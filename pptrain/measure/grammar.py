@@ -99,7 +99,8 @@ def grammar_figure(table: pd.DataFrame, title: str = "") -> Picture:
     figure.update_layout(showlegend=False)
     figure.update_yaxes(tickvals=at, ticktext=names, range=[len(at) - .5, -.5], showgrid=False)
     figure.update_xaxes(range=[0, 1.02])
-    figure.add_vline(x=.5, line=dict(color="#7F7F7F", dash="dot"))
+    chance = dict(color="#D55E00", dash="dot", width=2)
+    figure.add_scatter(x=[.5, .5], y=[-.5, len(at) - .5], mode="lines", line=chance)
     return Picture(figure, (5.2, .26 * len(at) + .3))
 
 # %% ../../nbs/measure/22_grammar.ipynb #612524b7

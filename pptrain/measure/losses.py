@@ -103,10 +103,11 @@ def first_guesses(model: nn.Module, rows: Rows, *,
                   batch_size: int = 16) -> dict[str, float]:
     """`eval_accuracy`: the share of tokens with loss that the model finds most likely.
 
-    Raises `InputError` where no token carries loss."""
-    hits, tokens = 0, 0
-    for _, right, live in scored_batches(model, rows, batch_size):
-        hits += int((right & live).sum())
+    NaN where the model's scores are. Raises `InputError` where no token carries loss."""
+    hits, tokens = 0.0, 0
+    for loss, right, live in scored_batches(model, rows, batch_size):
+        guesses = right.float().masked_fill(loss.isnan(), math.nan)
+        hits += guesses[live].sum().item()
         tokens += int(live.sum())
     if not tokens:
         raise InputError("the dataset has no token that carries loss: there is nothing to measure")

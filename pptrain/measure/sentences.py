@@ -74,7 +74,7 @@ def text_logprobs(model: nn.Module, tokenizer: Any, texts: Sequence[str],
     examples = [continuation(tokenizer, *pair) for pair in zip(before, texts)]
     check_fits(model, examples)
     rows = [example.features() for example in examples]
-    totals = [-loss.double().sum(1).cpu().numpy()
+    totals = [-loss.cpu().double().sum(1).numpy()
               for loss, _, _ in scored_batches(model, rows, batch_size)]
     return np.concatenate(totals), np.array([int(example.mask.sum()) for example in examples])
 

@@ -109,7 +109,7 @@ class EvalConfig:
 EVAL_TASKS = {"perplexity": PerplexityTask}     # type → class of an entry of `tasks`
 ELSEWHERE = {                                   # types of earlier releases → what asks the same
     "gsm8k": "{type: lm_eval, tasks: [gsm8k]}",
-    "bigbench_json": "{type: lm_eval, tasks: [bigbench_multiple_choice]}"}
+    "bigbench_json": "{type: lm_eval, tasks: [bigbench_multiple_choice_a]}"}
 
 EvalTask = PerplexityTask | MeasureTask
 

@@ -131,7 +131,8 @@ class CutExamples:
 
     def row(self, seed: int | None, split: str, epoch: int, i: int) -> Example:
         "One row."
-        length, parts, at = int(self.lengths[i]), [], i
+        length, at = int(self.lengths[i]), i
+        parts: list[Example] = []
         while sum(map(len, parts)) < length:
             parts += self.blocks(seed, split, epoch, [at])
             at += 1

@@ -46,12 +46,17 @@ class Replication:
                 raise unknown("profile", name, PROFILES)
 
     def settings(self, profile: str, **chosen: Any) -> dict[str, Any]:
-        "Fields of `StudyConfig` in a profile; on top what is `chosen`, unless None or empty."
+        """Fields of `StudyConfig` in a profile; on top what is `chosen`, unless None or empty.
+
+        A chosen `policy` comes without the options of the one it replaces."""
         fields = {"family": self.family, "preset": self.preset, "policy": self.policy,
                   "keep_models": True}
         fields |= self.config
         fields |= self.profiles.get(profile, {})
-        return fields | {name: value for name, value in chosen.items() if value not in ("", None)}
+        own = {name: value for name, value in chosen.items() if value not in ("", None)}
+        if "policy" in own:         # these change the policy that was, not another
+            for name in ("embeddings", "positions"): fields.pop(name, None)
+        return fields | own
 
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
@@ -97,7 +102,7 @@ class ReplicationResult:
         own = self.verdicts[self.verdicts.kind == "comparison"][columns]
         return own.rename(columns={"claim": "question"}).reset_index(drop=True)
 
-# %% ../../nbs/study/40_replication.ipynb #9266bc90
+# %% ../../nbs/study/40_replication.ipynb #76cd5717
 def save_inside(config: StudyConfig, folder: Path, table: pd.DataFrame,
                 say: Callable[[str], Any]) -> None:
     "Writes `inside.csv`, a look into the models of the first seed, where they were kept."
@@ -120,8 +125,9 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     """Run a replication in `out_dir` and judge its claims; finished runs are read back.
 
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
-    None or empty for the profile's own. Leaves `rows.csv`, `claims.json`, `facts.json` and `inside.csv` for
-    the report. Raises `InputError` for an unknown profile or field, and another study's folder."""
+    None or empty for the profile's own. Leaves `rows.csv`, `claims.json`, `facts.json` and
+    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, and for
+    another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
     rows = run_study(config, out_dir, read_seeds(seeds) or usual, replication.variants, say)

@@ -29,7 +29,6 @@ from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics
                                    study_picture)
 from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
-from ..transfer.policies import flow_yaml
 
 # %% auto #0
 __all__ = ['GridResults', 'report_figures', 'Report', 'warn', 'write_report']
@@ -105,8 +104,9 @@ def read_claims(path: Path) -> list[dict]:
         pass
     raise InputError(f"{path} is damaged: {why}")
 
-TYPES = {"family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
-         "overrides": dict}
+TYPES: dict[str, Any] = {
+    "family": str, "preset": str, "model": str, "corpus": str, "policy": (str, dict),
+    "overrides": dict}
 
 def read_settings(path: Path) -> dict[str, Any]:
     "What `study.json` says, of any version. Raises `InputError` for a damaged file."
@@ -279,6 +279,13 @@ def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
     "The rows of `claim` or `comparison`."
     return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
 
+# %% ../../nbs/study/31_report.ipynb #e17b5790
+def reason_of(verdicts: pd.DataFrame) -> str:
+    "Why none of `verdicts` is judged, in brackets; empty where some are, or reasons differ."
+    silent = "why" in verdicts and verdicts.verdict.eq("not judged").all()
+    reasons = verdicts.why.unique() if silent else [""]
+    return f" ({reasons[0]})" if len(reasons) == 1 and reasons[0] else ""
+
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
 @dataclass
 class GridResults:
@@ -320,6 +327,7 @@ class GridResults:
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
+        verdicts += reason_of(self.verdicts)
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
@@ -364,22 +372,6 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     rounded = rounded.map(lambda v: ("–", "yes")[v] if isinstance(v, bool) else v)
     return rounded.replace({"nan": "–", None: "–", "": "–"}).fillna("–")
 
-# %% ../../nbs/study/31_report.ipynb #0d4e6f45
-def policy_text(policy: Mapping | str) -> str:
-    "A policy of `study.json` as one line of YAML, whether or not it is registered here."
-    return policy if isinstance(policy, str) else flow_yaml(policy)
-
-def study_table(results: GridResults) -> pd.DataFrame:
-    "One row per study: what was trained on what, and by which policy weights crossed."
-    rows = []
-    for study, settings in results.settings.items():
-        row = {"study": study}
-        for name in ("family", "preset", "model", "corpus"):
-            if settings.get(name): row[name] = settings[name]
-        if settings.get("policy"): row["policy"] = policy_text(settings["policy"])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
 JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
@@ -387,7 +379,9 @@ JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval
 
 def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
     "The columns of a claims table that one reads, empty ones left out."
-    columns = [name for name in JUDGED_COLUMNS if name in verdicts and name not in without]
+    shared = ["why"] if reason_of(verdicts) else []         # the headline says it once
+    columns = [name for name in JUDGED_COLUMNS
+               if name in verdicts and name not in [*without, *shared]]
     said = verdicts[columns]
     return said.loc[:, said.replace({"": None}).notna().any()]
 
@@ -396,12 +390,11 @@ def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
     tables = {"Claims": judged_table(results.verdicts),
               "Comparisons of our own": ours,
-              "Studies": study_table(results),
               "Final loss and savings, mean over seeds": mean_gains(results.table),
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
     return {title: readable(table) for title, table in tables.items() if len(table)}
 
-# %% ../../nbs/study/31_report.ipynb #81bfd41a
+# %% ../../nbs/study/31_report.ipynb #bbc737a1
 def report_heads(results: GridResults) -> list[StudyHead]:
     "The heads of all studies that have rows."
     heads = []
@@ -445,7 +438,7 @@ class Report:
                    *[head.to_html() for head in self.heads],
                    f"<blockquote>{html.escape(CAUTION)}</blockquote>"]
         notes = [f"<p>Note: {html.escape(note)}</p>" for note in self.notes]
-        body = [*notes, *tables[:1], *self.figures.values(), *tables[1:]]
+        body = [*notes, *tables[:2], *self.figures.values(), *tables[2:]]
         return page(self.title, [*opening, *body])
 
 # %% ../../nbs/study/31_report.ipynb #b98336b3

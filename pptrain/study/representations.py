@@ -163,7 +163,7 @@ def arm_models(setup: StudySetup, variants: Sequence[str], seed: int) -> dict[st
         models[variant] = kept_weights(model, weights_path(setup, variant, seed))
     return models
 
-# %% ../../nbs/study/25_representations.ipynb #81162563
+# %% ../../nbs/study/25_representations.ipynb #2edd9c0c
 def crossed_rows(setup: StudySetup, variants: Sequence[str], seed: int) -> list[dict[str, Any]]:
     "The share of the text model's numbers that a warm-up wrote, a row an arm."
     found = []
@@ -188,12 +188,13 @@ def layer_rows(models: Mapping[str, nn.Module], rows: Any,
     return [place | dict(component=f"{i} / {j}", value=float(value))
             for (i, j), value in np.ndenumerate(values)]
 
-# %% ../../nbs/study/25_representations.ipynb #c0f28dce
+# %% ../../nbs/study/25_representations.ipynb #d66bcbea
 def inside_study(setup: StudySetup, variants: Sequence[str], seed: int,
                  batch_size: int = 16) -> pd.DataFrame:
     """What crossed, and how alike the arms of `seed` are inside; columns `PAIR_COLUMNS`.
 
-    Needs the models of a study with `keep_models`; what these models cannot answer is left out. Raises `InputError`."""
+    Needs the models of a study with `keep_models`; what these models cannot answer is left out.
+    Raises `InputError`."""
     models = arm_models(setup, variants, seed)
     held = setup.text("eval")
     found = crossed_rows(setup, variants, seed)

@@ -83,7 +83,7 @@ def split_corpus(corpus: Corpus, every: int = 4) -> tuple[Corpus, Corpus]:
             f"corpus {corpus.name!r} has {len(corpus.train)} documents; at least 2 are needed")
     return replace(corpus, train=text), replace(corpus, train=aside)
 
-# %% ../../nbs/study/02_variants.ipynb #18f3c873
+# %% ../../nbs/study/02_variants.ipynb #fe618f52
 def attended_tokens(row: Example) -> int:
     "How many tokens a row has, padding apart."
     return len(row) if row.attend is None else int(np.sum(row.attend))
@@ -145,7 +145,7 @@ class StudySetup:
         held = TextDataset(self.corpus, self.tokenizer, block, "eval")
         return held.repeat(min(self.config.eval_blocks, len(held)))
 
-# %% ../../nbs/study/02_variants.ipynb #74f14ec1
+# %% ../../nbs/study/02_variants.ipynb #ad146b87
 def rows_in_steps(dataset: TaskDataset, steps: int, batch_size: int) -> list[tuple[int, range]]:
     "`(epoch, items)` of every step, as the trainer reads them."
     count = len(dataset)
@@ -160,16 +160,16 @@ def rows_in_steps(dataset: TaskDataset, steps: int, batch_size: int) -> list[tup
 def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     "Tokens of every row that a warm-up on the family reads, in order."
     if seed not in setup.read:
-        config, lengths = setup.config, []
+        config = setup.config
+        lengths: list[int] = []
         rows = setup.task.build_datasets(seed).train_dataset
-        steps = rows_in_steps(rows, config.synthetic_steps, config.batch_size)
-        for epoch, items in steps:
+        for epoch, items in rows_in_steps(rows, config.synthetic_steps, config.batch_size):
             rows.set_epoch(epoch)
             lengths += map(attended_tokens, rows.batch(items))
         setup.read[seed] = np.array(lengths)
     return setup.read[seed]
 
-# %% ../../nbs/study/02_variants.ipynb #08fca523
+# %% ../../nbs/study/02_variants.ipynb #215cb2d4
 def token_flops(setup: StudySetup, stage: str, length: float) -> float:
     "FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`."
     with torch.device("meta"):
@@ -190,7 +190,7 @@ def matched_tokens(setup: StudySetup, seed: int, stage: str, length: float) -> i
     there = token_flops(setup, "task", read.mean())
     return round(read.sum() * there / token_flops(setup, stage, length))
 
-# %% ../../nbs/study/02_variants.ipynb #eb93eae4
+# %% ../../nbs/study/02_variants.ipynb #d3943df7
 def natural_lengths(setup: StudySetup, seed: int) -> np.ndarray | None:
     "Lengths of the rows of a warm-up on text; None: nothing is matched but their mean."
     config = setup.config
@@ -239,7 +239,7 @@ def warm_up_data(setup: StudySetup, arm: Arm,
         return TextTask(aside, setup.tokenizer, setup.width, lengths), None
     return setup.task, None if arm.control is None else create_control(arm.control)
 
-# %% ../../nbs/study/02_variants.ipynb #79408aea
+# %% ../../nbs/study/02_variants.ipynb #164abbab
 @dataclass(frozen=True)
 class Rates:
     "Learning rates of the two stages."
@@ -251,7 +251,7 @@ class Rates:
         "Those of a study."
         return cls(config.synthetic_lr, config.text_lr)
 
-# %% ../../nbs/study/02_variants.ipynb #a8d7606a
+# %% ../../nbs/study/02_variants.ipynb #59bd5848
 def place_of(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
     "The name of a run's folder or file in a study's folder."
     usual = Rates.of(config)
@@ -291,7 +291,8 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
                policy: TransferPolicy | None = None) -> tuple[nn.Module, TransferReport | None]:
     """`(model, report)`: the text model of `seed`, with the bundle's weights where the policy says.
 
-    `policy` is the study's unless given. Raises `InputError` where nothing crosses: that is no variant but scratch."""
+    `policy` is the study's unless given. Raises `InputError` where nothing crosses: that is no
+    variant but scratch."""
     config = setup.config
     model = downstream_model(setup.adapter, len(setup.tokenizer), config.block_size, seed)
     if bundle is None:
@@ -405,7 +406,7 @@ def run_variant(setup: StudySetup, variant: str, seed: int,
     write_atomic(path, json.dumps(record))
     return rows
 
-# %% ../../nbs/study/02_variants.ipynb #c21ebdd7
+# %% ../../nbs/study/02_variants.ipynb #39a78731
 def final_loss(rows: Sequence[dict[str, Any]]) -> float:
     "The last held-out loss of a run; infinite where it diverged."
     losses = [row["value"] for row in rows if row["metric"] == "eval_loss"]
@@ -419,7 +420,7 @@ def rates_to_try(config: StudyConfig, arm: Arm) -> list[Rates]:
         first = [config.synthetic_lr]
     return [Rates(*pair) for pair in product(first, config.rates or [config.text_lr])]
 
-# %% ../../nbs/study/02_variants.ipynb #c2eb8392
+# %% ../../nbs/study/02_variants.ipynb #ef65cb34
 def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = print) -> Rates:
     """The rates at which a variant ends lowest on the tuning seed; the study's if it names none.
 

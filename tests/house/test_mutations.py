@@ -177,13 +177,17 @@ def small_vectors(family):
     return cut(vectors)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "nca"])
+WITH_RECORDS = [family for family in FAMILIES
+                if (ROOT / "tests" / "vectors" / family / "dev.json").exists()]
+
+
+@pytest.mark.parametrize("family", WITH_RECORDS)
 def test_vector_files_get_a_table_or_a_sentence(family, tmp_path):
     vectors = small_vectors(family)
     path = tmp_path / "slip.json"
     seen = set()
 
-    @slips(300)
+    @slips(100)
     @given(slip(vectors), st.integers(0, 12))
     def check(content, cut):
         try:
@@ -223,7 +227,7 @@ def test_vector_arrays_get_a_table_or_a_sentence(tmp_path):
     groups = [group for group in groups if group]
     path = tmp_path / "slip.npz"
 
-    @slips(120)
+    @slips(400)
     @given(st.sampled_from(range(len(groups))).flatmap(lambda k: array_slip(groups[k])),
            st.integers(0, 9))
     def check(arrays, cut):
@@ -300,7 +304,7 @@ def test_settings_on_the_command_line_are_refused_in_a_line(tmp_path, monkeypatc
     yamls = ["[", "{a: 1", "*a", "&a 1", "!!int x", "0o7", "2026-11-26", "- 1"]
     words = st.one_of(TEXTS, st.sampled_from(yamls))
 
-    @slips(400)
+    @slips(500)
     @given(st.sampled_from(places), words, st.sampled_from(["=", "=", "=", ""]))
     def check(place, word, equals):
         pair = f"{place}{equals}{word}"
@@ -366,18 +370,15 @@ def left(path, content, cut):
     try:
         if path.suffix == ".csv" and isinstance(content, list):
             lines = [line if isinstance(line, list) else [line] for line in content]
-            text = "".join(",".join(map(str, line)) + "\n" for line in lines)
+            table = io.StringIO()
+            csv.writer(table, lineterminator="\n").writerows(lines)
+            text = table.getvalue()
         else:
             text = json.dumps(content)
     except ValueError:   # more digits than Python spells
         text = "9" * 5000
     written = text.encode("utf-8", "surrogatepass")
     path.write_bytes(written if cut else written[:-len(written) // 3])
-
-
-def lines_of(path):
-    "The lines of a table, cell by cell."
-    return [line.split(",") for line in path.read_text().splitlines()]
 
 
 def reads_or_refuses(path, content, count, *readers):

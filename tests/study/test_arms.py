@@ -1,4 +1,4 @@
-"""Arms: matched to the token or in FLOPs, tuned apart, and a rule that finds what is there and nothing else."""
+"""Arms: matched to the token or in FLOPs, tuned apart; what is there is found, nothing else."""
 from __future__ import annotations
 
 import json

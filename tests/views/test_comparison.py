@@ -106,7 +106,7 @@ def test_panel_changes_metric_and_target(grid):
     panel.menus["value"].value = 1.7
     assert "bits per byte" in panel.menus["value"].description and "250" in panel.table.value
     for row in panel.variants.children:
-        row.children[1].value = False
+        row.children[0].value = False
     assert not any(trace.visible for trace in panel.figure.data if trace.name)
 
 

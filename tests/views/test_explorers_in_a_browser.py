@@ -197,7 +197,7 @@ def test_a_refused_slider_snaps_back_and_the_message_stays(tab, lab):
     tab.keyboard.press("Control+a")
     tab.keyboard.type("47")
     tab.keyboard.press("Enter")
-    told = tab.get_by_role("alert").get_by_text("length=47")
+    told = tab.get_by_role("alert").filter(has_text="length=47")
     told.wait_for(timeout=WAIT)
     tab.wait_for_function("e => e.innerText === '64'", arg=number.element_handle())
     tab.wait_for_timeout(1000)

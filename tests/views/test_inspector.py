@@ -36,7 +36,7 @@ def test_inspector_changes_no_bit(tmp_path, small, large):
     places = [p.data_ptr() for p in model.parameters()]
     view = inspect(tmp_path, model)
     view.static(), view.to_html()
-    choice, start = view.widget().children[0].children
+    choice, start, *_ = view.widget().children[0].children
     for name in choice.options:
         choice.value = name
     start.value = 1
