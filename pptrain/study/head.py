@@ -20,6 +20,7 @@ from ..files import read_json
 from ..measure import gains
 from ..show import Picture, bar_picture, html_table, markdown_table, markdown_text
 from ..show import matrix
+from ..transfer.policies import flow_yaml
 
 # %% auto #0
 __all__ = ['run_folders', 'read_facts', 'read_inside', 'StudyHead', 'study_head']
@@ -63,6 +64,10 @@ def mean_of(rows: pd.DataFrame, variant: str, metric: str) -> float:
     return float(here.groupby("seed").value.last().mean())
 
 # %% ../../nbs/study/29_head.ipynb #35a4dabc
+def policy_words(policy: Mapping[str, Any] | str) -> str:
+    "A policy as one line of YAML, whether or not it is registered here."
+    return policy if isinstance(policy, str) else flow_yaml(policy)
+
 def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "The model and what it is made to learn."
     counts = facts.get("parameters", {}).get("text")
@@ -71,7 +76,9 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         size = (f", {amount(counts['all'])} parameters "
                 f"({amount(counts['without_embeddings'])} without embeddings)")
     family = f"{settings.get('family', '?')} ({settings.get('preset', '?')})"
-    return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}."
+    policy = settings.get("policy")
+    crosses = f" Policy: {policy_words(policy)}." if policy else ""
+    return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
 
 def token_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     "Tokens of both stages, and how often the text was gone over."

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import InputError
@@ -36,13 +38,20 @@ def hub_refusal(error: Exception, repo_id: str, revision: str | None = None) -> 
         return f"the Hub answers {status} for {repo_id}; try again later"
     return f"the Hub cannot be reached for {repo_id}; {WITHOUT}"
 
+def network_errors() -> tuple[type[Exception], ...]:
+    "What a Hub client of any release raises when the network fails."
+    found = []
+    for name in ("httpx2", "httpx"):
+        if find_spec(name):
+            found.append(import_module(name).HTTPError)
+    return tuple(found)
+
 @contextlib.contextmanager
 def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
     "Inside, what the Hub or the network refuses is an `InputError`."
-    import httpx
     from huggingface_hub import errors
     from huggingface_hub.utils import validate_repo_id
-    kinds = (OSError, httpx.HTTPError, errors.HFValidationError, errors.HfHubHTTPError)
+    kinds = (OSError, *network_errors(), errors.HFValidationError, errors.HfHubHTTPError)
     try:
         validate_repo_id("" if repo_id is None else repo_id)
         yield

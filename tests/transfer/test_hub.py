@@ -4,9 +4,10 @@ from __future__ import annotations
 import fnmatch
 import json
 import shutil
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 import huggingface_hub
 import pytest
 import torch
@@ -16,11 +17,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from pptrain.errors import InputError
 from pptrain.transfer import MANIFEST, TransferBundle
 
+http = import_module("httpx2" if find_spec("httpx2") else "httpx")     # the Hub's client
+
 
 def answer(kind, status):
     "The exception of `kind` as an answer of the Hub raises it."
-    request = httpx.Request("GET", "https://hub.test/api")
-    return kind("no", response=httpx.Response(status, request=request))
+    request = http.Request("GET", "https://hub.test/api")
+    return kind("no", response=http.Response(status, request=request))
 
 
 class Url(str):
@@ -190,9 +193,9 @@ def test_damage_on_the_way_is_noticed(hub, tmp_path):
     (errors.LocalTokenNotFoundError("no"), "hf auth login"),
     (answer(errors.HfHubHTTPError, 401), "hf auth login"),
     (answer(errors.HfHubHTTPError, 403), "may not touch me/x"),
-    (httpx.ConnectError("no"), "cannot be reached"),
+    (http.ConnectError("no"), "cannot be reached"),
     (ConnectionError("no"), "cannot be reached"),
-    (httpx.ReadTimeout("slow"), "cannot be reached"),
+    (http.ReadTimeout("slow"), "cannot be reached"),
     (answer(errors.HfHubHTTPError, 500), "answers 500"),
 ], ids=lambda value: type(value).__name__)
 def test_one_line_says_what_to_do(hub, tmp_path, monkeypatch, problem, said):

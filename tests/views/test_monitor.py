@@ -98,7 +98,7 @@ def test_run_without_history_opens(tmp_path):
     (tmp_path / "run.json").write_text('{"settings": {}}')
     assert "no step yet" in monitor(tmp_path).static().markup
     (tmp_path / "history.csv").write_text("step,tokens\n1,x")
-    with pytest.raises(InputError, match=r"history.csv' is damaged"):
+    with pytest.raises(InputError, match=r"history.csv is damaged"):
         monitor(tmp_path).static()
 
 
