@@ -249,7 +249,7 @@ def test_vocabulary():
     ({"preset": "paper_bianry_1m"}, "did you mean 'paper_binary_1m'"),
     ({"loss": "targets"}, "'target'"),
     ({"symbol": 3}, "mean 'symbols'"),
-    ({"tasks": ["remove_fl_occ"], "min_symbols": 30, "max_symbols": 30}, "the smallest that works is 32"),
+    ({"tasks": ["remove_fl_occ"], "min_symbols": 30, "max_symbols": 30}, "that works is 32"),
     ({"tasks": ["length"], "min_symbols": 300, "max_symbols": 300}, "must be at most 220"),
 ])
 def test_refusals(config, says):
