@@ -190,24 +190,24 @@ def test_a_refused_value_snaps_back(tab, lab):
 
 def test_a_refused_slider_snaps_back_and_the_message_stays(tab, lab):
     "The browser puts the slider back; what that sends neither clears the message nor overrides."
-    open_in_lab(tab, lab, "slider", IMPORT + "explore('dyck')")
-    label = tab.locator(".widget-label", has_text="length").first
+    open_in_lab(tab, lab, "slider", IMPORT + "explore('simpler_tasks')")
+    label = tab.locator(".widget-label", has_text="max_symbols").first
     number = tab.locator(".widget-slider", has=label).locator(".widget-readout").first
     number.click()
     tab.keyboard.press("Control+a")
-    tab.keyboard.type("47")
+    tab.keyboard.type("7")
     tab.keyboard.press("Enter")
-    told = tab.get_by_role("alert").filter(has_text="length=47")
+    told = tab.get_by_role("alert").filter(has_text="max_symbols=7")
     told.wait_for(timeout=WAIT)
-    tab.wait_for_function("e => e.innerText === '64'", arg=number.element_handle())
+    tab.wait_for_function("e => e.innerText === '24'", arg=number.element_handle())
     tab.wait_for_timeout(1000)
-    assert told.count() == 1 and "length=64 stays" in told.inner_text()
+    assert told.count() == 1 and "max_symbols=24 stays" in told.inner_text()
     version = attribute(tab, "version")
     nudge(tab, "seed")
     newer(tab, version)
     assert tab.get_by_role("alert").count() == 0
     line = tab.locator("code", has_text="create_task").last.inner_text()
-    assert line == "create_task('dyck', {'preset': 'smoke'}).sample(0, seed=1)"
+    assert line == "create_task('simpler_tasks', {'preset': 'smoke'}).sample(0, seed=1)"
     clean(tab)
 
 
