@@ -40,7 +40,7 @@ def hub_refusal(error: Exception, repo_id: str, revision: str | None = None) -> 
 
 def network_errors() -> tuple[type[Exception], ...]:
     "What a Hub client of any release raises when the network fails."
-    found = []
+    found: list[type[Exception]] = []
     for name in ("httpx2", "httpx"):
         if find_spec(name):
             found.append(import_module(name).HTTPError)
@@ -51,7 +51,8 @@ def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
     "Inside, what the Hub or the network refuses is an `InputError`."
     from huggingface_hub import errors
     from huggingface_hub.utils import validate_repo_id
-    kinds = (OSError, *network_errors(), errors.HFValidationError, errors.HfHubHTTPError)
+    kinds: tuple[type[Exception], ...] = (
+        OSError, *network_errors(), errors.HFValidationError, errors.HfHubHTTPError)
     try:
         validate_repo_id("" if repo_id is None else repo_id)
         yield
