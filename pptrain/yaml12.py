@@ -166,7 +166,8 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         try:
             place[last] = parse_yaml(value)
         except InputError as e:
-            raise InputError(f"--set {shortened(pair)}: {e}") from None
+            said = " ".join(shortened(pair).split())
+            raise InputError(f"--set {said}: {e}") from None
     return settings
 
 # %% ../nbs/01_yaml12.ipynb #d58eebc1

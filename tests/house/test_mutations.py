@@ -207,6 +207,8 @@ def array_slip(draw, arrays):
     "Arrays of which some are gone, of another type or shape, or hold other numbers."
     arrays = dict(arrays)
     for _ in range(draw(st.integers(1, 3))):
+        if not arrays:      # all are gone
+            break
         name = draw(st.sampled_from(list(arrays)))
         array = arrays.pop(name)
         others = [None, np.array(draw(st.integers(-9, 9))), array.astype(str)]
