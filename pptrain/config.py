@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from .errors import InputError, shown, unknown
+from pptrain.errors import InputError, shown, unknown
 
 C = TypeVar("C")
 
 # %% auto #0
-__all__ = ['C', 'FamilyConfig', 'PairConfig', 'build_config', 'field_docs', 'field_defaults', 'TaskPreset', 'jsonable',
-           'differences']
+__all__ = ['FamilyConfig', 'PairConfig', 'build_config', 'field_docs', 'field_defaults', 'TaskPreset', 'jsonable', 'differences']
 
 # %% ../nbs/01_config.ipynb #824c70f6
 @dataclass

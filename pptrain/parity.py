@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError, shown
-from .files import resolve_path
+from pptrain.errors import InputError, shown
+from pptrain.files import resolve_path
 
 Histogram = Mapping[Any, int]   # value → count
 
 # %% auto #0
-__all__ = ['Histogram', 'LEAST_P', 'difference', 'same_law', 'uniform_law', 'close_mean', 'Tally', 'load_vectors', 'find_vectors']
+__all__ = ['Tally', 'load_vectors', 'find_vectors']
 
 # %% ../nbs/04_parity.ipynb #9abb2f70
 def difference(what: str, ours: Any, theirs: Any) -> str | None:

@@ -11,13 +11,13 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from .errors import InputError, unknown
-from .files import resolve_path
+from pptrain.errors import InputError, unknown
+from pptrain.files import resolve_path
 
 T = TypeVar("T")
 
 # %% auto #0
-__all__ = ['T', 'import_file', 'load_plugins', 'Register']
+__all__ = ['load_plugins', 'Register']
 
 # %% ../nbs/00_registers.ipynb #3804b0ab
 def import_file(path: Path) -> None:

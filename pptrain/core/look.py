@@ -11,13 +11,13 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ..data.examples import Example
+from pptrain.data.examples import Example
 
 Knob: TypeAlias = tuple[float, float, float]   # lowest, highest, step of a slider
 Color: TypeAlias = tuple[int, int, int]        # red, green, blue, 0 to 255
 
 # %% auto #0
-__all__ = ['Knob', 'Color', 'Look']
+__all__ = ['Look']
 
 # %% ../../nbs/core/00_look.ipynb #2e9a3e41
 class Look:

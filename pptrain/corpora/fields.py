@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import JSON, MARKUP, TABLES, read_text, shown, suffix
+from .files import JSON, MARKUP, TABLES, read_text, printable_path, suffix
 from ..errors import InputError, unknown
 
 # %% auto #0
@@ -37,7 +37,7 @@ def value_at(value: Any, path: str) -> Any:
     return "\n".join(texts) if all(isinstance(item, str) for item in texts) else found
 
 # %% ../../nbs/corpora/00_fields.ipynb #6ab4678f
-def text_fields(value: Any, path: str = "") -> Iterator[str]:
+def text_leading_fields(value: Any, path: str = "") -> Iterator[str]:
     "Every field of a row that leads to text."
     if isinstance(value, str):
         yield path
@@ -47,7 +47,7 @@ def text_fields(value: Any, path: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         inside = [("*", item) for item in value[:1]]
     for name, item in inside:
-        yield from text_fields(item, f"{path}.{name}" if path else name)
+        yield from text_leading_fields(item, f"{path}.{name}" if path else name)
 
 def what(value: Any) -> str:
     "The kind of a value, in words."
@@ -65,7 +65,7 @@ def field_text(row: Any, field: str, place: str) -> str:
     value = value_at(row, field)
     if value is None:
         return ""
-    works = [path for path in text_fields(row) if isinstance(value_at(row, path), str)]
+    works = [path for path in text_leading_fields(row) if isinstance(value_at(row, path), str)]
     if value is MISSING and works:
         raise unknown(f"text_field of {place}", field, works)
     if value is MISSING:
@@ -167,7 +167,7 @@ def file_texts(path: str | Path, text_field: str = "text") -> Iterator[tuple[str
     if isinstance(rows, str):
         yield rows, ""
         return
-    name, n = shown(path), 0
+    name, n = printable_path(path), 0
     try:
         for n, row in enumerate(rows, 1):
             yield field_text(row, text_field, f"row {n} of {name}"), f"#{n - 1}"

@@ -68,7 +68,7 @@ def decoded(data: bytes, name: str) -> str:
     return text.replace("\n\ufeff", "\n")       # files put together, each with its mark
 
 # %% ../../nbs/corpora/00_files.ipynb #9a83cb0a
-def shown(path: str | os.PathLike[str]) -> str:
+def printable_path(path: str | os.PathLike[str]) -> str:
     "A path as text that can always be printed and hashed."
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
@@ -77,7 +77,7 @@ def read_text(path: str | Path) -> str:
     """The text of a file, unpacked. Raises `InputError` when it cannot be read or is no text.
 
     UTF-8 or, with a byte order mark, UTF-16 or UTF-32; packed by gzip, bzip2, xz or not at all."""
-    name = shown(path)
+    name = printable_path(path)
     try:
         data = Path(path).read_bytes()
     except OSError as e:

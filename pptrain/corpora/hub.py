@@ -32,7 +32,7 @@ def parse_address(name: str) -> tuple[str, str | None, str]:
 INSTEAD = ("offline, 'code', 'docs' or a local file work, "
            "and HF_HUB_OFFLINE=1 reads an earlier download")
 
-def refusal(name: str, error: Exception, offline: bool) -> InputError:
+def dataset_refusal(name: str, error: Exception, offline: bool) -> InputError:
     "An error of the Hub in one line, with what works where there is no network."
     words = " ".join(str(error).split()) or type(error).__name__
     if len(words) > 400:
@@ -52,7 +52,7 @@ def hub_rows(name: str, stream: bool) -> Iterator[Any]:
     try:
         yield from load_dataset(dataset, config, split=split, streaming=stream)
     except Exception as e:            # whatever stock library, network or script may raise
-        raise refusal(name, e, offline) from e
+        raise dataset_refusal(name, e, offline) from e
 
 # %% ../../nbs/corpora/03_hub.ipynb #e7a9e32d
 def hub_documents(name: str, text_field: str = "text", stream: bool = False) -> Iterator[Document]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .fields import file_texts
-from .files import SUFFIXES, find_files, shown, suffix
+from .files import SUFFIXES, find_files, printable_path, suffix
 from ..errors import InputError, unknown
 from ..files import resolve_path, write_atomic
 from ..registers import Register
@@ -97,7 +97,7 @@ def file_documents(files: Sequence[Path], text_field: str = "text") -> Iterator[
     "One document per file, or per row of a file made of rows."
     base = os.path.commonpath([f.parent for f in files])
     for path in files:
-        origin = shown(path.relative_to(base).as_posix())
+        origin = printable_path(path.relative_to(base).as_posix())
         try:
             for text, place in file_texts(path, text_field):
                 yield Document(text, origin + place)
@@ -106,11 +106,11 @@ def file_documents(files: Sequence[Path], text_field: str = "text") -> Iterator[
                 raise
             raise InputError(f"{e}; a pattern such as '*.md' can leave that file out") from None
 
-def count_words(files: Sequence[Path], others: Sequence[Path]) -> str:
+def count_in_words(files: Sequence[Path], others: Sequence[Path]) -> str:
     "How many files are read, and what kinds are left out, in words."
     words = f"{len(files)} local file{'s' if len(files) != 1 else ''}"
     if others:
-        kinds = Counter(shown(suffix(path)) or "no suffix" for path in others)
+        kinds = Counter(printable_path(suffix(path)) or "no suffix" for path in others)
         words += f"; {len(others)} not read: {', '.join(sorted(kinds)[:9])}"
     return words
 
@@ -121,13 +121,13 @@ def local_files(request: TextRequest) -> tuple[Iterable[Document], str]:
     "The source of every name that is not registered. Raises `InputError` if no file is there."
     files, others = find_files(request.name)
     if files:
-        return file_documents(files, request.text_field), count_words(files, others)
+        return file_documents(files, request.text_field), count_in_words(files, others)
     if others:
-        raise InputError(f"none of the files in {shown(request.name)!r} is text by its suffix; "
-                         f"known: {', '.join(sorted(SUFFIXES))}")
+        raise InputError(f"none of the files in {printable_path(request.name)!r} is text by its "
+                         f"suffix; known: {', '.join(sorted(SUFFIXES))}")
     if request.name.isidentifier() and not os.path.exists(request.name):
         raise InputError(f"{unknown('corpus', request.name, sources.load())}; {KINDS}")
-    raise InputError(f"no text file at {shown(request.name)!r}; {KINDS}")
+    raise InputError(f"no text file at {printable_path(request.name)!r}; {KINDS}")
 
 # %% ../../nbs/corpora/01_sources.ipynb #e245b052
 def read_documents(request: TextRequest) -> tuple[list[Document], str]:

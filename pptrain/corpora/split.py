@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from .files import shown
+from .files import printable_path
 from .sources import Document, TextRequest, cut_document, digest, read_documents
 from ..errors import InputError
 from ..show import html_table
@@ -139,7 +139,7 @@ def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int
         raise InputError(f"max_bytes must be a number > 0, not {max_bytes!r}")
     if not isinstance(name, (str, Path)):
         raise InputError(f"a corpus is a name or a path, not {name!r}")
-    called = shown(str(name))
+    called = printable_path(str(name))
     documents, source = read_documents(TextRequest(str(name), max_bytes, text_field, cache_dir))
     train, held = split_documents(documents, eval_fraction, seed)
     held = without_copies(held, train)

@@ -100,7 +100,8 @@ def head_blocks(role: str, heads: int, shared: int, by_group: bool) -> list[Bloc
     return blocks
 
 # %% ../../nbs/integrations/04_attention.ipynb #0eb97fc8
-def blocks_of(model: nn.Module, name: str, rows: int, modules: list[nn.Module]) -> list[Block]:
+def attention_blocks(model: nn.Module, name: str, rows: int,
+                     modules: list[nn.Module]) -> list[Block]:
     "The equal blocks of a parameter of attention with `rows` rows; [] where they are not known."
     role = role_of(name)
     config = getattr(unwrapped(model), "config", None)
@@ -135,7 +136,7 @@ def attention_pieces(model: nn.Module, name: str, shape: tuple[int, ...],
     axis = axis_of(role, kind, len(shape))
     if axis is None:
         return [Piece(name, "attn", role)]
-    blocks = blocks_of(model, name, shape[axis], modules)
+    blocks = attention_blocks(model, name, shape[axis], modules)
     if not blocks:
         return [Piece(name, "attn")]
     size = shape[axis] // len(blocks)

@@ -28,7 +28,7 @@ __all__ = ['weight_distance']
 # %% ../../nbs/measure/14_distances.ipynb #8f7f6e02
 EMBED = r"wte|embed_(tokens|in|out)|word_embeddings|tok\w*_emb\w*|(^|\.)(lm_head|embed|unembed)\."
 
-def tensors_of(weights: Any, name: str) -> dict[str, Tensor]:
+def weights_of(weights: Any, name: str) -> dict[str, Tensor]:
     "Plain name → weights of a model or state dict, tied ones once. Raises `InputError`."
     if isinstance(weights, nn.Module):
         first = ties(unwrapped(weights))
@@ -82,7 +82,7 @@ def distance_row(sums: np.ndarray) -> dict[str, float]:
 # %% ../../nbs/measure/14_distances.ipynb #6585df61
 PARTS = ("embed", "position", "norm", "attn", "mlp", "other")
 
-def check_numbers(tensors: Mapping[str, Tensor], name: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
     "Raises `InputError` for a tensor that has no memory, or holds NaN or infinity."
     for key, tensor in tensors.items():
         if tensor.device.type == "meta" or not bool(torch.isfinite(tensor).all()):
@@ -100,14 +100,14 @@ def weight_distance(a: Any, b: Any) -> pd.DataFrame:
     'attn', 'mlp', 'other'. A base model's names are found in the model around it. Raises
     `InputError` where nothing is in common, or a tensor holds NaN."""
     import pandas as pd
-    first = tensors_of(a, "a")
-    second = aligned(tensors_of(b, "b"), first)
+    first = weights_of(a, "a")
+    second = aligned(weights_of(b, "b"), first)
     both = [key for key in first if key in second and first[key].shape == second[key].shape]
     if not both:
         raise InputError("a and b have no tensor of the same name and shape in common; "
                          "compare weights of one architecture")
-    check_numbers(first, "a")
-    check_numbers(second, "b")
+    check_finite(first, "a")
+    check_finite(second, "b")
     part = parts_of(a, b, [*first, *second])
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(6))
     for key in both:

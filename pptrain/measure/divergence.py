@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..data import IGNORE
 from ..errors import InputError, unknown
 from ..integrations import unwrapped
-from .layers import batches, check_fit, device_of, named_models, read_rows
+from .layers import batches, check_readable, device_of, named_models, feature_rows
 from .losses import evaluating
 from ..show import Picture, matrix
 
@@ -169,8 +169,8 @@ def divergences(models: Any, rows: Any, batch_size: int = 16) -> pd.DataFrame:
     vocabularies, rows that do not suit, and rows without a token that carries loss."""
     import pandas as pd
     named = named_models(models)
-    items = read_rows(rows)
-    check_fit(named, items, batch_size)
+    items = feature_rows(rows)
+    check_readable(named, items, batch_size)
     tokens = sum(int((row["labels"][1:] != IGNORE).sum()) for row in items)
     if not tokens:
         raise InputError("rows: no token carries loss, so there is nothing to compare")

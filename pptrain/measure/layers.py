@@ -49,7 +49,7 @@ def as_row(item: Any, place: int) -> dict[str, Tensor]:
             raise InputError(f"rows[{place}]: {name} and input_ids are not equally long")
     return row
 
-def read_rows(rows: Any) -> list[dict[str, Tensor]]:
+def feature_rows(rows: Any) -> list[dict[str, Tensor]]:
     "All rows of a dataset or list. Raises `InputError` for what is none, or empty."
     if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
         raise InputError(f"rows is {type(rows).__name__}: must be a dataset or a list of items")
@@ -71,7 +71,7 @@ def named_models(models: Any, fewest: int = 2) -> dict[str, nn.Module]:
             raise InputError(f"models: {name!r} is {type(model).__name__}, not a torch module")
     return named
 
-def check_fit(models: Mapping[str, nn.Module], rows: Sequence[Mapping[str, Tensor]],
+def check_readable(models: Mapping[str, nn.Module], rows: Sequence[Mapping[str, Tensor]],
               batch_size: int) -> None:
     "Raises `InputError` for a model that cannot read the rows, or no batch size."
     at_least(batch_size, "batch_size", 1)
@@ -277,7 +277,7 @@ def map_of(a: Mapping[int, np.ndarray], b: Mapping[int, np.ndarray], draws: int 
     return CKAMap(values, null_band(count), drawn, list(a), list(b), count)
 
 # %% ../../nbs/measure/11_layers.ipynb #b7eaface
-def chosen_layers(layers: Sequence[int] | None, count: int, name: str) -> list[int]:
+def layers_asked(layers: Sequence[int] | None, count: int, name: str) -> list[int]:
     "Which of `count` layers, negative ones from the end; None: all. Raises `InputError`."
     if layers is None:
         return list(range(count))
@@ -308,13 +308,13 @@ def cka_map(model_a: nn.Module, model_b: nn.Module, rows: Any,
     Raises `InputError` for rows that do not suit, layers that are not there, states without
     geometry, or models whose layers cannot be found."""
     models = named_models({"model_a": model_a, "model_b": model_b})
-    items = read_rows(rows)
+    items = feature_rows(rows)
     at_least(positions, "positions", 4)
-    check_fit(models, items, batch_size)
+    check_readable(models, items, batch_size)
     chosen = []
     for name, model in models.items():
         features = layer_features(model, items, batch_size, positions)
-        which = chosen_layers(layers, len(features), name)
+        which = layers_asked(layers, len(features), name)
         chosen.append({i: features[i] for i in which})
     return map_of(chosen[0], chosen[1], draws, seed, ("model_a", "model_b"))
 
@@ -329,9 +329,9 @@ def midlayer_cka(models: Any, rows: Any, positions: int = 512, batch_size: int =
     (d + 1) // 2. The rest is as in `cka_map`. Raises `InputError`."""
     import pandas as pd
     named = named_models(models)
-    items = read_rows(rows)
+    items = feature_rows(rows)
     at_least(positions, "positions", 4)
-    check_fit(named, items, batch_size)
+    check_readable(named, items, batch_size)
     middle = {}
     for name, model in named.items():
         features = layer_features(model, items, batch_size, positions)
@@ -353,8 +353,8 @@ def midlayer_cka(models: Any, rows: Any, positions: int = 512, batch_size: int =
 def middle_rank(model: nn.Module, rows: Any, *, batch_size: int = 16,
                 positions: int = 512) -> dict[str, float]:
     "`effective_rank` of the middle layer, around its mean: the number of directions in use."
-    items = read_rows(rows)
+    items = feature_rows(rows)
     at_least(positions, "positions", 4)
-    check_fit({"the model": model}, items, batch_size)
+    check_readable({"the model": model}, items, batch_size)
     features = layer_features(model, items, batch_size, positions)
     return {"effective_rank": effective_rank(features[len(features) // 2], centred=True)}

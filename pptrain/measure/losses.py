@@ -99,7 +99,7 @@ def text_loss(model: nn.Module, rows: Rows, *,
 
 # %% ../../nbs/measure/01_losses.ipynb #aa5f3125
 @register_measure("accuracy")
-def first_guesses(model: nn.Module, rows: Rows, *,
+def share_of_first_guesses(model: nn.Module, rows: Rows, *,
                   batch_size: int = 16) -> dict[str, float]:
     """`eval_accuracy`: the share of tokens with loss that the model finds most likely.
 

@@ -29,7 +29,7 @@ from ..transfer import TransferBundle, TransferPolicy, TransferReport, create_po
 from ..yaml12 import read_yaml
 
 # %% auto #0
-__all__ = ['PerplexityTask', 'MeasureTask', 'EvalConfig', 'check_eval', 'prepare_text', 'run_transfer_evaluation']
+__all__ = ['PerplexityTask', 'MeasureTask', 'EvalConfig', 'check_eval', 'run_transfer_evaluation']
 
 # %% ../../nbs/runs/06_evaluation.ipynb #3dad5b53
 @dataclass

@@ -201,14 +201,14 @@ def train_many(many: ManyGPT2, batches: Batches, steps: int, *, lr: float = 1e-3
         optimizer.step()
         if (step + 1) % every == 0 or step + 1 == steps:
             columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
-            rows += rows_of(step + 1, columns)
+            rows += stack_rows(step + 1, columns)
             keep(many, optimizer, step + 1, rows, state_file)
             if until():
                 break
     return rows
 
 # %% ../../nbs/runs/20_many.ipynb #4ecc249a
-def rows_of(step: int, columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+def stack_rows(step: int, columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     "One row per model of (models,) tensors."
     lists = {name: values.detach().float().cpu().tolist() for name, values in columns.items()}
     count = len(next(iter(lists.values())))

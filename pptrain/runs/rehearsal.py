@@ -24,7 +24,7 @@ from .folder import RECORDS, checkpoints
 from .settings import RunConfig, training_arguments, trying
 
 # %% auto #0
-__all__ = ['rehearse', 'undone']
+__all__ = []
 
 # %% ../../nbs/runs/03_rehearsal.ipynb #866d98c9
 def try_loggers(settings: RunConfig) -> None:

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainingArguments
 from ..files import print_line
 
 # %% auto #0
-__all__ = ['Screen']
+__all__ = []
 
 # %% ../../nbs/runs/02_screen.ipynb #507ec150
 def say(line: str) -> None:
@@ -49,7 +49,7 @@ def batch_sentence(args: TrainingArguments, lengths: Sequence[int], origin: Orig
             f"{about}{count * mean:,.0f} tokens")
 
 # %% ../../nbs/runs/02_screen.ipynb #885d80ad
-def plan(title: str, model: nn.Module, args: TrainingArguments, steps: int,
+def run_plan(title: str, model: nn.Module, args: TrainingArguments, steps: int,
          lengths: Sequence[int], origin: Origin) -> list[str]:
     "What a run will do, in three lines."
     parameters = sum(p.numel() for p in model.parameters())
@@ -105,7 +105,8 @@ class Screen(TrainerCallback):
         if not state.is_world_process_zero:
             return
         lengths = row_lengths(more["train_dataloader"].dataset)
-        for line in plan(self.title, more["model"], args, state.max_steps, lengths, self.origin):
+        model, steps = more["model"], state.max_steps
+        for line in run_plan(self.title, model, args, steps, lengths, self.origin):
             say(line)
         if not args.disable_tqdm:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step",

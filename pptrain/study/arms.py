@@ -143,7 +143,7 @@ class CutExamples:
                  indices: Sequence[int]) -> list[Example]:
         return [self.row(seed, split, epoch, i) for i in indices]
 
-def spread(total: int, rows: int) -> np.ndarray:
+def even_lengths(total: int, rows: int) -> np.ndarray:
     "Lengths of `rows` rows with `total` tokens, as even as can be. Raises `InputError` for few."
     if total < 2 * rows:
         raise InputError(f"{total} tokens in {rows} rows leave nothing to predict; take fewer "

@@ -22,7 +22,7 @@ from ..files import write_atomic
 from ..measure import gains, registered_measures, sooner, time_to_event
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
-from .statistics import Decision, among, check_rule, decide, holm
+from .statistics import Decision, among, check_decision_rule, decide, holm
 from .variants import COLUMNS, ORIGIN, StudySetup
 
 # %% auto #0
@@ -76,7 +76,7 @@ class Claim:
             raise InputError(f"{self.claim!r} is a {self.kind}; only a claim can be the main one")
         if not np.isfinite(self.than):
             raise InputError(f"than={self.than!r}: give a finite number")
-        check_rule(self.direction, self.smallest_effect, .05)
+        check_decision_rule(self.direction, self.smallest_effect, .05)
         check_event(self)
 
 # %% ../../nbs/study/11_claims.ipynb #63a6ebe0
@@ -116,7 +116,7 @@ def differences_of(claim: Claim, table: pd.DataFrame) -> pd.Series:
     return (ends[claim.variant] - ends[claim.against])[ran == 2]
 
 # %% ../../nbs/study/11_claims.ipynb #cb9d1950
-def shifted(decision: Decision, by: float) -> Decision:
+def moved_by(decision: Decision, by: float) -> Decision:
     "A decision about `effect - by` as one about the effect."
     moved = {name: getattr(decision, name) + by for name in ("effect", "low", "high")}
     return replace(decision, **moved)
@@ -131,7 +131,7 @@ def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list
         strict.append(decide(beyond, *rule, alpha=.05 / len(claims)))
     shares = holm([decision.p for decision in decisions])
     judged = map(among, decisions, strict, shares)
-    return [shifted(decision, claim.than) for decision, claim in zip(judged, claims)]
+    return [moved_by(decision, claim.than) for decision, claim in zip(judged, claims)]
 
 # %% ../../nbs/study/11_claims.ipynb #ed8b87f6
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison

@@ -21,7 +21,7 @@ from .processes import MARK, end_leftovers, end_with, interruptible, stop
 from .progress import RunProgress, forecast, in_words
 
 # %% auto #0
-__all__ = ['RunSpec', 'run_folder', 'execute', 'Manifest', 'run_grid', 'replications', 'plan']
+__all__ = ['RunSpec', 'run_grid', 'replications', 'plan']
 
 # %% ../../nbs/study/20_grid.ipynb #2488a691
 def as_plain(value: Any) -> Any:

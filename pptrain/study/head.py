@@ -23,7 +23,7 @@ from ..show import matrix
 from ..transfer.policies import flow_yaml
 
 # %% auto #0
-__all__ = ['run_folders', 'read_facts', 'read_inside', 'StudyHead', 'study_head']
+__all__ = []
 
 # %% ../../nbs/study/29_head.ipynb #6b8075a3
 def run_folders(folder: Path, runs: Iterable[Mapping[str, Any]], study: str) -> list[Path]:
@@ -80,7 +80,7 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     crosses = f" Policy: {policy_words(policy)}." if policy else ""
     return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
 
-def token_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     "Tokens of both stages, and how often the text was gone over."
     spent = rows[rows.metric == "warmup_tokens"]
     first = sorted({round(float(n)) for n in spent.value if n > 0})
@@ -91,7 +91,7 @@ def token_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     often = f", {passes:.2g} epochs of it" if passes else ""
     return f"Tokens of a run, padding apart: warm-up {words}, then text {amount(last)}{often}."
 
-def text_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "The text."
     name = facts.get("corpus") or settings.get("corpus", "?")
     sha = f" (sha256 {facts['corpus_sha256'][:12]})" if facts.get("corpus_sha256") else ""
@@ -244,8 +244,8 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
         help_line(rows, verdicts, profile),
         learnt_line(rows, facts),
         model_line(settings, facts),
-        token_line(rows, facts),
-        text_line(settings, facts),
+        tokens_line(rows, facts),
+        corpus_line(settings, facts),
         rate_line(settings, facts),
         place_line(rows, facts)]
     pictures = inside_pictures(study, read_inside(folders))

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 # %% auto #0
-__all__ = ['MARK', 'end_with', 'leftovers', 'end_leftovers', 'interruptible']
+__all__ = []
 
 # %% ../../nbs/study/19_processes.ipynb #109d3321
 def process_tree(pid: int) -> list[psutil.Process]:

@@ -24,7 +24,7 @@ from .budgets import StudyConfig, configure
 from .variants import VARIANTS
 
 # %% auto #0
-__all__ = ['forecast', 'in_words']
+__all__ = []
 
 # %% ../../nbs/study/18_progress.ipynb #60e5f5eb
 @contextlib.contextmanager

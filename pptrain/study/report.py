@@ -31,7 +31,7 @@ from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 
 # %% auto #0
-__all__ = ['GridResults', 'report_figures', 'Report', 'warn', 'write_report']
+__all__ = ['GridResults', 'Report', 'warn', 'write_report']
 
 # %% ../../nbs/study/31_report.ipynb #edfd3e3c
 def is_run(entry: Any) -> bool:
@@ -280,7 +280,7 @@ def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
     return verdicts[verdicts.kind == kind].drop(columns="kind").reset_index(drop=True)
 
 # %% ../../nbs/study/31_report.ipynb #e17b5790
-def reason_of(verdicts: pd.DataFrame) -> str:
+def shared_reason(verdicts: pd.DataFrame) -> str:
     "Why none of `verdicts` is judged, in brackets; empty where some are, or reasons differ."
     silent = "why" in verdicts and verdicts.verdict.eq("not judged").all()
     reasons = verdicts.why.unique() if silent else [""]
@@ -327,7 +327,7 @@ class GridResults:
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
-        verdicts += reason_of(self.verdicts)
+        verdicts += shared_reason(self.verdicts)
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
@@ -379,7 +379,7 @@ JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval
 
 def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
     "The columns of a claims table that one reads, empty ones left out."
-    shared = ["why"] if reason_of(verdicts) else []         # the headline says it once
+    shared = ["why"] if shared_reason(verdicts) else []         # the headline says it once
     columns = [name for name in JUDGED_COLUMNS
                if name in verdicts and name not in [*without, *shared]]
     said = verdicts[columns]

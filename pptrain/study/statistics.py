@@ -185,7 +185,7 @@ class Decision:
     why: str = ""       # what stands behind the word, where that needs saying
 
 # %% ../../nbs/study/10_statistics.ipynb #49d6e04f
-def check_rule(direction: int, smallest_effect: float | None, alpha: float) -> None:
+def check_decision_rule(direction: int, smallest_effect: float | None, alpha: float) -> None:
     "Raises `InputError` for a rule that cannot be applied."
     if direction not in (1, -1):
         raise InputError(f"direction={direction!r}: give 1 if the paper's effect is above zero, "
@@ -213,7 +213,7 @@ def decide(differences: ArrayLike, direction: int = 1, smallest_effect: float | 
     `replicated` or `contradicted` (sign-flip p <= `alpha` and the t-interval excludes zero), else
     `undecided`. Equal differences and single pairs are `undecided`, diverged pairs `not judged`.
     Raises `InputError` for anything but a row of numbers and for a rule that cannot be applied."""
-    check_rule(direction, smallest_effect, alpha)
+    check_decision_rule(direction, smallest_effect, alpha)
     d = read_differences(differences)
     fewest = fewest_pairs(alpha)
     if d.size == 0:

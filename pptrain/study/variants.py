@@ -30,7 +30,7 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
-from .arms import Arm, CutExamples, arm_of, spread
+from .arms import Arm, CutExamples, arm_of, even_lengths
 from .budgets import StudyConfig, read_seeds, training_flops
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
@@ -199,10 +199,10 @@ def natural_lengths(setup: StudySetup, seed: int) -> np.ndarray | None:
     read = warm_up_lengths(setup, seed)
     whole = config.synthetic_steps * config.batch_size
     if config.match == "tokens":
-        return read if len(read) == whole else spread(int(read.sum()), whole)
+        return read if len(read) == whole else even_lengths(int(read.sum()), whole)
     total = matched_tokens(setup, seed, "text", read.mean())
     steps = math.ceil(total / (read.mean() * config.batch_size))
-    return spread(total, steps * config.batch_size)
+    return even_lengths(total, steps * config.batch_size)
 
 def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     "The text, and as much more of it as the warm-up cost, to the token."
@@ -211,7 +211,7 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     extra = matched_tokens(setup, seed, "last", block)
     rows = math.ceil(extra / (block * config.batch_size)) * config.batch_size
     usual = np.full(config.text_steps * config.batch_size, block)
-    lengths = np.concatenate([usual, spread(extra, rows)])
+    lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
 
 # %% ../../nbs/study/02_variants.ipynb #d9111285
@@ -252,7 +252,7 @@ class Rates:
         return cls(config.synthetic_lr, config.text_lr)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
-def place_of(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
+def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
     "The name of a run's folder or file in a study's folder."
     usual = Rates.of(config)
     place = f"{stage}/{name}-{seed}"
@@ -277,7 +277,7 @@ def warm_up(setup: StudySetup, variant: str, seed: int,
     steps = config.synthetic_steps if exact is None else len(exact) // config.batch_size
     often = max(1, steps // 10)
     run = RunConfig(
-        setup.folder / place_of(config, "warm-up", arm.warm_up, seed, rates), seed=seed,
+        setup.folder / run_place(config, "warm-up", arm.warm_up, seed, rates), seed=seed,
         max_steps=steps, per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=1, learning_rate=rates.warm_up,
         lr_scheduler_type="constant_with_warmup", warmup_steps=config.warmup_steps,
@@ -335,7 +335,7 @@ def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
     "The text stage of an arm: its measured rows; `frozen` is held still for a while."
     from pptrain.study.representations import KeepWeights, weights_path
     config = setup.config
-    place = place_of(config, "text", arm.name, seed, rates)
+    place = run_place(config, "text", arm.name, seed, rates)
     text: TaskDataset = setup.text("train", seed)
     steps, end_measures = config.text_steps, []
     if arm.longer:
@@ -394,7 +394,7 @@ def run_variant(setup: StudySetup, variant: str, seed: int,
     for rows that were made under other settings."""
     rates = rates or Rates.of(setup.config)
     arm = arm_of(setup.config, variant)
-    path = setup.folder / (place_of(setup.config, "rows", variant, seed, rates) + ".json")
+    path = setup.folder / (run_place(setup.config, "rows", variant, seed, rates) + ".json")
     kept = rows_kept(path, setup.settings_hash)
     if kept is not None:
         return kept

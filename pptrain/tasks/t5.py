@@ -12,7 +12,7 @@ from operator import itemgetter
 from ..errors import InputError
 
 # %% auto #0
-__all__ = ['t5_table', 't5_cut', 't5_sentinel', 't5_id', 't5_number']
+__all__ = []
 
 # %% ../../nbs/tasks/00_t5.ipynb #2ab93633
 @lru_cache(maxsize=1)

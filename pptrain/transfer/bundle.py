@@ -167,7 +167,7 @@ def file_damage(folder: Path, name: str, expected: Mapping[str, Any]) -> str | N
         return f"{path} is damaged: its sha256 does not match"
     return None
 
-def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
+def check_listed_file(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
     "Raises `InputError` for a file that is missing, truncated, altered, or outside the bundle."
     check_name(folder, name)
     wrong = file_damage(folder, name, expected)
@@ -247,7 +247,7 @@ def check_for_hub(bundle: TransferBundle) -> None:
         raise InputError(f"{bundle.path} is a run of pptrain 0.3.0; write its weights with "
                          "TransferBundle.save, then push that")
     for name, expected in bundle.files.items():
-        check_file(bundle.path, name, expected)
+        check_listed_file(bundle.path, name, expected)
 
 # %% ../../nbs/transfer/04_bundle.ipynb #ee7f72cd
 @dataclass
@@ -296,7 +296,7 @@ class TransferBundle:
             return cls(path=folder, **earlier_fields(folder))
         manifest = checked_manifest(folder / MANIFEST)
         for name, expected in manifest["files"].items() if verify else ():
-            check_file(folder, name, expected)
+            check_listed_file(folder, name, expected)
         return cls(path=folder, **bundle_fields(manifest))
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from ..core import RegisteredTask, registered_task
 from ..errors import InputError
 
 # %% auto #0
-__all__ = ['model_card']
+__all__ = []
 
 # %% ../../nbs/transfer/03_card.ipynb #dd999943
 def family_card(task_name: str) -> RegisteredTask | None:
@@ -37,7 +37,7 @@ COUNTS = {"steps": "steps", "tokens_seen": "tokens", "parameters": "parameters",
           "supervised_share": "share of tokens that carry loss"}
 LOSSES = {"train_loss": "training loss", "eval_loss": "held-out loss"}
 
-def number(value: Any) -> str:
+def card_number(value: Any) -> str:
     "A whole number in groups of three digits, another one with four; anything else as it is."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
@@ -45,10 +45,12 @@ def number(value: Any) -> str:
 
 def training_rows(training: Mapping[str, Any], vocab_size: Any) -> list[tuple[str, str]]:
     "What is known about the training, in words; losses are in nats per token."
-    rows = [(words, number(training[name])) for name, words in COUNTS.items() if name in training]
-    losses = [(words, number(training[name])) for name, words in LOSSES.items() if name in training]
+    rows = [(words, card_number(training[name])) for name, words in COUNTS.items()
+            if name in training]
+    losses = [(words, card_number(training[name])) for name, words in LOSSES.items()
+              if name in training]
     if losses and isinstance(vocab_size, int) and vocab_size > 0:
-        losses.append((f"a blind guess over {vocab_size:,} ids", number(math.log(vocab_size))))
+        losses.append((f"a blind guess over {vocab_size:,} ids", card_number(math.log(vocab_size))))
     return rows + [(f"{words} (nats per token)", value) for words, value in losses]
 
 # %% ../../nbs/transfer/03_card.ipynb #39dd7579

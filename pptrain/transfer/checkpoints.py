@@ -5,7 +5,6 @@
 # %% ../../nbs/transfer/04_checkpoints.ipynb #46ee8b1d
 from __future__ import annotations
 
-import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -16,24 +15,16 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import resolve_path
+from ..files import read_json, resolve_path
 from .bundle import MANIFEST, TransferBundle, read_weights
 
 # %% auto #0
 __all__ = ['load_state']
 
 # %% ../../nbs/transfer/04_checkpoints.ipynb #1fe18d01
-def read_json(path: Path) -> Any:
-    "What a JSON file says. Raises `InputError`."
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as e:
-        raise InputError(f"{path} cannot be read: {e}") from None
-
 def shard_files(index: Path) -> tuple[list[Path], set[str]]:
     "Files and tensor names of an index. Raises `InputError` for a missing shard."
-    told = read_json(index)
-    where = told.get("weight_map") if isinstance(told, Mapping) else None
+    where = read_json(index, "copy all shards again", "weight_map")["weight_map"]
     if not isinstance(where, Mapping) or not all(isinstance(f, str) for f in where.values()):
         raise InputError(f"{index} is damaged: it has no `weight_map` of tensors and files")
     files = [index.parent / name for name in dict.fromkeys(where.values())]

@@ -17,8 +17,8 @@ from ..errors import InputError, unknown
 from ..integrations.attention import Piece, pieces
 from ..registers import Register
 from .names import renamed, restacked
-from .policies import TransferPolicy, check_seed, register_policy
-from .rules import Rule, embedding_rule, first_rows
+from .policies import TransferPolicy, check_policy_seed, register_policy
+from .rules import Rule, embedding_rule, overlapping_rows
 
 # %% auto #0
 __all__ = ['ComponentTransferPolicy']
@@ -198,7 +198,7 @@ class ComponentTransferPolicy(TransferPolicy):
                  depth: Any = None, seed: int = 0):
         asked = components if keep is None else keep
         embedding_rule(embeddings)
-        check_seed(seed)
+        check_policy_seed(seed)
         if positions not in (None, "copy", "fresh"):
             raise unknown("positions rule", positions, ("copy", "fresh"))
         renamed({}, names)
@@ -223,7 +223,7 @@ class ComponentTransferPolicy(TransferPolicy):
     def fill(self, name: str, part: str) -> Rule | None:
         "The rule for token tables; positions cross as far as both tables go."
         if part == "position":
-            return first_rows
+            return overlapping_rows
         fresh = self.embeddings == "fresh"
         return None if part != "embed" or fresh else embedding_rule(
             self.embeddings, self.seed, name)

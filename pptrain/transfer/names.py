@@ -17,7 +17,7 @@ from ..errors import InputError, unknown
 from ..integrations.wrappers import HIDDEN
 
 # %% auto #0
-__all__ = ['aligned', 'renamed', 'restacked', 'check_tensors', 'names_with_nan']
+__all__ = []
 
 # %% ../../nbs/transfer/02_names.ipynb #1bc54a6b
 def bare(name: str) -> str:

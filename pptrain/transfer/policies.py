@@ -20,7 +20,7 @@ from ..integrations.wrappers import named
 from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
 from .report import Fate, TransferReport
-from .rules import Rule, embedding_rule, first_rows
+from .rules import Rule, embedding_rule, overlapping_rows
 
 if TYPE_CHECKING:
     from pptrain.transfer.bundle import TransferBundle
@@ -331,7 +331,7 @@ def create_policy(policy: TransferPolicy | Mapping[str, Any] | str,
         raise InputError(f"transfer policy {cls.name!r}: {e}") from None
 
 # %% ../../nbs/transfer/03_policies.ipynb #1e6ee86f
-def check_seed(seed: Any) -> None:
+def check_policy_seed(seed: Any) -> None:
     "Raises `InputError` unless `seed` is a whole number."
     if type(seed) is not int:
         raise InputError(f"seed={seed!r}: must be a whole number")
@@ -354,7 +354,7 @@ class ReinitializeEmbeddingTransferPolicy(TransferPolicy):
 
     def __post_init__(self) -> None:
         embedding_rule(self.embeddings)
-        check_seed(self.seed)
+        check_policy_seed(self.seed)
         if self.positions not in ("copy", "fresh"):
             raise unknown("positions rule", self.positions, ("copy", "fresh"))
 
@@ -369,7 +369,7 @@ class ReinitializeEmbeddingTransferPolicy(TransferPolicy):
     def fill(self, name: str, part: str) -> Rule | None:
         "The rule of that name, for token embeddings; positions cross as far as they go."
         if part == "position":
-            return first_rows
+            return overlapping_rows
         return embedding_rule(self.embeddings, self.seed, name) if part == "embed" else None
 
 # %% ../../nbs/transfer/03_policies.ipynb #e14ed463

@@ -76,7 +76,7 @@ def copied_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
         return trained, ""
     return new, f"shape {tuple(trained.shape)} does not fit {tuple(new.shape)}"
 
-def first_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
+def overlapping_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
     "Row i to row i as far as both tables go; the new model's own rows after that."
     if trained.shape == new.shape:
         return trained, ""

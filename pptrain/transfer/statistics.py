@@ -33,7 +33,7 @@ def kind_of(piece: Piece, ndim: int) -> str:
         return "norm bias" if piece.name.endswith("bias") else "norm gain"
     return "matrix" if ndim > 1 else "bias"
 
-def group_of(level: str, piece: Piece, ndim: int) -> str:
+def statistics_group(level: str, piece: Piece, ndim: int) -> str:
     "The group of tensors whose statistics a tensor gets."
     if level in ("parameter", "scale"):
         return piece.name
@@ -113,13 +113,13 @@ class StatisticsTransferPolicy(MadePolicy):
         "Numbers drawn by the statistics of each tensor's group."
         members: dict[str, list[Tensor]] = {}
         for name, tensor in tensors.items():
-            group = group_of(self.level, found[name][0], tensor.ndim)
+            group = statistics_group(self.level, found[name][0], tensor.ndim)
             members.setdefault(group, []).append(tensor)
         facts = {group: pooled(mine) for group, mine in members.items()}
         made = {}
         for name, tensor in tensors.items():
             piece = found[name][0]
-            mine = facts[group_of(self.level, piece, tensor.ndim)]
+            mine = facts[statistics_group(self.level, piece, tensor.ndim)]
             kind = kind_of(piece, tensor.ndim)
             numbers = from_statistics(tensor, kind, self.level, mine,
                                       generator_for(self.seed, name))

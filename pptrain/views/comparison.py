@@ -23,7 +23,7 @@ from ..study.report import GridResults, readable
 from .view import MENU_STYLE, View
 
 # %% auto #0
-__all__ = ['Comparison', 'ComparisonPanel', 'compare']
+__all__ = ['Comparison', 'compare']
 
 # %% ../../nbs/views/44_comparison.ipynb #622bddbe
 def finished_results(folder: str | Path) -> GridResults:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import ipywidgets, traitlets
 
 # %% auto #0
-__all__ = ['control', 'reading', 'show_value']
+__all__ = ['control']
 
 # %% ../../nbs/views/44_controls.ipynb #9ba2630f
 Knob = tuple[float, float, float]   # lowest, highest, step

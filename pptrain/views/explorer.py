@@ -23,7 +23,7 @@ from .scenes import cell_film, histograms_of, ops_of, paper, scene_of
 from .view import View
 
 # %% auto #0
-__all__ = ['Explorer', 'ExplorerPanel', 'explore']
+__all__ = ['Explorer', 'explore']
 
 # %% ../../nbs/views/45_explorer.ipynb #d5272fc9
 def asset(name: str) -> str:
@@ -150,13 +150,13 @@ def overrides(task: Task, settings: Mapping[str, Any]) -> dict:
     return {name: value for name, value in settings.items()
             if getattr(plain, name) != getattr(task.config, name)}
 
-def reason(error: Exception) -> str:
+def reason_in_words(error: Exception) -> str:
     "Why something did not work: a sentence for the reader, or a fault with its name."
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 def refusal(asked: Mapping[str, Any], kept: Mapping[str, Any], error: Exception) -> str:
     "One sentence: what was asked for, why it cannot be, and which values are `kept`."
-    why = reason(error)
+    why = reason_in_words(error)
     named = [f"{name}={value!r}" for name, value in asked.items()]
     if not any(why.startswith(name) for name in named):
         why = f"{', '.join(named)} refused: {why}"

@@ -76,7 +76,7 @@ per token (longer rows thinned to 48): {grey} context, {bright} tokens that carr
 its colour, {white} nothing. Brackets show their depth instead, automata one column of cells, time
 to the right. Open a name to read what the preset is and how to make it."""
 
-def legend() -> str:
+def stamp_legend() -> str:
     "What the pixels mean, as HTML."
     def swatch(red: int, green: int, blue: int) -> str:
         return f'<i style="background:rgb({red},{green},{blue})"></i>'
@@ -110,7 +110,7 @@ class Gallery(View):
 
     def parts(self) -> list[str]:
         "A style and a legend, then one HTML fragment per family that has presets."
-        fragments = [CARD_STYLE, legend()]
+        fragments = [CARD_STYLE, stamp_legend()]
         for entry in self.families:
             if entry.presets:
                 fragments.append(wall(entry))

@@ -38,7 +38,7 @@ class Rehearsal(TorchFunctionMode):
         if function is torch.Tensor.copy_: return args[0]
         return function(*args, **(kwargs or {}))
 
-def rehearse(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
+def rehearsed_fates(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
              model: nn.Module) -> list[Fate]:
     "What `policy` would do with every parameter of `source` and of `model`."
     with Rehearsal(): return carry(policy, source, model)
@@ -84,7 +84,7 @@ def parameter_fates(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
     Elements are counted in the new model, and in the trained one where the new model lacks them."""
     part, first_name, skipped = parts(model), ties(model), leave_group(policy, model)
     counted, rows = set(), []
-    for fate in rehearse(policy, source, model):
+    for fate in rehearsed_fates(policy, source, model):
         stays = fate.outcome == "fresh" and fate.source and fate.name in skipped
         memory = first_name.get(fate.name, fate.name)
         elements = 0 if memory in counted else prod(fate.target or fate.source or ())

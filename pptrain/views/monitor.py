@@ -30,7 +30,7 @@ from ..runs import PrePreTrainer, PrePreTrainingRun, history_rows
 from .view import View
 
 # %% auto #0
-__all__ = ['RunView', 'Monitor', 'Watcher', 'monitor']
+__all__ = ['Monitor', 'monitor']
 
 # %% ../../nbs/views/42_monitor.ipynb #0a9231d6
 LOSS = "loss (nats per token)"

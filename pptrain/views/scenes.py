@@ -17,7 +17,7 @@ from ..show import (PALETTE, PAPER, Picture, arcs, bar_picture, film_strip, fram
 from .view import film
 
 # %% auto #0
-__all__ = ['scene_of', 'histograms_of', 'paper', 'cell_film']
+__all__ = ['paper']
 
 # %% ../../nbs/views/41_scenes.ipynb #4a63fb3c
 LIMIT = 2048   # tokens of one example that a browser is sent

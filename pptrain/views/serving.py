@@ -17,7 +17,7 @@ from .controls import LOOK
 from .explorer import explore
 
 # %% auto #0
-__all__ = ['lobby', 'serve']
+__all__ = []
 
 # %% ../../nbs/views/48_serving.ipynb #05b15721
 def lobby(first: str = "") -> Any:

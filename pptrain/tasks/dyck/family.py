@@ -19,7 +19,7 @@ from .structure import depth
 from ...vocab import TokenizerSpec, Vocab
 
 # %% auto #0
-__all__ = ['dyck_vocab', 'Dyck']
+__all__ = ['Dyck']
 
 # %% ../../../nbs/tasks/dyck/10_family.ipynb #8a056066
 def dyck_vocab(config: DyckConfig) -> Vocab:

@@ -16,7 +16,7 @@ import numpy as np
 from .settings import DyckConfig
 
 # %% auto #0
-__all__ = ['BracketDraws', 'dyck_word', 'shuffle_word', 'bracket_sequence']
+__all__ = []
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #1bf79948
 def endless(draw: Callable[[int], Any]) -> Iterator[Any]:

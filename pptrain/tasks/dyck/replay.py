@@ -25,7 +25,7 @@ from .settings import SIZES, DyckConfig
 from .structure import bracket_facts, depth, match
 
 # %% auto #0
-__all__ = ['TOPIC_SENTENCES', 'OfficialDraws', 'official_sentences', 'official_stream', 'replay_dyck']
+__all__ = []
 
 # %% ../../../nbs/tasks/dyck/30_replay.ipynb #1941abe8
 class OfficialDraws(BracketDraws):

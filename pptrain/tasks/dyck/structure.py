@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ...errors import InputError, unknown
-from .settings import CROSSED, NESTED
+from pptrain.errors import InputError, unknown
+from pptrain.tasks.dyck.settings import CROSSED, NESTED
 
 Ids: TypeAlias = Sequence[int] | np.ndarray
 
 # %% auto #0
-__all__ = ['Ids', 'depth', 'match', 'prefix_valid', 'valid', 'bracket_facts']
+__all__ = ['match']
 
 # %% ../../../nbs/tasks/dyck/02_structure.ipynb #d29833e6
 def depth(ids: Ids, k: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from .settings import LIME_PRESETS, MIXED, LimeConfig
 from ...vocab import TokenizerSpec, Vocab
 
 # %% auto #0
-__all__ = ['LIME_MARKS', 'symbol_numbers', 'lime_vocab', 'check_lime', 'Lime']
+__all__ = ['Lime']
 
 # %% ../../../nbs/tasks/lime/10_family.ipynb #0c56f750
 def part_words(part: Any) -> list:

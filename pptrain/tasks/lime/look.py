@@ -14,7 +14,7 @@ from ...data import Example
 from .settings import LimeConfig
 
 # %% auto #0
-__all__ = ['lime_steps']
+__all__ = []
 
 # %% ../../../nbs/tasks/lime/20_look.ipynb #7ee71c27
 LIME_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step

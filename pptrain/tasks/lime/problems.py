@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
 # %% auto #0
-__all__ = ['PROBLEMS', 'VARIABLES', 'substitute', 'Roles', 'draw_roles', 'RewriteRule', 'draw_rule', 'rewritten']
+__all__ = []
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #2bd210ce
 def substitute(pattern: Iterable, case: Mapping) -> list:

@@ -22,7 +22,7 @@ from .search import cases, matches, paths
 from .settings import LimeConfig
 
 # %% auto #0
-__all__ = ['parse_lines', 'replay_lime']
+__all__ = []
 
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #a7d06dcb
 T5_MARKS = {32_000 + i: mark for i, mark in enumerate(LIME_MARKS["t5"])}   # id: mark

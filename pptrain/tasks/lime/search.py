@@ -13,7 +13,7 @@ from .problems import RewriteRule, Roles, rewritten
 _Case: TypeAlias = dict[int, list[int]]   # variable: what it stands for
 
 # %% auto #0
-__all__ = ['binding', 'matches', 'paths', 'cases']
+__all__ = ['paths', 'cases']
 
 # %% ../../../nbs/tasks/lime/03_search.ipynb #d8b6d1e7
 def binding(rule: RewriteRule, window: Sequence[int], roles: Roles) -> dict[int, int] | None:

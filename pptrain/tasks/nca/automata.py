@@ -16,7 +16,7 @@ from torch.nn.functional import embedding_bag
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['LAYERS', 'layer_shapes', 'Rules', 'next_grids', 'rollout']
+__all__ = []
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #ac635189
 CUT_STD = 0.87962566103423978   # standard deviation of a standard normal cut at ±2

@@ -28,7 +28,7 @@ from .settings import NCAConfig, frame_count, frame_tokens, nca_presets
 from ...vocab import Vocab
 
 # %% auto #0
-__all__ = ['change_fraction', 'patch_tokens', 'unpatch', 'gzip_sizes', 'NCA', 'grids_of']
+__all__ = ['NCA', 'grids_of']
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #b8f16b07
 def change_fraction(grids: np.ndarray) -> np.ndarray:

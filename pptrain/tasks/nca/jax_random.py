@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 # %% auto #0
-__all__ = ['ROTATIONS', 'threefry']
+__all__ = []
 
 # %% ../../../nbs/tasks/nca/29_jax_random.ipynb #a6dc6c4e
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

@@ -20,7 +20,7 @@ from pptrain.tasks.nca.family import (
 from .settings import NCAConfig, frame_tokens
 
 # %% auto #0
-__all__ = ['NCA_KNOBS', 'patch_picture', 'complexity_picture', 'nca_scene', 'nca_stamp']
+__all__ = []
 
 # %% ../../../nbs/tasks/nca/20_look.ipynb #7b7ba71a
 def pale(shade: str) -> str:

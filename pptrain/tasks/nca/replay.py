@@ -29,7 +29,7 @@ from .settings import NCAConfig
 Arrays = Mapping[str, np.ndarray]
 
 # %% auto #0
-__all__ = ['Arrays', 'replay_nca']
+__all__ = ['Arrays']
 
 # %% ../../../nbs/tasks/nca/30_replay.ipynb #3b606adf
 def flax_kernels(rule_key: np.ndarray, states: int) -> list[np.ndarray]:

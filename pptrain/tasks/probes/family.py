@@ -17,8 +17,7 @@ from .settings import LARGEST, PROBE_PRESETS, ProbesConfig, probe_width
 from ...vocab import TokenizerSpec, Vocab
 
 # %% auto #0
-__all__ = ['Row', 'PLUS_OR_TIMES', 'EQUALS', 'PAD', 'STOP', 'draw_haystack', 'draw_numbers', 'haystack_row', 'digits_of',
-           'sum_row', 'probe_vocab', 'Probes']
+__all__ = ['Probes']
 
 # %% ../../../nbs/tasks/probes/10_family.ipynb #6d4a12d4
 def draw_haystack(rng: np.random.Generator, size: int) -> dict[str, Any]:

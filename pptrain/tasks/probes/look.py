@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...data import Example
 
 # %% auto #0
-__all__ = ['probe_steps']
+__all__ = []
 
 # %% ../../../nbs/tasks/probes/20_look.ipynb #73fc7d12
 Steps = list[tuple[str, str]]

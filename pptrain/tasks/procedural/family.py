@@ -20,7 +20,7 @@ from .settings import (
 from ...vocab import TokenizerSpec, Vocab
 
 # %% auto #0
-__all__ = ['write_row', 'official_row', 'procedural_vocab', 'LegacyDraws', 'Procedural']
+__all__ = ['Procedural']
 
 # %% ../../../nbs/tasks/procedural/10_family.ipynb #df852736
 def write_row(op: str, inputs: Sequence[Sequence[int]], output: Sequence[int], length: int,

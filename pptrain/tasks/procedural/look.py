@@ -12,7 +12,7 @@ from ...data import Example
 from .settings import ProceduralConfig
 
 # %% auto #0
-__all__ = ['procedural_steps']
+__all__ = []
 
 # %% ../../../nbs/tasks/procedural/20_look.ipynb #d1d4317b
 PROCEDURAL_KNOBS: dict[str, Knob] = {   # field: lowest, highest, step

@@ -11,7 +11,7 @@ from typing import Any
 from ...core import Ops
 
 # %% auto #0
-__all__ = ['ops', 'eca_step', 'stack_moves']
+__all__ = ['ops']
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #c5f9335b
 ops = Ops()

@@ -19,7 +19,7 @@ from .ops import ops
 from .settings import ProceduralConfig
 
 # %% auto #0
-__all__ = ['replay_procedural']
+__all__ = []
 
 # %% ../../../nbs/tasks/procedural/30_replay.ipynb #13c147b0
 def replay_procedural_record(expect: Callable, op: str, length: int, vocab_size: int,

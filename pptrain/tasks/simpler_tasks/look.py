@@ -11,7 +11,7 @@ from ...data import Example
 from .settings import SimplerTasksConfig
 
 # %% auto #0
-__all__ = ['STEPS_OF_OPS', 'SIMPLER_TASKS_KNOBS', 'simpler_tasks_steps']
+__all__ = []
 
 # %% ../../../nbs/tasks/simpler_tasks/20_look.ipynb #e0a9d82e
 def query_steps(x: Example) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from .t5_ids import NUMBERS, SECOND
 from .token_lists import join_lists
 
 # %% auto #0
-__all__ = ['replay_simpler_tasks']
+__all__ = []
 
 # %% ../../../nbs/tasks/simpler_tasks/30_replay.ipynb #317b93e0
 def check_line(expect: Callable, family: SimplerTasks, op: str, line: Mapping) -> None:

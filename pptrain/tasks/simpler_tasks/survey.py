@@ -20,7 +20,7 @@ from .t5_ids import EMPTY, SECOND, WORD
 from .token_lists import find_query, join_lists, split_list
 
 # %% auto #0
-__all__ = ['Survey']
+__all__ = []
 
 # %% ../../../nbs/tasks/simpler_tasks/29_survey.ipynb #25250f99
 def query_facts(seq: list[int], query: list[int], answer: list[int]) -> dict[str, int]:

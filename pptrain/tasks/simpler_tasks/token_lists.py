@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # %% auto #0
-__all__ = ['TokenDraws']
+__all__ = []
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #2cd776cd
 @dataclass

@@ -29,7 +29,7 @@ from ..t5 import t5_table
 from ...vocab import Vocab
 
 # %% auto #0
-__all__ = ['NonsenseProblem', 'solve_problem', 'Summarization']
+__all__ = ['Summarization']
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #89b5132a
 class NonsenseProblem(NamedTuple):

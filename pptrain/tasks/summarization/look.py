@@ -15,7 +15,7 @@ from .settings import SummarizationConfig
 from .step import STEP_TASKS
 
 # %% auto #0
-__all__ = ['summarization_knobs', 'summarization_steps']
+__all__ = []
 
 # %% ../../../nbs/tasks/summarization/20_look.ipynb #lk000006
 def summarization_knobs() -> dict[str, tuple[float, float, float]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .nonsense import Lines, NonsenseDraws
 
 # %% auto #0
-__all__ = ['MARK_RULES', 'LEFT_OUT', 'MIXED', 'MarkRule', 'write_marks', 'draw_marks', 'Mark', 'find_marks']
+__all__ = []
 
 # %% ../../../nbs/tasks/summarization/02_marks.ipynb #8b25751f
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['Lines', 'nonsense_words', 'NonsenseDraws', 'GeneratorDraws', 'RandomStateDraws', 'nonsense_document']
+__all__ = []
 
 # %% ../../../nbs/tasks/summarization/01_nonsense.ipynb #eba83d50
 def _nonsense_word(number: int, letters: int) -> str:

@@ -15,7 +15,7 @@ from ..t5 import t5_cut, t5_sentinel, t5_table
 from ...vocab import Vocab
 
 # %% auto #0
-__all__ = ['SENTINEL', 'token_pieces', 'reader_input']
+__all__ = []
 
 # %% ../../../nbs/tasks/summarization/03_pieces.ipynb #4def7ca0
 SENTINEL = "<extra_id_0>"

@@ -24,7 +24,7 @@ from .settings import SummarizationConfig
 from .step import STEP_TASKS, document_pieces, step_pair
 
 # %% auto #0
-__all__ = ['replay_summarization']
+__all__ = []
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #afcb4a2b
 @lru_cache(maxsize=64)

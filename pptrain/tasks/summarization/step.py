@@ -14,7 +14,7 @@ from .nonsense import Lines, NonsenseDraws
 from .pieces import SENTINEL, join_pieces, token_pieces
 
 # %% auto #0
-__all__ = ['STEP_TASKS', 'step_reach', 'draw_step', 'step_pair']
+__all__ = []
 
 # %% ../../../nbs/tasks/summarization/04_step.ipynb #8ebad6f5
 SLACK = 50   # pieces by which the last sentence may overshoot
