@@ -5,7 +5,7 @@
 # %% ../nbs/50_cli.ipynb #f9d68cbb
 from __future__ import annotations
 
-import contextlib, dataclasses, inspect, json, math, os, re, shutil, sys, textwrap
+import contextlib, dataclasses, inspect, json, os, re, shutil, sys, textwrap
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -16,12 +16,12 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import make_folder, read_json, write_atomic
+from .files import make_folder, write_atomic
 from .processes import process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
 if TYPE_CHECKING:
-    from pptrain.core import RegisteredTask, Task
+    from pptrain.core import RegisteredTask
     from pptrain.data import Example
     from pptrain.runs import PrePreTrainingRun, Recipe
     from pptrain.runs.screen import Screen
@@ -425,73 +425,6 @@ def generate_command(family: str = "") -> None:
     "Reserved: write a stream of examples to files for other trainers."
     raise reserved("generate")
 
-# %% ../nbs/50_cli.ipynb #9c527396
-def setting_lines(task: Task, help_of: Mapping[str, str], known: Sequence[str]) -> list[str]:
-    "The settings of a family as commented YAML, but for those in `known`."
-    lines = []
-    for name, value in task.export_config().items():
-        if name not in known:
-            written = f"{name}: {json.dumps(value, default=str)}"
-            line = f"    # {written:<28} # {help_of.get(name, '')}".rstrip(" #")
-            if len(line) > 100:      # a long list stands alone, and can still be uncommented
-                lines.append(f"    ## {help_of.get(name, '')}")
-                line = textwrap.fill(written, 100, initial_indent="    # ",
-                                     subsequent_indent="    #     ", break_on_hyphens=False)
-            lines.append(line)
-    return lines
-
-# %% ../nbs/50_cli.ipynb #6ea36c28
-STARTER = """\
-# pptrain fit {family}_minimal.yaml
-# {about}
-task:
-  name: {family}
-  config:
-    preset: {preset:<22} # `pptrain tasks {family}` lists all; what stands below overrides it
-    sequence_count: {rows:<14} # training items
-    eval_sequence_count: 64        # held-out items
-{settings}
-
-model:
-  model_name_or_path: gpt2-2_4_64  # layers_heads_width, from scratch; or gpt2, llama-60m, …
-  config_overrides:
-    n_positions: {context:<17} # tokens that the model can read
-
-run:                               # any field of transformers.TrainingArguments
-  output_dir: runs/{folder}-minimal
-  max_steps: {steps}
-  per_device_train_batch_size: 16  # rows in a step; a preset's advice on it is then left out
-  per_device_eval_batch_size: 16
-  learning_rate: 1.0e-3
-  logging_steps: 10
-  save_steps: 100
-  eval_steps: 100
-
-# text:                            # learn text afterwards, with the weights and without
-#   corpus: docs                   # no network needed; also code, a file, or hf:owner/name
-#   max_bytes: 500000              # of it, at most
-#   max_length: 64                 # tokens per row
-#   train_steps: 60
-#   batch_size: 8
-"""
-STEPS = 200
-
-def starter(family: str) -> str:
-    "A commented recipe for a family that runs in a minute or two, as YAML."
-    from pptrain.config import field_docs
-    from pptrain.core import create_task, registered_task
-    card = registered_task(family)
-    names = [preset.name for preset in card.presets]
-    preset = "smoke" if "smoke" in names else names[0] if names else None
-    task = create_task(family, {"preset": preset} if preset else {})
-    longest = getattr(getattr(task, "config", None), "max_length", 256)
-    help_of = field_docs(card.config_class) if card.config_class else {}
-    known = ("sequence_count", "eval_sequence_count")
-    return STARTER.format(
-        family=family, about=card.description, preset=preset or "null", rows=16 * STEPS,
-        settings="\n".join(setting_lines(task, help_of, known)), steps=STEPS,
-        context=32 * math.ceil(longest / 32), folder=family.replace("_", "-"))
-
 # %% ../nbs/50_cli.ipynb #36cabc27
 @app.command("config")
 def config_command(
@@ -500,6 +433,7 @@ def config_command(
         help="Write it there; without it, it is printed.")] = None,
 ) -> None:
     "Write a commented, runnable YAML for a family, to start from."
+    from pptrain.core.starter import starter
     text = starter(family)
     if out is None:
         return print(text, end="")
@@ -508,61 +442,10 @@ def config_command(
     write_atomic(out, text)
     print(f"wrote {out}; next: pptrain fit {out}")
 
-# %% ../nbs/50_cli.ipynb #31729978
-LOSSES = ("eval_loss", "train_loss")
-
-def result_lines(recipe: Recipe, run: PrePreTrainingRun, trained: bool) -> list[str]:
-    "A finished run as text; `trained` says whether it took a step just now."
-    from pptrain.runs.recipe import title_of
-    words = recipe.create_task().tokenizer_spec().vocab_size
-    guess = f"nats per token; a guess among {words:,} tokens has {math.log(words):.4f}"
-    done = f"done: {title_of(recipe)}"
-    lines = [done if trained else f"already finished, nothing was trained: {title_of(recipe)}"]
-    for name in LOSSES:
-        if name in run.metrics:
-            lines.append(f"  {name}: {run.metrics[name]:.4f}  ({guess})")
-    lines += [f"  {name}: {value}" for name, value in run.metrics.items() if name not in LOSSES]
-    return [*lines, f"run_dir: {run.run_dir}", f"bundle: {run.model_dir.parent}",
-            f"model_dir: {run.model_dir}"]
-
-# %% ../nbs/50_cli.ipynb #b47e3326
-def number(value: float | None) -> str:
-    "A loss in eight columns; None is no number."
-    return f"{'none':>8}" if value is None else f"{value:8.4f}"
-
-def measured_lines(name: str, arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    "What one measurement says about each arm, and their difference."
-    lines = [f"{name}: loss in nats per token, before and after learning text"]
-    ends = []
-    for arm, measured in arms.items():
-        before, after = (measured[name][when]["loss"] for when in ("before", "metrics"))
-        lines.append(f"  {arm:<12} {number(before)}  {number(after)}")
-        ends.append(after)
-    if len(ends) == 2 and None not in ends:
-        note = "(below zero: it helped; one seed decides nothing)"
-        lines.append(f"  {'difference':<22} {ends[1] - ends[0]:+8.4f}  {note}")
-    return lines
-
-def compared(path: Path) -> str:
-    "An evaluation's comparison.json as text: losses per arm, before and after learning text."
-    again = "start the same command again, and it is written anew"
-    comparison = read_json(path, again, "transferred")
-    known: tuple[str, ...] = ("baseline", "transferred")
-    arms = {arm: comparison[arm] for arm in known if arm in comparison}
-    lines = []
-    try:
-        for name in next(iter(arms.values())):
-            if name != "curve":
-                lines += measured_lines(name, arms)
-    except (TypeError, ValueError, LookupError):
-        raise InputError(f"{path} is damaged: no losses before and after; {again}") from None
-    if "warning" in comparison:
-        lines.append(f"warning: {comparison['warning']}")
-    return "\n".join(lines)
-
 # %% ../nbs/50_cli.ipynb #6922749d
 def print_result(recipe: Recipe, run: PrePreTrainingRun, screen: Screen, as_json: bool) -> None:
     "What came out of `fit`, as text or as JSON."
+    from pptrain.runs.outcome import compared, result_lines
     from pptrain.runs.recipe import title_of
     trained = title_of(recipe) in screen.trained
     result = {"task": recipe.task["name"], "run_dir": str(run.run_dir),

@@ -21,11 +21,12 @@ from conftest import ROOT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pptrain.cli import compared, main
+from pptrain.cli import main
 from pptrain.config import field_defaults
 from pptrain.core import InputError, create_task, registered_task, registered_tasks
 from pptrain.parity import load_vectors
 from pptrain.runs import load_recipe
+from pptrain.runs.outcome import compared
 from pptrain.study import COLUMNS, Claim, StudyConfig, save_results, write_report
 from pptrain.study.grid import Manifest, RunSpec, finished, run_folder
 from pptrain.study.report import GridResults, Report, report_figures, report_tables
