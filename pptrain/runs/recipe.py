@@ -44,7 +44,8 @@ def check_parts(config: Mapping[str, Any]) -> None:
     for name in NEEDED:
         value = config.get(name)
         if not isinstance(value, Mapping):
-            raise InputError(f"{name}={shown(value)}: must be a mapping; see configs/ for examples")
+            raise InputError(f"{name}={shown(value)}: must be a mapping; "
+                             "`pptrain config FAMILY` writes an example")
     optional = {
         "task.config": (config["task"].get("config"), Mapping),
         "text": (config.get("text"), Mapping),

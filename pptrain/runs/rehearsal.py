@@ -5,9 +5,8 @@
 # %% ../../nbs/runs/03_rehearsal.ipynb #18b4a292
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
 from .fit import LoopTrainer
-from .folder import RECORDS, checkpoints
 from .settings import RunConfig, training_arguments, trying
 
 # %% auto #0
@@ -86,19 +84,3 @@ def rehearse(model: nn.Module, data: DatasetBundle, settings: RunConfig,
         try_rows(trainer)
         try_optimizer(trainer)
         try_best_metric(trainer, measures)
-
-# %% ../../nbs/runs/03_rehearsal.ipynb #b2a2fcc6
-@contextlib.contextmanager
-def undone(run_dir: Path) -> Iterator[None]:
-    "Inside, an `InputError` leaves the directory without a new record, and no new folder."
-    made = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
-    new = not (run_dir / "run.json").exists()
-    try:
-        yield
-    except InputError:
-        with contextlib.suppress(OSError):
-            for name in RECORDS if new and not checkpoints(run_dir) else ():
-                (run_dir / name).unlink(missing_ok=True)
-            for folder in made:
-                folder.rmdir()
-        raise
