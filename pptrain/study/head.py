@@ -91,6 +91,7 @@ def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     often = f", {passes:.2g} epochs of it" if passes else ""
     return f"Tokens of a run, padding apart: warm-up {words}, then text {amount(last)}{often}."
 
+# %% ../../nbs/study/29_head.ipynb #98d6204a
 def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "The text."
     name = facts.get("corpus") or settings.get("corpus", "?")
@@ -204,6 +205,7 @@ def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
         table.append(row)
     return pd.DataFrame(table).replace({"nan": "–"})
 
+# %% ../../nbs/study/29_head.ipynb #893321dc
 def inside_pictures(study: str, inside: pd.DataFrame | None) -> dict[str, Picture]:
     "CKA map, divergence matrix and crossing bars, as far as they were measured."
     if inside is None or "metric" not in inside:

@@ -91,6 +91,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         table[name] = table[name] if name in table else ""
     return table[COLUMNS + ORIGIN]
 
+# %% ../../nbs/study/31_report.ipynb #ced5cce2
 def read_claims(path: Path) -> list[dict]:
     "The claims of a run, as `Claim` takes them. Raises `InputError` for a damaged file."
     why = "it is no list of claims"

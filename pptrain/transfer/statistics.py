@@ -277,6 +277,7 @@ def attention_of(layer: int, tensors: Mapping[str, Tensor],
                     roles[piece.role].append((piece, tensors[name]))
     return roles
 
+# %% ../../nbs/transfer/05_statistics.ipynb #63942a21
 def write_scores(roles: Parts, noise: float, identity: float, generator: torch.Generator) -> None:
     "Writes queries and keys so that their product is near the identity, head by head."
     for piece, tensor in roles["k"]:

@@ -150,6 +150,7 @@ def overrides(task: Task, settings: Mapping[str, Any]) -> dict:
     return {name: value for name, value in settings.items()
             if getattr(plain, name) != getattr(task.config, name)}
 
+# %% ../../nbs/views/45_explorer.ipynb #d1d61b09
 def reason_in_words(error: Exception) -> str:
     "Why something did not work: a sentence for the reader, or a fault with its name."
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
@@ -163,6 +164,7 @@ def refusal(asked: Mapping[str, Any], kept: Mapping[str, Any], error: Exception)
     still = ", ".join(f"{name}={value!r}" for name, value in kept.items())
     return f"{why}; {still} stays" if still else why
 
+# %% ../../nbs/views/45_explorer.ipynb #e32b6a5f
 def source_of(family: str, given: dict, choice: Choice) -> str:
     "The call that makes an example."
     address = str(choice.index)
