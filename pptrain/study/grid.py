@@ -157,20 +157,32 @@ class SafeOutput:
     def flush(self) -> None:
         "Every line is out at once."
 
+# %% ../../nbs/study/20_grid.ipynb #c61364ee
+LONGEST_SOCKET = 100    # letters in the name of a socket's file that every system takes
+
+def own_sockets(folder: str) -> dict[str, dict[str, str]]:
+    "Settings of a kernel manager under which no two kernels can pick one port."
+    connection = os.path.join(folder, "kernel.json")
+    if os.name == "nt" or len(os.fsencode(connection)) > LONGEST_SOCKET:
+        return {}
+    return {"KernelManager": {"transport": "ipc", "connection_file": connection}}
+
 # %% ../../nbs/study/20_grid.ipynb #5a2867e4
 def execute(spec: RunSpec, folder: str | Path) -> None:
     "Run one notebook: results in `folder/runs/<id>`, the executed copy in `folder/notebooks`."
     import papermill
+    from traitlets.config import Config
     out = run_folder(spec, folder)
     copy = out.parent.parent / "notebooks" / f"{spec.id}.ipynb"
     for needed in (out, copy.parent):
         needed.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        read_notebook(spec.notebook), plain_path(copy),
-        parameters=spec.parameters | {"out_dir": str(out)},
-        kernel_name="python3", language="python", cwd=str(out), stdout_file=SafeOutput(),
-        progress_bar=False, store_widget_state=False,
-        iopub_timeout=60, raise_on_iopub_timeout=False)   # a busy machine prints late
+    with tempfile.TemporaryDirectory() as own:
+        papermill.execute_notebook(
+            read_notebook(spec.notebook), plain_path(copy),
+            parameters=spec.parameters | {"out_dir": str(out)}, config=Config(own_sockets(own)),
+            kernel_name="python3", language="python", cwd=str(out), stdout_file=SafeOutput(),
+            progress_bar=False, store_widget_state=False,
+            iopub_timeout=60, raise_on_iopub_timeout=False)   # a busy machine prints late
 
 # %% ../../nbs/study/20_grid.ipynb #a8db2c35
 REASON = "reason: "    # starts the last line of a failed run's log
@@ -185,6 +197,30 @@ def reason_of(error: Exception) -> str:
         return f"{name}, without a message"
     return f"{name}: {text.splitlines()[0]}"
 
+# %% ../../nbs/study/20_grid.ipynb #5a29baa6
+WHOLE_SIGNS = """
+def whole_signs(session, pack):
+    import json
+    from jupyter_client.jsonutil import json_default
+
+    def packed(message):
+        try:
+            return pack(message)
+        except UnicodeEncodeError:
+            return json.dumps(message, default=json_default,
+                              ensure_ascii=False).encode("utf-8", "replace")
+    session.pack = packed
+
+whole_signs(get_ipython().kernel.session, get_ipython().kernel.session.pack)
+del whole_signs
+"""
+
+def write_startup(ipython: str | Path) -> None:
+    "Put what a kernel runs first where IPython looks for it."
+    place = Path(ipython) / "profile_default" / "startup" / "whole_signs.py"
+    place.parent.mkdir(parents=True)
+    place.write_text(WHOLE_SIGNS, encoding="utf-8")
+
 # %% ../../nbs/study/20_grid.ipynb #4e1388ec
 def run_from_command_line() -> None:
     "What a child process does: `execute` the spec and folder of its first argument."
@@ -193,6 +229,7 @@ def run_from_command_line() -> None:
         end_with(parent)
     with tempfile.TemporaryDirectory() as own:      # no home is needed, and nobody's start-up files
         os.environ |= {"JUPYTER_RUNTIME_DIR": own, "IPYTHONDIR": own}
+        write_startup(own)
         try:
             execute(RunSpec(**spec), folder)
         except Exception as e:

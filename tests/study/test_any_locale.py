@@ -54,9 +54,11 @@ def test_a_grid_with_braces_in_its_names_prints_anything(tmp_path, locale):
     assert (b"\\u2192" if locale is ASCII else "→".encode()) in done.stdout
     [run] = json.loads((tmp_path / "g{6} }{word}/manifest.json").read_text("utf-8"))["runs"]
     assert (run["status"], run["error"]) == ("done", None)
+    [half] = [cell for cell in nbformat.read(tmp_path / "g{6} }{word}" / run["notebook"], 4).cells
+              if "ud83d" in cell.source]
+    assert half.outputs[0].text == "?\n"
     written = tmp_path / "g{6} }{word}/runs" / run["id"] / "rows.csv"
     assert written.read_text("utf-8") == "value\n→ größer {n}"
-    assert (tmp_path / "g{6} }{word}" / run["notebook"]).is_file()
 
 
 def test_a_parameter_without_a_plain_value_is_refused_by_its_name(tmp_path):
