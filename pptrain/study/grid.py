@@ -16,9 +16,9 @@ from typing import Any
 from ..errors import InputError, shown, unknown
 from ..files import (
     PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
-from .budgets import profile, read_seeds
 from .processes import MARK, end_leftovers, end_with, interruptible, stop
-from .progress import RunProgress, forecast, in_words
+from .profiles import profile, read_seeds
+from .progress import RunProgress, in_words
 
 # %% auto #0
 __all__ = ['RunSpec', 'run_grid', 'replications', 'plan']
@@ -409,7 +409,10 @@ def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
         return
     at_a_time = min(workers, len(specs))
     say(f"{len(specs)} runs, {at_a_time} at a time, in {folder}")
-    seconds = forecast([spec.parameters for spec in specs], workers)
+    seconds = None
+    if all("profile" in spec.parameters for spec in specs):    # a study, so torch will be needed
+        from pptrain.study.forecast import forecast
+        seconds = forecast(specs, workers)
     if seconds is not None:
         say(f"roughly {in_words(seconds)} on this machine, as a few timed steps tell; "
             "Ctrl-C keeps what is finished")
