@@ -135,7 +135,7 @@ def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list
 
 # %% ../../nbs/study/11_claims.ipynb #be2265f2
 def what_went_wrong(run: pd.DataFrame, metric: str) -> str:
-    "Why a run has no number at its end: what it says itself, or what its rows show; empty if it has."
+    "Why a run has no number at its end, by its own word or by its rows; empty if it has."
     own = run.diverged[run.diverged.fillna("") != ""] if "diverged" in run else run.metric[:0]
     if len(own):
         return str(own.iloc[0])

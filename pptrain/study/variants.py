@@ -426,7 +426,7 @@ def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = prin
 # %% ../../nbs/study/02_variants.ipynb #12695c7f
 def what_to_run(config: StudyConfig, seeds: Any,
                 variants: Sequence[str]) -> tuple[list[int], list[Arm]]:
-    "Seeds and arms of a study. Raises `InputError` where there are none, or the tuning seed is one."
+    "Seeds and arms of a study. Raises `InputError` for none, and for the tuning seed."
     numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
     if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
         raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
