@@ -44,7 +44,7 @@ def dry_run(specs: Sequence[RunSpec]) -> pd.DataFrame:
             row: dict[str, Any] = {
                 "study": spec.study, "seeds": spec.parameters.get("seeds", seeds),
                 "model": config.model, "parameters": model_size(config)}
-        sums = costs.drop(columns="arm").sum().to_dict()
+        sums = {name: costs[name].sum() for name in costs.columns[1:]}
         rows.append(row | {"arms": tuple(costs.arm)} | sums)
     return pd.DataFrame(rows)
 

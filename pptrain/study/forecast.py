@@ -15,6 +15,7 @@ import torch
 
 from ..errors import InputError
 from ..integrations import HFCausalLMAdapter, HFModelConfig, quiet
+from ..measure.losses import token_scores
 from ..runs.text import downstream_model
 from .budgets import StudyConfig, configure
 from .costs import is_replication, study_costs, study_of
@@ -47,7 +48,7 @@ def step_seconds(config: StudyConfig, steps: int = 3) -> float:
     with one_thread():
         for _ in range(1 + steps):
             start = time.perf_counter()
-            loss = model(input_ids=ids, labels=ids).loss
+            loss = token_scores(model(input_ids=ids).logits, ids)[0].mean()
             loss.backward()
             optimizer.step()
             loss.item()            # waits for the device
