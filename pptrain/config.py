@@ -31,6 +31,29 @@ class PairConfig(FamilyConfig):
     "What a family of source–target pairs can be asked besides."
     loss: Literal["target", "all"] = "target"  # what carries loss: target and eos, or every token
 
+# %% ../nbs/01_config.ipynb #6ef69603
+def refuse_bools(name: str, given: Any, taken: Any) -> None:
+    "Raise `InputError` where a yes or no was `given` and would be `taken` for the number 1 or 0."
+    if isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)):
+        for one, other in zip(given, taken):
+            refuse_bools(name, one, other)
+    if isinstance(given, bool) and isinstance(taken, (int, float)) and not isinstance(taken, bool):
+        raise InputError(f"{name}={shown(given)}: must be a number, not yes or no")
+
+def typed(config: Any) -> None:
+    """Give the fields of a dataclass made by hand the types that they declare, as `build_config`
+    does. Raises `InputError`."""
+    from pydantic import TypeAdapter, ValidationError
+    for name, hint in get_type_hints(type(config), include_extras=True).items():
+        given = getattr(config, name)
+        try:
+            taken = TypeAdapter(hint).validate_python(given)
+        except ValidationError as e:
+            reason = e.errors()[0]["msg"]
+            raise InputError(f"{name}={shown(given)}: {reason}") from None
+        refuse_bools(name, given, taken)
+        object.__setattr__(config, name, taken)
+
 # %% ../nbs/01_config.ipynb #842cc92f
 def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
     """`cls(**values)` with names and types checked.
@@ -47,7 +70,10 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
         if isinstance(value, int) and value.bit_length() > 64:
             raise InputError(f"{name}={shown(value)}: must be a number below 2**64")
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        config = TypeAdapter(cls).validate_python(dict(values))
+        for name, value in values.items():
+            refuse_bools(name, value, getattr(config, name))
+        return config
     except ValidationError as e:
         first = e.errors()[0]
     field_name = ".".join(map(str, first["loc"]))

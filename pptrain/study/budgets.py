@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from ..config import build_config
+from ..config import build_config, typed
 from ..data.streams import number_within
 from ..errors import InputError, unknown
 from ..integrations import token_modules
@@ -85,11 +85,12 @@ def check_rates(name: str, rates: Any) -> None:
         raise InputError(f"{name}={rates!r} names a rate twice")
 
 def check_study(config: StudyConfig) -> None:
-    "Raises `InputError` for a size out of range, an unknown policy or an unknown measure."
+    "Raises `InputError` for a wrong type, a size out of range, an unknown policy or measure."
+    typed(config)
     for name in ABOVE_ZERO:
         value = getattr(config, name)
-        if not value > 0:
-            raise InputError(f"{name}={value!r}: it must be above zero")
+        if not 0 < value < math.inf:
+            raise InputError(f"{name}={value!r}: it must be above zero, and finite")
     if config.warmup_steps < 0:
         raise InputError(f"warmup_steps={config.warmup_steps!r}: it cannot be negative")
     if config.match not in MATCHES:

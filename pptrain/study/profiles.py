@@ -5,14 +5,14 @@
 # %% ../../nbs/study/00_profiles.ipynb #7cea6c2e
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 
 # %% auto #0
-__all__ = ['PROFILES', 'profile', 'read_seeds']
+__all__ = ['PROFILES', 'profile', 'seed_in_text', 'read_seeds']
 
 # %% ../../nbs/study/00_profiles.ipynb #ba3fcbbc
 PROFILES: dict[str, dict[str, Any]] = {
@@ -32,24 +32,34 @@ def profile(name: str) -> dict[str, Any]:
     return dict(PROFILES[name])
 
 # %% ../../nbs/study/00_profiles.ipynb #901536bf
+def seed_in_text(word: str) -> int:
+    "A whole number in decimal digits. Raises `ValueError` for anything else that Python reads."
+    if not (word.isascii() and word.lstrip("-").isdecimal()):
+        raise ValueError(word)
+    return int(word)
+
 def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:
     """`"1,2,3"`, one number or any collection of them as a list; nothing is an empty list.
 
-    Raises `InputError` for anything but distinct whole numbers from zero on."""
+    Raises `InputError` for anything but distinct whole numbers from zero on, below 2**32."""
     if seeds is None:
         return []
+    if isinstance(seeds, (bytes, Mapping)):
+        raise InputError(f"seeds={shown(seeds)}: give a list of whole numbers, or text such as 1,2")
     if isinstance(seeds, str):
-        given: list = [part for part in seeds.split(",") if part.strip()]
+        given: list = [part.strip() for part in seeds.split(",") if part.strip()]
     else:
         given = list(seeds) if isinstance(seeds, Iterable) else [seeds]
     if any(isinstance(seed, bool) for seed in given):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
     try:
-        numbers = [int(seed) if isinstance(seed, str) else index(seed) for seed in given]
+        numbers = [seed_in_text(seed) if isinstance(seed, str) else index(seed) for seed in given]
     except (TypeError, ValueError):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3") from None
     if any(number < 0 for number in numbers):
         raise InputError(f"seeds={seeds!r}: a seed cannot be negative")
+    if any(number >= 2**32 for number in numbers):
+        raise InputError(f"seeds={shown(seeds)}: numpy's end below 2**32")
     if len(set(numbers)) < len(numbers):
         raise InputError(f"seeds={seeds!r} names a seed twice")
     return numbers
