@@ -32,13 +32,15 @@ class PairConfig(FamilyConfig):
     loss: Literal["target", "all"] = "target"  # what carries loss: target and eos, or every token
 
 # %% ../nbs/01_config.ipynb #6ef69603
-def refuse_bools(name: str, given: Any, taken: Any) -> None:
-    "Raise `InputError` where a yes or no was `given` and would be `taken` for the number 1 or 0."
+def check_numbers(name: str, given: Any, taken: Any) -> None:
+    "Raise `InputError` where what was `given` is `taken` for a number and is written as none."
     if isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)):
         for one, other in zip(given, taken):
-            refuse_bools(name, one, other)
+            check_numbers(name, one, other)
     if isinstance(given, bool) and isinstance(taken, (int, float)) and not isinstance(taken, bool):
         raise InputError(f"{name}={shown(given)}: must be a number, not yes or no")
+    if isinstance(given, str) and isinstance(taken, (int, float)) and "_" in given:
+        raise InputError(f"{name}={shown(given)}: must be a number, without '_'")
 
 def typed(config: Any) -> None:
     """Give the fields of a dataclass made by hand the types that they declare, as `build_config`
@@ -51,7 +53,7 @@ def typed(config: Any) -> None:
         except ValidationError as e:
             reason = e.errors()[0]["msg"]
             raise InputError(f"{name}={shown(given)}: {reason}") from None
-        refuse_bools(name, given, taken)
+        check_numbers(name, given, taken)
         object.__setattr__(config, name, taken)
 
 # %% ../nbs/01_config.ipynb #842cc92f
@@ -72,7 +74,7 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
     try:
         config = TypeAdapter(cls).validate_python(dict(values))
         for name, value in values.items():
-            refuse_bools(name, value, getattr(config, name))
+            check_numbers(name, value, getattr(config, name))
         return config
     except ValidationError as e:
         first = e.errors()[0]
