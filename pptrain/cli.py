@@ -16,7 +16,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import make_folder, write_atomic
+from .files import make_folder, resolve_path, write_atomic
 from .processes import process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
@@ -324,12 +324,13 @@ def parity_command(
 
 # %% ../nbs/50_cli.ipynb #4532822c
 @app.command("report")
-def report_command(folder: Path) -> None:
+def report_command(folder: str) -> None:
     "Rebuild the report of a finished or partial grid."
-    if not folder.is_dir():
+    home = resolve_path(folder, "folder")
+    if not home.is_dir():
         raise InputError(f"{str(folder)!r} is no folder; name the folder of a grid")
     from pptrain.study.report import write_report
-    print(f"report: {write_report(folder)}")
+    print(f"report: {write_report(home)}")
 
 # %% ../nbs/50_cli.ipynb #296a272f
 def check_replication(profile: str, families: Sequence[str], seeds: str) -> None:
@@ -344,7 +345,7 @@ def check_replication(profile: str, families: Sequence[str], seeds: str) -> None
     if seeds and not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*,?\s*", seeds):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
 
-def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: Path,
+def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: str,
                     workers: int) -> int:
     """Plan, run and report a replication grid; 1 when a run failed.
 
@@ -352,10 +353,10 @@ def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int],
     from pptrain.grid import plan, run_grid
     from pptrain.study.processes import interruptible
     specs = plan(profile, families, seeds)
-    folder = make_folder(folder, "--output-dir")
+    home = make_folder(folder, "--output-dir")
     with interruptible():
-        manifest = run_grid(specs, folder, workers, profile=profile)
-        report_command(folder)
+        manifest = run_grid(specs, home, workers, profile=profile)
+        report_command(str(home))
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
 def print_dry_run(profile: str, families: Sequence[str], seeds: Sequence[int],
@@ -379,7 +380,7 @@ def replicate_command(
     family: Annotated[list[str] | None, typer.Option(
         help="Only this family; repeat for more.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
-    output_dir: Annotated[Path | None, typer.Option(help="Folder of the grid.")] = None,
+    output_dir: Annotated[str | None, typer.Option(help="Folder of the grid.")] = None,
     resume: Annotated[bool, typer.Option(
         "--resume", help="Keep finished runs (also the default).")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
@@ -399,7 +400,7 @@ def replicate_command(
     from pptrain.study import read_seeds
     if dry_run:
         return print_dry_run(name, family or [], read_seeds(seeds), workers)
-    folder = output_dir or Path("runs") / f"replicate-{name}"
+    folder = f"runs/replicate-{name}" if output_dir is None else output_dir
     raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
 
 # %% ../nbs/50_cli.ipynb #ac66fe7b

@@ -31,6 +31,31 @@ class PairConfig(FamilyConfig):
     "What a family of source–target pairs can be asked besides."
     loss: Literal["target", "all"] = "target"  # what carries loss: target and eos, or every token
 
+# %% ../nbs/01_config.ipynb #6ef69603
+def check_numbers(name: str, given: Any, taken: Any) -> None:
+    "Raise `InputError` where what was `given` is `taken` for a number and is written as none."
+    if isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)):
+        for one, other in zip(given, taken):
+            check_numbers(name, one, other)
+    if isinstance(given, bool) and isinstance(taken, (int, float)) and not isinstance(taken, bool):
+        raise InputError(f"{name}={shown(given)}: must be a number, not yes or no")
+    if isinstance(given, str) and isinstance(taken, (int, float)) and "_" in given:
+        raise InputError(f"{name}={shown(given)}: must be a number, without '_'")
+
+def typed(config: Any) -> None:
+    """Give the fields of a dataclass made by hand the types that they declare, as `build_config`
+    does. Raises `InputError`."""
+    from pydantic import TypeAdapter, ValidationError
+    for name, hint in get_type_hints(type(config), include_extras=True).items():
+        given = getattr(config, name)
+        try:
+            taken = TypeAdapter(hint).validate_python(given)
+        except ValidationError as e:
+            reason = e.errors()[0]["msg"]
+            raise InputError(f"{name}={shown(given)}: {reason}") from None
+        check_numbers(name, given, taken)
+        object.__setattr__(config, name, taken)
+
 # %% ../nbs/01_config.ipynb #842cc92f
 def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
     """`cls(**values)` with names and types checked.
@@ -47,7 +72,10 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
         if isinstance(value, int) and value.bit_length() > 64:
             raise InputError(f"{name}={shown(value)}: must be a number below 2**64")
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        config = TypeAdapter(cls).validate_python(dict(values))
+        for name, value in values.items():
+            check_numbers(name, value, getattr(config, name))
+        return config
     except ValidationError as e:
         first = e.errors()[0]
     field_name = ".".join(map(str, first["loc"]))

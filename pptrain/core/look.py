@@ -45,8 +45,10 @@ class Look:
         that must be a multiple of its patch."""
         return {}
 
-    def patience(self) -> dict[str, Any]:
-        "Settings under which a search gives up soon; what it finds by then stays the same."
+    @classmethod
+    def patience(cls, config: Any) -> dict[str, Any]:
+        """Settings on top of `config` under which a search gives up soon; what it finds by then
+        stays the same. They are asked for before there is a task."""
         return {}
 
     def scene(self, example: Example) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .sources import cached
 from .split import Corpus
+from ..data.streams import whole_number
 from ..errors import InputError
 from ..vocab import Vocab
 
@@ -43,6 +44,7 @@ def train_tokenizer(corpus: Corpus, vocab_size: int = 2048,
     below 258."""
     import tokenizers
     from transformers import PreTrainedTokenizerFast
+    vocab_size = whole_number(vocab_size, "vocab_size")
     if vocab_size < 258:
         raise InputError(f"vocab_size {vocab_size} is below 258: 256 bytes, <pad> and <eos>")
     texts = [doc.text for doc in corpus.train]

@@ -5,6 +5,7 @@
 # %% ../../nbs/runs/03_rehearsal.ipynb #18b4a292
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,11 +46,23 @@ def try_rows(trainer: LoopTrainer) -> None:
             f"per_device_train_batch_size={trainer.args.per_device_train_batch_size}, and "
             "dataloader_drop_last leaves it out")
 
+def check_optimizer_options(trainer: LoopTrainer) -> None:
+    "Raises `InputError` for options that the optimizer does not look at."
+    without = copy.copy(trainer.args)
+    without.optim_args = None
+    model: Any = trainer.model
+    asked = trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+    if asked == trainer.get_optimizer_cls_and_kwargs(without, model):
+        raise InputError(f"optim_args={trainer.args.optim_args!r}: {trainer.args.optim} takes "
+                         "none of them; leave it out")
+
 def try_optimizer(trainer: LoopTrainer) -> None:
     "Raises `InputError` for an optimizer or a schedule that cannot be made."
     args = trainer.args
     with trying(f"optim={str(getattr(args.optim, 'value', args.optim))!r}"):
         trainer.create_optimizer()
+        if args.optim_args:
+            check_optimizer_options(trainer)
     schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
     options = args.lr_scheduler_kwargs
     with_options = f", lr_scheduler_kwargs={options}" if options else ""

@@ -18,6 +18,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
+from ..config import check_numbers
 from ..errors import InputError, unknown
 from ..files import PathText, resolve_path
 from ..processes import process_count
@@ -97,6 +98,7 @@ def checked(name: str, value: Any) -> Any:
         valid = TypeAdapter(field_types()[name]).validate_python(value)
     except ValidationError as e:
         raise InputError(f"{name}={value!r}: {e.errors()[0]['msg'].lower()}") from None
+    check_numbers(name, value, valid)
     check_range(name, valid)
     if name in NOT_OBEYED:
         check_obeyed(name, valid)

@@ -1,63 +1,102 @@
-"""Runs that differ in one thing, a tidy table of what was measured, and verdicts on what papers claim."""
-# what runs
-from .budgets import PROFILES as PROFILES
-from .budgets import StudyConfig as StudyConfig
-from .budgets import configure as configure
-from .budgets import parameter_counts as parameter_counts
-from .budgets import profile as profile
-from .budgets import read_seeds as read_seeds
-from .budgets import training_flops as training_flops
-from .arms import KNOWN_ARMS as KNOWN_ARMS
-from .arms import Arm as Arm
-from .arms import arm_of as arm_of
-from .variants import COLUMNS as COLUMNS
-from .variants import VARIANTS as VARIANTS
-from .variants import Rates as Rates
-from .variants import StudySetup as StudySetup
-from .variants import TextTask as TextTask
-from .variants import best_rates as best_rates
-from .variants import run_study as run_study
-from .variants import run_variant as run_variant
-from .variants import split_corpus as split_corpus
-from .variants import text_model as text_model
-from .variants import warm_up as warm_up
-from .facts import guessing as guessing
-from .facts import study_facts as study_facts
+"""Runs that differ in one thing, a tidy table of what was measured, and verdicts on what papers claim.
 
-# what is measured on the table
-from ..measure.savings import gains as gains
-from ..measure.savings import token_saving as token_saving
-from ..measure.savings import tokens_to_reach as tokens_to_reach
+Each name loads when it is first used: a grid that only starts notebooks does without torch."""
+from typing import TYPE_CHECKING
 
-# what it says
-from .statistics import Decision as Decision
-from .statistics import Effect as Effect
-from .statistics import decide as decide
-from .statistics import paired_effect as paired_effect
-from .statistics import verdict as verdict
-from .claims import Claim as Claim
-from .claims import judge as judge
-from .claims import judge_study as judge_study
-from .claims import save_results as save_results
+if TYPE_CHECKING:   # what editors and type checkers read; the table below is what Python reads
+    # what runs
+    from .profiles import PROFILES as PROFILES
+    from .profiles import profile as profile
+    from .profiles import read_seeds as read_seeds
+    from .budgets import StudyConfig as StudyConfig
+    from .budgets import configure as configure
+    from .budgets import parameter_counts as parameter_counts
+    from .budgets import training_flops as training_flops
+    from .arms import KNOWN_ARMS as KNOWN_ARMS
+    from .arms import Arm as Arm
+    from .arms import Rates as Rates
+    from .arms import arm_of as arm_of
+    from .variants import COLUMNS as COLUMNS
+    from .variants import VARIANTS as VARIANTS
+    from .variants import StudySetup as StudySetup
+    from .variants import TextTask as TextTask
+    from .variants import best_rates as best_rates
+    from .variants import run_study as run_study
+    from .variants import run_variant as run_variant
+    from .variants import split_corpus as split_corpus
+    from .variants import text_model as text_model
+    from .variants import warm_up as warm_up
+    from .facts import guessing as guessing
+    from .facts import study_facts as study_facts
 
-# what is inside its models
-from .representations import PAIR_COLUMNS as PAIR_COLUMNS
-from .representations import KeepWeights as KeepWeights
-from .representations import arm_models as arm_models
-from .representations import compare_models as compare_models
-from .representations import inside_study as inside_study
-from .representations import kept_weights as kept_weights
+    # what is measured on the table
+    from ..measure.savings import gains as gains
+    from ..measure.savings import token_saving as token_saving
+    from ..measure.savings import tokens_to_reach as tokens_to_reach
 
-# how it is shown
-from .figures import LABELS as LABELS
-from .figures import UNITS as UNITS
-from .figures import claim_effects as claim_effects
-from .figures import mean_gains as mean_gains
-from .figures import study_picture as study_picture
-from .report import GridResults as GridResults
-from .report import write_report as write_report
+    # what it says
+    from .statistics import Decision as Decision
+    from .statistics import Effect as Effect
+    from .statistics import decide as decide
+    from .statistics import paired_effect as paired_effect
+    from .statistics import verdict as verdict
+    from .claims import Claim as Claim
+    from .claims import judge as judge
+    from .claims import judge_study as judge_study
+    from .claims import save_results as save_results
 
-# a paper's experiment
-from .replication import Replication as Replication
-from .replication import ReplicationResult as ReplicationResult
-from .replication import run as run
+    # what is inside its models
+    from .representations import PAIR_COLUMNS as PAIR_COLUMNS
+    from .representations import KeepWeights as KeepWeights
+    from .representations import arm_models as arm_models
+    from .representations import compare_models as compare_models
+    from .representations import inside_study as inside_study
+    from .representations import kept_weights as kept_weights
+
+    # how it is shown
+    from .figures import LABELS as LABELS
+    from .figures import UNITS as UNITS
+    from .figures import claim_effects as claim_effects
+    from .figures import mean_gains as mean_gains
+    from .figures import study_picture as study_picture
+    from .report import GridResults as GridResults
+    from .report import write_report as write_report
+
+    # a paper's experiment
+    from .replication import Replication as Replication
+    from .replication import ReplicationResult as ReplicationResult
+    from .replication import run as run
+
+_ROOMS = {
+    "pptrain.study.profiles": ["PROFILES", "profile", "read_seeds"],
+    "pptrain.study.budgets": ["StudyConfig", "configure", "parameter_counts", "training_flops"],
+    "pptrain.study.arms": ["KNOWN_ARMS", "Arm", "Rates", "arm_of"],
+    "pptrain.study.variants": [
+        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "best_rates", "run_study",
+        "run_variant", "split_corpus", "text_model", "warm_up",
+    ],
+    "pptrain.study.facts": ["guessing", "study_facts"],
+    "pptrain.measure.savings": ["gains", "token_saving", "tokens_to_reach"],
+    "pptrain.study.statistics": ["Decision", "Effect", "decide", "paired_effect", "verdict"],
+    "pptrain.study.claims": ["Claim", "judge", "judge_study", "save_results"],
+    "pptrain.study.representations": [
+        "PAIR_COLUMNS", "KeepWeights", "arm_models", "compare_models", "inside_study",
+        "kept_weights",
+    ],
+    "pptrain.study.figures": ["LABELS", "UNITS", "claim_effects", "mean_gains", "study_picture"],
+    "pptrain.study.report": ["GridResults", "write_report"],
+    "pptrain.study.replication": ["Replication", "ReplicationResult", "run"],
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = list(_HOME)
+
+if not TYPE_CHECKING:
+    def __getattr__(name):
+        from importlib import import_module
+        if name not in _HOME:
+            raise AttributeError(f"module 'pptrain.study' has no attribute {name!r}")
+        return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from .budgets import StudyConfig
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
-__all__ = ['ONLY_SCALE', 'KNOWN_ARMS', 'Arm', 'arm_of']
+__all__ = ['ONLY_SCALE', 'KNOWN_ARMS', 'Arm', 'arm_of', 'Rates']
 
 # %% ../../nbs/study/02_arms.ipynb #7bfcc00f
 @dataclass(frozen=True)
@@ -121,6 +122,26 @@ def arm_of(config: StudyConfig, name: str) -> Arm:
     if arm.data != "nothing":
         arm.transfer_policy(config)
     return arm
+
+# %% ../../nbs/study/02_arms.ipynb #78ff53f6
+@dataclass(frozen=True)
+class Rates:
+    "Learning rates of the two stages."
+    warm_up: float
+    text: float
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Rates:
+        "Those of a study."
+        return cls(config.synthetic_lr, config.text_lr)
+
+# %% ../../nbs/study/02_arms.ipynb #c5fa96e6
+def rates_to_try(config: StudyConfig, arm: Arm) -> list[Rates]:
+    "The rates among which an arm chooses; an arm without a warm-up tries those of the text."
+    first = config.warmup_rates or [config.synthetic_lr]
+    if arm.data == "nothing":
+        first = [config.synthetic_lr]
+    return [Rates(*pair) for pair in product(first, config.rates or [config.text_lr])]
 
 # %% ../../nbs/study/02_arms.ipynb #ac190cae
 @dataclass

@@ -8,22 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import index
 from typing import Any
 
 from torch import nn
 
-from ..config import build_config
+from ..config import build_config, typed
 from ..data.streams import number_within
 from ..errors import InputError, unknown
 from ..integrations import token_modules
 from ..integrations.attention import pieces
 from ..measure import create_measure
 from ..runs.freeze import Freeze
+from .profiles import profile, read_seeds
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
-__all__ = ['PROFILES', 'StudyConfig', 'profile', 'parameter_counts', 'training_flops', 'read_seeds', 'configure']
+__all__ = ['StudyConfig', 'parameter_counts', 'training_flops', 'configure']
 
 # %% ../../nbs/study/01_budgets.ipynb #963e58c1
 @dataclass
@@ -85,11 +85,12 @@ def check_rates(name: str, rates: Any) -> None:
         raise InputError(f"{name}={rates!r} names a rate twice")
 
 def check_study(config: StudyConfig) -> None:
-    "Raises `InputError` for a size out of range, an unknown policy or an unknown measure."
+    "Raises `InputError` for a wrong type, a size out of range, an unknown policy or measure."
+    typed(config)
     for name in ABOVE_ZERO:
         value = getattr(config, name)
-        if not value > 0:
-            raise InputError(f"{name}={value!r}: it must be above zero")
+        if not 0 < value < math.inf:
+            raise InputError(f"{name}={value!r}: it must be above zero, and finite")
     if config.warmup_steps < 0:
         raise InputError(f"warmup_steps={config.warmup_steps!r}: it cannot be negative")
     if config.match not in MATCHES:
@@ -101,23 +102,6 @@ def check_study(config: StudyConfig) -> None:
         create_measure(measure)
     config.transfer_policy()
     Freeze.of(config.freeze)
-
-# %% ../../nbs/study/01_budgets.ipynb #ba3fcbbc
-PROFILES: dict[str, dict[str, Any]] = {
-    "test": dict(
-        corpus_bytes=1_500_000, synthetic_steps=120, text_steps=160, eval_every=20, seeds=(1, 2)),
-    "laptop": dict(
-        corpus_bytes=8_000_000, vocab_size=2048, model="gpt2-4_4_128", synthetic_steps=1000,
-        text_steps=2000, eval_every=100, eval_blocks=256, warmup_steps=50,
-        seeds=(1, 2, 3, 4, 5, 6, 7, 8))}
-
-def profile(name: str) -> dict[str, Any]:
-    "Sizes and seeds of a profile. Raises `InputError` for an unknown one."
-    if name in ("gpu", "paper"):
-        raise InputError(f"profile={name!r} is a reserved name; use {' or '.join(PROFILES)}")
-    if name not in PROFILES:
-        raise unknown("profile", name, PROFILES)
-    return dict(PROFILES[name])
 
 # %% ../../nbs/study/01_budgets.ipynb #b181479a
 def parameter_counts(model: nn.Module) -> dict[str, int]:
@@ -142,29 +126,6 @@ def training_flops(model: nn.Module, tokens: int, length: float) -> float:
     depth = getattr(config, "num_hidden_layers", 0)
     width = getattr(config, "hidden_size", 0)
     return float(tokens) * (6 * multiplied + 12 * depth * width * length)
-
-# %% ../../nbs/study/01_budgets.ipynb #901536bf
-def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:
-    """`"1,2,3"`, one number or any collection of them as a list; nothing is an empty list.
-
-    Raises `InputError` for anything but distinct whole numbers from zero on."""
-    if seeds is None:
-        return []
-    if isinstance(seeds, str):
-        given: list = [part for part in seeds.split(",") if part.strip()]
-    else:
-        given = list(seeds) if isinstance(seeds, Iterable) else [seeds]
-    if any(isinstance(seed, bool) for seed in given):
-        raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
-    try:
-        numbers = [int(seed) if isinstance(seed, str) else index(seed) for seed in given]
-    except (TypeError, ValueError):
-        raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3") from None
-    if any(number < 0 for number in numbers):
-        raise InputError(f"seeds={seeds!r}: a seed cannot be negative")
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"seeds={seeds!r} names a seed twice")
-    return numbers
 
 # %% ../../nbs/study/01_budgets.ipynb #51db91f8
 def configure(study: str, profile_name: str, seeds: str | int | Iterable[int] | None = None,

@@ -133,16 +133,38 @@ def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list
     judged = map(among, decisions, strict, shares)
     return [moved_by(decision, claim.than) for decision, claim in zip(judged, claims)]
 
+# %% ../../nbs/study/11_claims.ipynb #be2265f2
+def what_went_wrong(run: pd.DataFrame, metric: str) -> str:
+    "Why a run has no number at its end, by its own word or by its rows; empty if it has."
+    own = run.diverged[run.diverged.fillna("") != ""] if "diverged" in run else run.metric[:0]
+    if len(own):
+        return str(own.iloc[0])
+    ends = run[run.metric.isin([metric, "eval_loss"])].sort_values("tokens", kind="stable")
+    bad = ends[~np.isfinite(ends.value.astype(float))]
+    return f"{bad.metric.iloc[0]} is no number at step {bad.step.iloc[0]}" if len(bad) else ""
+
+def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
+    "The pairs that are no numbers: arm, seed and what was wrong, the first three in full."
+    said = []
+    for seed in sample.index[~np.isfinite(sample)]:
+        sides = []
+        for arm in (claim.variant, claim.against):
+            run = table[(table.variant == arm) & (table.seed == seed)]
+            why = what_went_wrong(run, claim.measure)
+            sides += [f"{arm}, seed {seed} ({why})"] if why else []
+        said += sides or [f"{claim.measure}, seed {seed} (no number)"]
+    more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
+    return f"diverged: {'; '.join(said[:3])}{more}"
+
 # %% ../../nbs/study/11_claims.ipynb #ed8b87f6
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
 TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
-def verdict_of(claim: Claim, decision: Decision, sample: pd.Series, profile: str) -> dict[str, str]:
-    "The cells `verdict` and `why` of a claim."
+def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, str]:
+    "The cells `verdict` and `why` of a claim; `lost` says which pairs are no numbers."
     word, why = decision.verdict, decision.why
     if word == "not judged":
-        lost = [str(seed) for seed in sample.index[~np.isfinite(sample)]]
-        why = f"diverged on one side or both: seed {', '.join(lost)}"
+        why = lost
     elif word == "not run":
         why = f"no seed has both {claim.variant} and {claim.against}"
     elif profile == "test":
@@ -184,12 +206,12 @@ def families(claims: Sequence[Claim]) -> list[list[int]]:
     own = [i for i, claim in enumerate(claims) if claim.kind == "comparison"]
     return [family for family in (main, others, own) if family]
 
-def claim_row(claim: Claim, decision: Decision, sample: pd.Series, profile: str) -> dict[str, Any]:
-    "The cells of a claim in the table of `judge`."
+def claim_row(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, Any]:
+    "The cells of a claim in the table of `judge`; `lost` says which pairs are no numbers."
     says = {name: getattr(claim, name) for name in
             ("claim", "paper", "main", "kind", "measure", "variant", "against", "unit")}
     says["unit"] = claim.unit or EFFECT_UNITS.get(claim.measure, claim.measure.replace("_", " "))
-    word = verdict_of(claim, decision, sample, profile)
+    word = verdict_of(claim, decision, lost, profile)
     needed = decision.needed_n if word["verdict"] == "undecided" else None
     return says | effect_cells(decision) | {"needed_n": needed} | word
 
@@ -210,7 +232,8 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
         decisions = decide_family([claims[i] for i in family], [samples[i] for i in family])
         shares = holm([decision.p for decision in decisions])
         for i, decision, share in zip(family, decisions, shares):
-            rows[i] = claim_row(claims[i], decision, samples[i], profile)
+            lost = lost_pairs(claims[i], table, samples[i])
+            rows[i] = claim_row(claims[i], decision, lost, profile)
             rows[i]["p_corrected"] = share if decision.n else None
             rows[i]["size"] = study_size(table, size)
             rows[i]["differs"] = what_differs(claims[i], setting)

@@ -13,12 +13,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..data.streams import whole_number
 from ..errors import InputError, shown, unknown
 from ..files import (
     PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
-from .budgets import profile, read_seeds
 from .processes import MARK, end_leftovers, end_with, interruptible, stop
-from .progress import RunProgress, forecast, in_words
+from .profiles import profile, read_seeds
+from .progress import RunProgress, in_words
 
 # %% auto #0
 __all__ = ['RunSpec', 'run_grid', 'replications', 'plan']
@@ -409,7 +410,10 @@ def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
         return
     at_a_time = min(workers, len(specs))
     say(f"{len(specs)} runs, {at_a_time} at a time, in {folder}")
-    seconds = forecast([spec.parameters for spec in specs], workers)
+    seconds = None
+    if all("profile" in spec.parameters for spec in specs):    # a study, so torch will be needed
+        from pptrain.study.forecast import forecast
+        seconds = forecast(specs, workers)
     if seconds is not None:
         say(f"roughly {in_words(seconds)} on this machine, as a few timed steps tell; "
             "Ctrl-C keeps what is finished")
@@ -426,8 +430,9 @@ def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
     for spec in specs:
         check_parameters(spec)
         check_file_name(spec.id, "study")
-    if workers < 1:
+    if whole_number(workers, "workers") < 1:
         raise InputError(f"workers={workers!r}: at least one notebook runs at a time")
+    specs = list({spec.id: spec for spec in specs}.values())     # each once
     with interruptible(), locked(folder, "folder") as home:
         manifest = Manifest(home, **facts)
         left = end_leftovers(home.resolve())
@@ -448,12 +453,12 @@ def replications() -> dict[str, str]:
     return {path.stem.split("_", 1)[1]: str(path) for path in notebooks}
 
 # %% ../../nbs/study/20_grid.ipynb #0b6e612b
-def plan(profile_name: str = "laptop", families: Sequence[str] = (),
+def plan(profile_name: str = "laptop", families: str | Sequence[str] | None = (),
          seeds: str | int | Iterable[int] | None = None) -> list[RunSpec]:
     "The runs of a replication grid. Raises `InputError` for an unknown profile or family."
     sizes = profile(profile_name)
     known = replications()
-    families = list(dict.fromkeys(families))
+    families = [families] if isinstance(families, str) else list(dict.fromkeys(families or ()))
     for family in families:
         if family not in known:
             raise unknown("replication of family", family, known)

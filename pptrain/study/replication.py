@@ -19,7 +19,8 @@ from ..measure.savings import gains
 from ..show import Picture
 from .claims import Claim, judge_study, save_results
 from .figures import claim_effects, means_of_all, study_picture
-from .budgets import PROFILES, StudyConfig, configure, read_seeds
+from .budgets import StudyConfig, configure
+from .profiles import PROFILES, read_seeds
 from .representations import inside_study
 from .variants import VARIANTS, StudySetup, run_study
 

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,15 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
-from .arms import Arm, CutExamples, arm_of, even_lengths
-from .budgets import StudyConfig, read_seeds, training_flops
+from .arms import (
+    Arm, CutExamples, Rates, arm_of, even_lengths, rates_to_try)
+from .budgets import StudyConfig, training_flops
+from .profiles import read_seeds
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'Rates', 'warm_up', 'text_model', 'run_variant',
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant',
            'best_rates', 'run_study']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
@@ -118,6 +119,11 @@ class StudySetup:
         return train_tokenizer(self.corpus, self.config.vocab_size)
 
     @cached_property
+    def text_spec(self) -> TokenizerSpec:
+        "The ids of the text."
+        return TextTask(self.corpus, self.tokenizer, self.config.block_size).tokenizer_spec()
+
+    @cached_property
     def width(self) -> int:
         "Mean number of attended tokens in a synthetic row."
         return round(sum(attended_tokens(self.task.sample(i)) for i in range(64)) / 64)
@@ -174,11 +180,10 @@ def token_flops(setup: StudySetup, stage: str, length: float) -> float:
     "FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`."
     with torch.device("meta"):
         if stage == "last":
-            model = downstream_model(
-                setup.adapter, len(setup.tokenizer), setup.config.block_size, 0)
+            ids = setup.text_spec.vocab_size
+            model = downstream_model(setup.adapter, ids, setup.config.block_size, 0)
         else:
-            aside = TextTask(setup.corpus, setup.tokenizer, 2)
-            spec = (aside if stage == "text" else setup.task).tokenizer_spec()
+            spec = setup.text_spec if stage == "text" else setup.task.tokenizer_spec()
             model = setup.adapter.create_prepretrain_model(spec)
     return training_flops(model, 1, length)
 
@@ -238,18 +243,6 @@ def warm_up_data(setup: StudySetup, arm: Arm,
         lengths = natural_lengths(setup, seed)
         return TextTask(aside, setup.tokenizer, setup.width, lengths), None
     return setup.task, None if arm.control is None else create_control(arm.control)
-
-# %% ../../nbs/study/02_variants.ipynb #164abbab
-@dataclass(frozen=True)
-class Rates:
-    "Learning rates of the two stages."
-    warm_up: float
-    text: float
-
-    @classmethod
-    def of(cls, config: StudyConfig) -> Rates:
-        "Those of a study."
-        return cls(config.synthetic_lr, config.text_lr)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
 def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
@@ -413,13 +406,6 @@ def final_loss(rows: Sequence[dict[str, Any]]) -> float:
     whole = losses and not rows[0]["diverged"] and math.isfinite(losses[-1])
     return losses[-1] if whole else math.inf
 
-def rates_to_try(config: StudyConfig, arm: Arm) -> list[Rates]:
-    "The rates among which an arm chooses; an arm without a warm-up tries those of the text."
-    first = config.warmup_rates or [config.synthetic_lr]
-    if arm.data == "nothing":
-        first = [config.synthetic_lr]
-    return [Rates(*pair) for pair in product(first, config.rates or [config.text_lr])]
-
 # %% ../../nbs/study/02_variants.ipynb #ef65cb34
 def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = print) -> Rates:
     """The rates at which a variant ends lowest on the tuning seed; the study's if it names none.
@@ -438,6 +424,17 @@ def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = prin
     return best
 
 # %% ../../nbs/study/02_variants.ipynb #12695c7f
+def what_to_run(config: StudyConfig, seeds: Any,
+                variants: Sequence[str]) -> tuple[list[int], list[Arm]]:
+    "Seeds and arms of a study. Raises `InputError` for none, and for the tuning seed."
+    numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
+    if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
+        raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
+                         "on a seed that is left out")
+    if not numbers or not names:
+        raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
+    return numbers, [arm_of(config, name) for name in names]
+
 def settle(config: StudyConfig, folder: Path) -> None:
     "Writes `study.json`. Raises `InputError` for another study's folder, and for a damaged file."
     path = folder / "study.json"
@@ -479,17 +476,12 @@ def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
     Finished runs are read back from `folder`, an interrupted one goes on; one that diverged is a
     row that is no number. Raises `InputError` for an unknown variant and for no seeds, before
     anything is trained, and for a folder that holds another study."""
-    numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
-    if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
-        raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
-                         "on a seed that is left out")
-    if not numbers or not names:
-        raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
+    numbers, arms = what_to_run(config, seeds, variants)
     setup = StudySetup(config, folder)
+    for arm in arms:
+        check_control(setup, arm)
     settle(config, setup.folder)
-    for variant in names:
-        check_control(setup, arm_of(config, variant))
-    table = []
+    table, names = [], [arm.name for arm in arms]
     rates = {variant: best_rates(setup, variant, say) for variant in names}
     write_facts(setup, numbers, rates)
     for seed in numbers:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_origin, get_type_hints
 
 import anywidget, ipywidgets, traitlets
 
-from ..config import field_defaults, field_docs
+from ..config import build_config, field_defaults, field_docs
 from ..core import Example, RegisteredTask, Task, create_task, registered_task
 from ..core import registered_tasks
 from ..errors import InputError
@@ -68,12 +68,7 @@ ADDRESS = ("preset", "split", "seed", "index", "only")
 def find_example(task: Task, choice: Choice) -> tuple[int, Example]:
     """The first item from `choice.index` on that holds the operation `choice.only` (any, if empty).
 
-    Raises `InputError` when none of the next 512 does; of a costly task, of the next 16. A search
-    inside the task gives up soon, unless the settings of the choice say how long it may take."""
-    patient = {name: value for name, value in task.patience().items()
-               if name not in choice.settings}
-    if patient:
-        task = create_task(task.name, {**task.export_config(), **patient})
+    Raises `InputError` when none of the next 512 does; of a costly task, of the next 16."""
     most = 16 if task.costly() else 512
     seen = set(task.op_names())
     for i in range(choice.index, choice.index + most):
@@ -84,6 +79,19 @@ def find_example(task: Task, choice: Choice) -> tuple[int, Example]:
     known = ", ".join(sorted(seen))
     items = f"{most} items from {choice.index} on"
     raise InputError(f"only={choice.only!r}: none of the {items} holds it; known: {known}")
+
+# %% ../../nbs/views/45_explorer.ipynb #b01c46cd
+def hurried(entry: RegisteredTask, choice: Choice, given: Mapping[str, Any]) -> dict[str, Any]:
+    "Settings `given` with those on top under which a search gives up soon, unless it is chosen."
+    cls = getattr(entry.factory, "cls", None)
+    if cls is None or cls.config_class is None:
+        return dict(given)
+    values = dict(given)
+    preset = values.pop("preset", None)
+    if preset is not None:
+        values = {**entry.preset(preset).config, **values}
+    soon = cls.patience(build_config(cls.config_class, values))
+    return {**given, **{name: x for name, x in soon.items() if name not in choice.settings}}
 
 # %% ../../nbs/views/45_explorer.ipynb #8a000006
 BOUND = "max_length"
@@ -98,7 +106,7 @@ def roomy(entry: RegisteredTask, choice: Choice) -> dict:
     if choice.preset is not None:
         values = {**entry.preset(choice.preset).config, **values}
     try:
-        task = entry.factory(values)   # type: ignore[misc]
+        task = entry.factory(hurried(entry, choice, values))   # type: ignore[misc]
         lengths = task.drawn_lengths(40)
     except Exception:   # `create_task` says in a sentence what is wrong
         return given
@@ -218,12 +226,13 @@ class Explorer(View):
         "Show `choice`, of which `asked` is new. Raises `InputError`, and then nothing changes."
         start = time.perf_counter()
         given = choice.given() if BOUND in asked else roomy(self.entry, choice)
-        task = create_task(self.entry.name, given)
+        task = create_task(self.entry.name, hurried(self.entry, choice, given))
         if "only" not in asked and choice.only not in task.op_names():
             choice = replace(choice, only="")
         with task.calm():
             index, example = find_example(task, choice)
             scene = scene_of(task, example)
+        task = create_task(self.entry.name, given)
         settings = overrides(task, choice.settings)
         for name in choice.settings.keys() - settings.keys():
             given = {field: value for field, value in given.items() if field != name}

@@ -180,7 +180,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural",
-         "tasks.simpler_tasks", "tasks.lime", "tasks.summarization"]
+         "tasks.simpler_tasks", "tasks.lime", "tasks.summarization", "study", "study.grid", "grid"]
 HEAVY = {"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets"} | NEVER
 
 

@@ -62,6 +62,19 @@ def test_the_front_is_small_and_listed_once():
         assert getattr(pptrain, name).__name__ == name
 
 
+def test_the_front_of_the_study_is_listed_once():
+    "Its names load late too: those of the type checkers and of Python are the same."
+    import pptrain.study as study
+    source = (ROOT / "pptrain/study/__init__.py").read_text(encoding="utf-8")
+    typed = re.findall(r"^    from (\.+)([\w.]+) import (\w+) as \3$", source, re.M)
+    assert len(typed) == len(set(study.__all__)) == len(study.__all__)
+    for dots, room, name in typed:
+        parent = "pptrain.study" if dots == "." else "pptrain"
+        assert study._HOME[name] == f"{parent}.{room}"
+        assert getattr(study, name) is getattr(sys.modules[f"{parent}.{room}"], name)
+        assert name in dir(study)
+
+
 def test_methods_stand_in_their_classes():
     "Tracebacks, profiles and pydoc call a method by its name."
     from pptrain import PrePreTrainer, Task, TransferBundle, TransferPolicy

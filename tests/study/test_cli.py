@@ -229,6 +229,27 @@ def script(*argv: str) -> subprocess.CompletedProcess:
                           timeout=300)
 
 
+def test_an_empty_folder_is_refused_and_not_the_one_we_stand_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(pptrain("replicate", "--test", "--output-dir", ""), "--output-dir", "is empty")
+    refused(pptrain("report", ""), "folder", "is empty")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_yes_is_no_number_and_neither_is_a_slip(tmp_path):
+    path = written(tmp_path)
+    refused(pptrain("fit", path, "--set", "run.max_steps=true"), "max_steps", "not yes or no")
+    refused(pptrain("fit", path, "--set", "run.learning_rate=1e-3_0"), "learning_rate", "1e-3_0")
+
+
+@pytest.mark.slow
+def test_a_dry_run_in_a_process_of_its_own_complains_of_nothing():
+    "What libraries warn of once is said in a fresh process only."
+    done = script("replicate", "--test", "--family", "dyck", "--dry-run")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert " 8 " in done.stdout and "scratch, transferred, shuffled, natural" in done.stdout
+
+
 def test_the_console_script_in_a_process_of_its_own():
     refused(script("tasks", "procedurl"), "procedural")
     assert script("show", "procedural", "--preset", "smoke", "-n", "1").returncode == 0

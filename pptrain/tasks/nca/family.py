@@ -288,22 +288,26 @@ ENOUGH, PROBED = 16, 2048   # rules that must pass, of at most so many
 OF_A_PROBE = (
     "grid_size", "num_states", "patch_size", "perception_dim", "hidden_dim", "channel_wrap",
     "identity_bias", "temperature", "init_rollout_steps", "rollout_stride",
-    "complexity_probe_frames", "complexity_min", "complexity_max")
+    "complexity_probe_frames")
 
 @lru_cache(maxsize=1024)
-def mean_attempts(probe: tuple) -> tuple[float, list[float]]:
-    """Rules drawn for one that passes, on average, infinite where none of `PROBED` does; and
-    between which gzip ratios nine of ten lie."""
+def probed_sizes(probe: tuple, first: int) -> tuple[int, ...]:
+    "gzip sizes of the rules `first` to `first + FEW - 1`: of a rollout, whatever the band."
     c = NCAConfig(**dict(zip(OF_A_PROBE, probe)), min_frames=0)
-    passed = 0
+    block = try_rules(c, Stream(0, "train", 0), range(first, first + FEW), range(1), "cpu")
+    return tuple(attempt.gzip_bytes for attempt in block)
+
+def probe_band(c: NCAConfig) -> tuple[int, list[int]]:
+    """`(how many rules passed, gzip sizes of all that were tried)`: until `ENOUGH` have passed, or
+    no more than a fifth of what the attempts allowed for a sequence would need."""
+    probe = tuple(getattr(c, name) for name in OF_A_PROBE)
     sizes: list[int] = []
-    while passed < ENOUGH and len(sizes) < PROBED:
-        rules = range(len(sizes), len(sizes) + FEW)
-        block = try_rules(c, Stream(0, "train", 0), rules, range(1), "cpu")
-        passed += int(passes(block, c).sum())
-        sizes += [attempt.gzip_bytes for attempt in block]
-    ratios = np.quantile(sizes, [.05, .95]) / raw_bytes(c)
-    return len(sizes) / passed if passed else math.inf, ratios.tolist()
+    passed, fair = 0, 5 * c.max_rule_attempts_per_sequence
+    while passed < ENOUGH and len(sizes) < min(PROBED, fair * (passed + 1)):
+        sizes += probed_sizes(probe, len(sizes))
+        inside = in_band(sizes, raw_bytes(c), c.complexity_min, c.complexity_max)
+        passed = int(inside.sum())
+    return passed, sizes
 
 def check_band(c: NCAConfig) -> None:
     "Raise `InputError` where too few rules pass the filter for every sequence to find one."
@@ -311,10 +315,12 @@ def check_band(c: NCAConfig) -> None:
         return
     if c.complexity_min >= noise_ceiling(c):
         raise too_rare(c)
-    needed, (low, high) = mean_attempts(tuple(getattr(c, name) for name in OF_A_PROBE))
-    if needed == math.inf:
-        raise InputError(f"{band_of(c)}: no rule passes in {PROBED} attempts; "
+    passed, sizes = probe_band(c)
+    if not passed:
+        low, high = np.quantile(sizes, [.05, .95]) / raw_bytes(c)
+        raise InputError(f"{band_of(c)}: no rule passes in {len(sizes)} attempts; "
                          f"nine of ten lie between {low:.3f} and {high:.3f}, choose a band there")
+    needed = len(sizes) / passed
     if needed > c.max_rule_attempts_per_sequence:
         raise InputError(f"max_rule_attempts_per_sequence={c.max_rule_attempts_per_sequence}: "
                          f"no rule is to be expected in {c.max_rule_attempts_per_sequence} "
@@ -379,10 +385,10 @@ class NCA(AddressedTask):
         from pptrain.tasks.nca.look import nca_adjust
         return nca_adjust(self.config, asked)
 
-    def patience(self) -> dict[str, int]:
-        from pptrain.tasks.nca.look import PATIENCE
-        most = self.config.max_rule_attempts_per_sequence
-        return {"max_rule_attempts_per_sequence": min(most, PATIENCE)}
+    @classmethod
+    def patience(cls, config: NCAConfig) -> dict[str, int]:
+        from pptrain.tasks.nca.look import nca_patience
+        return nca_patience(config)
 
     def scene(self, example: Example) -> dict:
         from pptrain.tasks.nca.look import nca_scene

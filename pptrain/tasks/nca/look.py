@@ -188,6 +188,14 @@ def nca_adjust(c: NCAConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 # %% ../../../nbs/tasks/nca/20_look.ipynb #2dea6b84
 PATIENCE = 50   # rules that are tried while somebody holds a slider; in all presets 10 were enough
+USUAL = 12 * 12 * 20     # cell updates of one rule in the presets
+
+def nca_patience(c: NCAConfig) -> dict[str, int]:
+    "As many attempts as take a moment, 10 to `PATIENCE`, where the settings allow as many."
+    frames = c.init_rollout_steps + c.rollout_stride * c.complexity_probe_frames
+    moment = 5 * PATIENCE * USUAL // (c.grid_size**2 * max(frames, 1))
+    most = max(10, min(PATIENCE, moment))
+    return {"max_rule_attempts_per_sequence": min(most, c.max_rule_attempts_per_sequence)}
 
 def nca_idle(c: NCAConfig) -> dict[str, str]:
     "Settings without effect → why."
