@@ -1,4 +1,4 @@
-"""A small model finds the sentence that a summary repeats: about a minute on one core, offline.
+"""A small model begins to find the sentence that a summary repeats: a minute or two, offline.
 
     python examples/minimal_summarization.py [FOLDER]
 
