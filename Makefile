@@ -16,7 +16,7 @@ say     = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast slow browser export clean-notebooks chapters readme lint types hooks lab clean
+.PHONY: help install demo test fast slow browser export clean-notebooks chapters readme evidence docs lint types hooks lab clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -69,8 +69,16 @@ clean-notebooks: $(STAMP) ## strip execution noise from the notebooks
 chapters: $(STAMP) ## execute the chapters in place and store their small outputs (NB="nbs/a.ipynb ..." for some)
 	@$(TEST) python docs/chapters.py $(NB)
 
-readme: $(STAMP) ## index.ipynb -> README.md
+readme: $(STAMP) ## index.ipynb -> README.md; how-tos -> docs/quickstart.md, docs/extending.md
 	@$(TEST) python docs/readme.py
+	@$(TEST) python docs/pages.py
+
+evidence: $(STAMP) ## replays and family chapters -> docs/faithful.md, docs/differences.md
+	@$(TEST) python docs/evidence.py
+
+docs: $(STAMP) ## the site in _docs/html, from stored outputs: Sphinx, warnings as errors, links checked
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	@$(TEST) python docs/website.py
 
 lint: $(STAMP) ## ruff over notebooks, tests and scripts
 	$(call say,lint)

@@ -314,3 +314,82 @@ def test_mask_free_families_train(tmp_path):
     policy = pptrain.ReinitializeEmbeddingTransferPolicy()
     report = policy.apply_bundle(bundle, adapter.load_downstream_model())
     assert report.loaded_parameter_count > 0
+
+
+QUIET = dict(max_steps=2, per_device_train_batch_size=4, per_device_eval_batch_size=4,
+             logging_steps=1, save_steps=2, eval_steps=2)
+
+
+def test_the_quick_start_of_the_readme(tmp_path):
+    "Its values, but for the number of steps; no network, no weights."
+    from pptrain import PrePreTrainer, RunConfig, create_task
+    from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
+    from pptrain.transfer import ReinitializeEmbeddingTransferPolicy
+    settings = {"preset": "paper_binary_1m", "sequence_count": 256, "eval_sequence_count": 64,
+                "max_length": 128}
+    trainer = PrePreTrainer(
+        task=create_task("simpler_tasks", settings),
+        model_adapter=HFCausalLMAdapter(HFModelConfig(
+            model_name_or_path="sshleifer/tiny-gpt2", config_overrides={"n_positions": 128})),
+        run_config=RunConfig(output_dir=str(tmp_path / "smoke"), **QUIET))
+    bundle = trainer.fit().load_transfer_bundle()
+    assert len(trainer.task.build_datasets().train_dataset) == 256
+    target_model = trainer.model_adapter.load_downstream_model()
+    report = ReinitializeEmbeddingTransferPolicy().apply_bundle(bundle, target_model)
+    assert report.loaded_parameter_count > 0
+
+
+def gpt2(words: int) -> torch.nn.Module:
+    from transformers import GPT2Config, GPT2LMHeadModel
+    return GPT2LMHeadModel(GPT2Config(
+        n_layer=1, n_head=2, n_embd=16, n_positions=128, vocab_size=words))
+
+
+@pytest.mark.parametrize("by_size", [False, True], ids=["callable", "vocab_size"])
+def test_models_of_ones_own(by_size, tmp_path):
+    "Either adapter, by its keywords; the skipping policy, by its keyword."
+    from pptrain.integrations import CallableCausalLMAdapter, VocabSizeCausalLMAdapter
+    from pptrain.transfer import SkipParametersTransferPolicy
+
+    def for_text() -> torch.nn.Module:
+        return gpt2(512)
+
+    def for_the_task(spec: TokenizerSpec) -> torch.nn.Module:
+        return gpt2(spec.vocab_size)
+
+    kind, make = ((VocabSizeCausalLMAdapter, gpt2) if by_size
+                  else (CallableCausalLMAdapter, for_the_task))
+    adapter = kind(create_prepretrain_model=make, load_downstream_model=for_text, name="mine")
+    task = pptrain.create_task("simpler_tasks", {"preset": "smoke", "sequence_count": 64})
+    settings = pptrain.RunConfig(output_dir=str(tmp_path / "run"), **QUIET)
+    run = pptrain.PrePreTrainer(task=task, model_adapter=adapter, run_config=settings).fit()
+    policy = SkipParametersTransferPolicy(
+        skip_parameter_prefixes=("transformer.wte", "lm_head"))
+    target = for_text()
+    before = target.transformer.wte.weight.detach().clone()
+    report = policy.apply_bundle(run.load_transfer_bundle(), target)
+    assert report.loaded_parameter_count > 0
+    assert torch.equal(before, target.transformer.wte.weight)
+
+
+@pytest.mark.parametrize("family", ["nca", "dyck", "procedural", "simpler_tasks", "lime",
+                                    "summarization"])
+def test_six_families_with_the_presets_it_names(family):
+    named = {"nca": "paper_web_text paper_code", "dyck": "paper_k8 paper_k16 paper_k32 paper_k64",
+             "procedural": "paper_set_len16 paper_set_len32 paper_set_len64",
+             "simpler_tasks": "paper_unary_core_1m paper_binary_1m",
+             "lime": "paper_benchmark_100k paper_benchmark_1m paper_mixed_5m",
+             "summarization": "paper_step_tasks_100k paper_ourtasks_subset_100k"}[family]
+    names = {preset.name for preset in registered_presets(family)}
+    assert names >= {"smoke", *named.split()}
+
+
+def test_a_recipe_in_its_form(tmp_path):
+    "Keys of 0.3.0's configs/nca_minimal.yaml, smaller."
+    recipe = pptrain.load_recipe({
+        "task": {"name": "nca",
+                 "config": {"preset": "smoke", "init_rollout_steps": 4, "complexity_min": 0.35}},
+        "model": {"model_name_or_path": "sshleifer/tiny-gpt2",
+                  "config_overrides": {"n_positions": 256}},
+        "run": {"output_dir": str(tmp_path / "nca"), **QUIET}})
+    assert recipe.fit().metrics["eval_loss"] > 0

@@ -128,7 +128,7 @@ def check_nca(tab):
     tab.wait_for_function(f"() => Number({frame}) > 8")
     tab.locator(".pp-play").click()
     assert not sent, "frames play without the kernel"
-    assert int(attribute(tab, "frame")) > 8 and tab.evaluate(pixels) != first
+    assert tab.evaluate(pixels) != first
     tab.locator(".pp-grid").focus()
     before = attribute(tab, "frame")
     tab.keyboard.press("ArrowRight")
