@@ -104,7 +104,8 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
     Columns: arm, warm-ups and texts (how many), warm-up tokens and text tokens, FLOPs (of all
     of them). Raises `InputError` for arms and seeds that `run_study` refuses."""
     numbers, arms = what_to_run(config, seeds, variants)
-    setup, made, rows = PlannedSetup(config), set(), []
+    setup, rows = PlannedSetup(config), []
+    made: set[tuple] = set()
     last = token_flops(setup, "last", config.block_size)
     for arm in arms:
         needed = warm_ups_of(config, arm, numbers) - made

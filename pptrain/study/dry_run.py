@@ -59,8 +59,8 @@ def in_short(count: float) -> str:
 def arm_lines(table: pd.DataFrame) -> list[str]:
     "The arms of the studies of a dry run, a line for those that have the same."
     lines = []
-    for arms, rows in table.groupby("arms", sort=False):
-        studies = ", ".join(dict.fromkeys(rows.study))
+    for arms in dict.fromkeys(table.arms):
+        studies = ", ".join(dict.fromkeys(table.study[table.arms.map(arms.__eq__)]))
         lines.append(f"{len(arms)} arms a seed in {studies}: {', '.join(arms)}")
     return lines
 
