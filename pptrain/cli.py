@@ -418,12 +418,36 @@ def explore_command(
     raise typer.Exit(serve(family, port, browser))
 
 # %% ../nbs/50_cli.ipynb #71a046e9
-ANY_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-@app.command("generate", hidden=True, context_settings=ANY_OPTIONS)
-def generate_command(family: str = "") -> None:
-    "Reserved: write a stream of examples to files for other trainers."
-    raise reserved("generate")
+@app.command("generate")
+def generate_command(
+    family: str,
+    out: Annotated[Path, typer.Option(help="Folder of the files.")],
+    preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
+    settings: Settings = None,
+    n: Annotated[int | None, typer.Option("-n", help="Items; otherwise the preset's.")] = None,
+    format: Annotated[str, typer.Option(help="parquet, arrow, jsonl or bin")] = "parquet",
+    shards: Annotated[int, typer.Option(help="Files to spread the items over.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes; no byte depends on it.")] = 1,
+    seed: int = 0,
+    split: Annotated[str, typer.Option(help="train or eval")] = "train",
+    resume: Annotated[bool, typer.Option(
+        "--resume", help="Keep finished shards (also the default).")] = False,
+    push: Annotated[str, typer.Option(
+        "--push-to-hub", metavar="OWNER/NAME", help="Send it to a dataset repository.")] = "",
+) -> None:
+    "Write a stream of examples to files for other trainers; finished shards are kept."
+    from pptrain.core import create_task
+    from pptrain.generate import sharing, work
+    config = parse_settings(settings or []) | ({"preset": preset} if preset else {})
+    task = create_task(family, config)
+    if push:
+        sharing.check_login(push)
+    written = work.generate(task, out, n, format=format, shards=shards, workers=workers,
+                            seed=seed, split=split)
+    sharing.write_card(written)
+    print(written)
+    if push:
+        print(sharing.push_to_hub(written, push))
 
 # %% ../nbs/50_cli.ipynb #36cabc27
 @app.command("config")
