@@ -140,8 +140,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 # %% ../nbs/50_cli.ipynb #7ce74cf8
 Settings = Annotated[list[str] | None, typer.Option(
     "--set", metavar="K=V", help="Override a setting; repeat for more.")]
-Preset = Annotated[str, typer.Option(help="A preset of the family.")]
-Split = Annotated[str, typer.Option(help="train or eval")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NUMBERS = re.compile(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]")
 
@@ -266,11 +264,11 @@ def example_text(task: Any, example: Example, width: int) -> list[str]:
 @app.command("show")
 def show_command(
     family: str,
-    preset: Preset = "",
+    preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
     settings: Settings = None,
     n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3,
     seed: int = 0,
-    split: Split = "train",
+    split: Annotated[str, typer.Option(help="train or eval")] = "train",
     as_json: AsJson = False,
 ) -> None:
     "Print examples of a family; tokens that carry loss stand on lines of their own."
@@ -424,29 +422,23 @@ def explore_command(
 def generate_command(
     family: str,
     out: Annotated[Path, typer.Option(help="Folder of the files.")],
-    preset: Preset = "",
+    preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
     settings: Settings = None,
     n: Annotated[int | None, typer.Option("-n", help="Items; otherwise the preset's.")] = None,
     format: Annotated[str, typer.Option(help="parquet, arrow, jsonl or bin")] = "parquet",
     shards: Annotated[int, typer.Option(help="Files to spread the items over.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes; no byte depends on it.")] = 1,
     seed: int = 0,
-    split: Split = "train",
+    split: Annotated[str, typer.Option(help="train or eval")] = "train",
     resume: Annotated[bool, typer.Option("--resume", help="Go on (also the default).")] = False,
     push: Annotated[str, typer.Option("--push-to-hub", metavar="OWNER/NAME")] = "",
 ) -> None:
     "Write a stream of examples to files for other trainers; finished shards are kept."
     from pptrain.core import create_task
-    from pptrain.generate import sharing, work
+    from pptrain.generate.sharing import generate_and_push
     config = parse_settings(settings or []) | ({"preset": preset} if preset else {})
-    if push:
-        sharing.check_login(push)
-    written = work.generate(create_task(family, config), out, n, format=format, shards=shards,
-                            workers=workers, seed=seed, split=split)
-    sharing.write_card(written)
-    print(written)
-    if push:
-        print(sharing.push_to_hub(written, push))
+    print(*generate_and_push(create_task(family, config), out, n, push, format=format, seed=seed,
+                             shards=shards, workers=workers, split=split), sep="\n")
 
 # %% ../nbs/50_cli.ipynb #36cabc27
 @app.command("config")
