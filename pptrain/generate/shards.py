@@ -52,7 +52,7 @@ class Stopped(Exception):
 
 @contextlib.contextmanager
 def drafts(folder: Path, names: list[str]) -> Iterator[list[BinaryIO]]:
-    """Files to write into; at the end they are on the disk, under their names. Gone if it failed."""
+    """Files to write into; at the end they are on the disk, under their names; or gone."""
     paths = [folder / f".{name}.{os.getpid()}{PART}" for name in names]
     with contextlib.ExitStack() as opened:
         try:

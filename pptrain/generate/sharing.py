@@ -20,7 +20,7 @@ tags: [synthetic, pre-pre-training, pptrain]
 {configs}---
 # {title}
 
-{items:,} items, {tokens:,} tokens, of which {loss_tokens:,} carry loss. Labels are not shifted; -100
+{items:,} items, {tokens:,} tokens, {loss_tokens:,} of them with loss. Labels are not shifted; -100
 carries no loss. `manifest.json` has the settings, the names of the ids, and sha256 per file.
 
 Written by `pptrain generate`; the same settings and seed give the same items.
