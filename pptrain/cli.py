@@ -419,12 +419,27 @@ def explore_command(
     raise typer.Exit(serve(family, port, browser))
 
 # %% ../nbs/50_cli.ipynb #71a046e9
-ANY_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-@app.command("generate", hidden=True, context_settings=ANY_OPTIONS)
-def generate_command(family: str = "") -> None:
-    "Reserved: write a stream of examples to files for other trainers."
-    raise reserved("generate")
+@app.command("generate")
+def generate_command(
+    family: str,
+    out: Annotated[Path, typer.Option(help="Folder of the files.")],
+    preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
+    settings: Settings = None,
+    n: Annotated[int | None, typer.Option("-n", help="Items; otherwise the preset's.")] = None,
+    format: Annotated[str, typer.Option(help="parquet, arrow, jsonl or bin")] = "parquet",
+    shards: Annotated[int, typer.Option(help="Files to spread the items over.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes; no byte depends on it.")] = 1,
+    seed: int = 0,
+    split: Annotated[str, typer.Option(help="train or eval")] = "train",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on (also the default).")] = False,
+    push: Annotated[str, typer.Option("--push-to-hub", metavar="OWNER/NAME")] = "",
+) -> None:
+    "Write a stream of examples to files for other trainers; finished shards are kept."
+    from pptrain.core import create_task
+    from pptrain.generate.sharing import generate_and_push
+    config = parse_settings(settings or []) | ({"preset": preset} if preset else {})
+    print(*generate_and_push(create_task(family, config), out, n, push, format=format, seed=seed,
+                             shards=shards, workers=workers, split=split), sep="\n")
 
 # %% ../nbs/50_cli.ipynb #36cabc27
 @app.command("config")

@@ -6,33 +6,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .datasets import Examples, TaskDataset
 from .examples import Example
-from .streams import item_rngs
+from .streams import item_rngs, number_within
 from ..errors import InputError
 
 # %% auto #0
 __all__ = ['mixture']
 
+# %% ../../nbs/data/04_mixtures.ipynb #1122ec88
+Weight: TypeAlias = float | Mapping[int, float]    # a number, or item → number
+
+def check_weight(weight: Any) -> None:
+    "Raises `InputError` for what is neither a number above zero nor a schedule."
+    if isinstance(weight, Mapping):
+        for item, value in weight.items():
+            number_within(item, "item of a schedule of a mixture", 0, 2**60)
+            check_number(value, least=0)
+        if not any(weight.values()):
+            raise InputError(f"weight {weight!r} of a mixture: no item has a number above zero")
+    else:
+        check_number(weight)
+
+def check_number(value: Any, least: float | None = None) -> None:
+    "Raises `InputError` for no finite number above zero, or at least `least`."
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not (0 < value < math.inf or value == least):
+        raise InputError(f"weight {value!r} of a mixture: give a number above zero")
+
+def shares_at(weights: Sequence[Weight], items: Sequence[int]) -> np.ndarray:
+    "The shares of the parts at `items`, float (items, parts), each row sums to 1."
+    columns = []
+    for weight in weights:
+        points = sorted(weight.items()) if isinstance(weight, Mapping) else [(0, weight)]
+        places, values = zip(*points)
+        columns.append(np.interp(items, places, values))
+    table = np.stack(columns, axis=1)
+    return table / table.sum(1, keepdims=True)
+
 # %% ../../nbs/data/04_mixtures.ipynb #0a39504e
 @dataclass
 class MixedExamples:
-    "Items of several streams; `ends` are the cumulative shares, `seeds` those of the parts."
+    """Items of several streams; `weights` and `seeds` are those of the parts.
+
+    With a schedule, item i of an epoch is drawn by the weights at `epoch * count + i`."""
     parts: tuple[Examples, ...]
     seeds: tuple[int | None, ...]
-    ends: tuple[float, ...]
+    weights: tuple[Weight, ...]
+    count: int
 
     def which(self, seed: int | None, split: str, epoch: int,
               indices: Sequence[int]) -> np.ndarray:
         "The part of each item."
         draws = [rng.random() for rng in item_rngs(seed, split, epoch, indices, lane=2)]
-        return np.searchsorted(self.ends[:-1], draws, side="right")
+        if not any(isinstance(weight, Mapping) for weight in self.weights):
+            ends = shares_at(self.weights, [0])[0].cumsum()
+            return np.searchsorted(ends[:-1], draws, side="right")
+        ends = shares_at(self.weights, [epoch * self.count + i for i in indices]).cumsum(1)
+        return (np.array(draws).reshape(-1, 1) >= ends[:, :-1]).sum(1)
 
     def __call__(self, seed: int | None, split: str, epoch: int,
                  indices: Sequence[int]) -> list[Example]:
@@ -55,29 +92,27 @@ def part_dataset(part: Any, seed: int | None, split: str) -> TaskDataset:
         raise InputError(f"a part of a mixture is a task or an addressed dataset, not {part!r}")
     return part
 
-def cumulative(weights: Sequence[Any]) -> tuple[float, ...]:
-    "Cumulative shares. Raises `InputError` unless the weights are numbers above zero."
-    for weight in weights:
-        number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
-        if not number or not 0 < weight < math.inf:
-            raise InputError(f"weight {weight!r} of a mixture: give a number above zero")
-    total = math.fsum(weights)
-    return tuple(float(end) for end in np.cumsum(weights) / total)
-
 # %% ../../nbs/data/04_mixtures.ipynb #36135826
-def mixture(parts: Sequence[tuple[Any, float]], seed: int | None = 0, count: int | None = None,
+def mixture(parts: Sequence[tuple[Any, Weight]], seed: int | None = 0, count: int | None = None,
             split: str = "train") -> TaskDataset:
     """One addressed dataset of `parts`, a list of (dataset or task, weight).
 
-    Item i is item i of a part that is drawn by weight, from (seed, split, epoch, i) alone. `count`
-    is the number of items, by default that of all parts together. Ids are taken as they are, so
-    the parts should share a vocabulary. Raises `InputError`."""
+    Item i is item i of a part that is drawn by weight, from (seed, split, epoch, i) alone. A weight
+    may be a schedule {item: weight, …}; a loader that shuffles spreads it. `count` is the number of
+    items, by default that of all parts together. Ids are taken as they are, so the parts should
+    share a vocabulary. Raises `InputError`."""
     pairs = list(parts)
     if not pairs or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
         raise InputError("a mixture needs a list of (dataset or task, weight), at least one")
-    ends = cumulative([weight for _, weight in pairs])
+    for _, weight in pairs:
+        check_weight(weight)
+    weights = tuple(weight for _, weight in pairs)
+    points = sorted({0}.union(*(weight for weight in weights if isinstance(weight, Mapping))))
+    with np.errstate(invalid="ignore"):
+        if np.isnan(shares_at(weights, points)).any():
+            raise InputError("the schedules of a mixture are all zero at some item")
     rows = [part_dataset(part, seed, split) for part, _ in pairs]
+    total = sum(map(len, rows)) if count is None else number_within(count, "count", 1, 2**62)
     examples = MixedExamples(
-        tuple(part.examples for part in rows), tuple(part.seed for part in rows), ends)
-    total = sum(map(len, rows)) if count is None else count
+        tuple(part.examples for part in rows), tuple(part.seed for part in rows), weights, total)
     return TaskDataset(examples, total, seed, split)

@@ -41,3 +41,5 @@ from .similarity import effective_rank as effective_rank
 from .similarity import linear_cka as linear_cka
 from .similarity import null_band as null_band
 from .similarity import null_draws as null_draws
+from .panel import data_panel as data_panel
+from .panel import panel_figure as panel_figure

@@ -22,6 +22,7 @@ FLOORS = [
     {"integrations"},
     {"corpora"},
     {"transfer"},
+    {"generate"},
     {"measure"},
     {"runs"},
     {"study"},

@@ -80,7 +80,10 @@ def test_tasks_and_show_speak_json():
     (["replicate", "--executor", "submitit"], ["submitit", "reserved"]),
     (["replicate", "--family", "nosuch"], ["nosuch", "dyck"]),
     (["config", "dick"], ["dyck"]),
-    (["generate", "dyck", "--preset", "smoke", "-n", "5", "--out", "x"], ["generate", "reserved"]),
+    (["generate", "dyck", "--preset", "smoke", "-n", "5"], ["--out"]),
+    (["generate", "dick", "--out", "x"], ["dyck"]),
+    (["generate", "dyck", "--preset", "smoke", "--out", "x", "--format", "csv"], ["csv", "jsonl"]),
+    (["generate", "dyck", "--preset", "smoke", "--out", "x", "-n", "0"], ["count=0"]),
     (["nonsense"], ["nonsense"]),
     (["show"], ["Missing argument"]),
 ])
@@ -146,7 +149,7 @@ def test_a_file_of_a_billion_values_is_one_line(tmp_path):
 
 def test_what_is_not_there_yet_is_not_in_help():
     shown = pptrain("--help").stdout + pptrain("replicate", "--help").stdout
-    for name in ("generate", "ray", "submitit", "gpu"):
+    for name in ("ray", "submitit", "gpu"):
         assert not re.search(rf"\b{name}\b", shown)
     for sentence in ("policies, measures and controls.", "until Ctrl-C."):
         assert sentence in " ".join(shown.split()), "help cuts its sentences"

@@ -1,0 +1,129 @@
+"""Files for other trainers: the same bytes by whoever, whenever; nothing half-written."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pptrain import create_task
+from pptrain.data import mixture, shuffled
+from pptrain.errors import InputError
+from pptrain.generate import FORMATS, generate
+
+COMMAND = [sys.executable, "-c", "import sys; from pptrain.cli import main; sys.exit(main())",
+           "generate"]
+
+
+def smoke(family="dyck"):
+    return create_task(family, preset="smoke")
+
+
+def contents(folder):
+    "File name -> bytes of all that is not hidden."
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("workers, method", [(2, "fork"), (3, "spawn"), (2, "forkserver")])
+def test_no_byte_depends_on_who_writes(format, workers, method, tmp_path):
+    asked = dict(count=700, format=format, shards=4, seed=5, quiet=True)
+    generate(smoke(), tmp_path / "alone", **asked)
+    generate(smoke(), tmp_path / "many", workers=workers, start_method=method, **asked)
+    assert contents(tmp_path / "alone") == contents(tmp_path / "many")
+
+
+@pytest.mark.parametrize("family", ["procedural", "dyck", "lime", "nca"])
+def test_a_table_holds_the_rows(family, tmp_path):
+    made = generate(smoke(family), tmp_path, 40, shards=2, seed=3, quiet=True)
+    table = pd.concat([pd.read_parquet(path) for path in made.files], ignore_index=True)
+    for i in (0, 19, 20, 39):
+        row = smoke(family).sample(i, seed=3)
+        features = {name: tensor.tolist() for name, tensor in row.features().items()}
+        assert {name: table[name][i].tolist() for name in features} == features
+
+
+@pytest.mark.parametrize("make", [
+    lambda data: shuffled(data),
+    lambda data: mixture([(data, 2), (shuffled(data), 1)], seed=4)], ids=["control", "mixture"])
+def test_datasets_are_written_as_they_are(make, tmp_path):
+    data = make(smoke().build_datasets(2).train_dataset)
+    made = generate(data, tmp_path, 30, format="jsonl", quiet=True)
+    lines = made.files[0].read_text().splitlines()
+    written = [json.loads(line)["input_ids"] for line in lines]
+    assert written == [data.example(i).ids.tolist() for i in range(30)]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
+    asked = ["lime", "--preset", "smoke", "-n", "12000", "--shards", "6", "--workers", "2"]
+    subprocess.run([*COMMAND, *asked, "--out", tmp_path / "whole"], check=True)
+    killed = subprocess.Popen([*COMMAND, *asked, "--out", tmp_path / "killed"])
+    while not list((tmp_path / "killed").glob("*.parquet")):
+        time.sleep(0.02)
+        assert killed.poll() is None
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    time.sleep(1)      # its workers notice
+    assert len(list((tmp_path / "killed").glob("*.parquet"))) < 6
+    done = subprocess.run([*COMMAND, *asked, "--out", tmp_path / "killed"])
+    assert done.returncode == 0
+    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")
+    assert not list((tmp_path / "killed").glob(".*.part"))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_says_what_is_finished(workers, tmp_path):
+    out = tmp_path / "rows"
+    asked = ["lime", "--preset", "smoke", "-n", "200000", "--shards", "100", "--workers", workers]
+    run = subprocess.Popen([*COMMAND, *asked, "--out", out], stderr=subprocess.PIPE, text=True,
+                           start_new_session=True)
+    while not list(out.glob("*.parquet")):
+        time.sleep(0.05)
+        assert run.poll() is None
+    os.killpg(run.pid, signal.SIGINT)
+    said = run.communicate(timeout=30)[1]
+    assert run.returncode == 130 and "of 100 shards are finished" in said.splitlines()[-1]
+    assert "Traceback" not in said and not list(out.glob(".*.part"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_full_disk_is_one_line_and_leaves_no_draft(format, tmp_path):
+    full = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+            "from pptrain.cli import main; sys.exit(main())")
+    asked = ["lime", "--preset", "smoke", "-n", "3000", "--format", format, "--out", tmp_path / "a"]
+    run = subprocess.run([sys.executable, "-c", full, "generate", *asked], capture_output=True,
+                         text=True)
+    assert run.returncode == 2 and run.stderr.splitlines()[-1].startswith("error: ")
+    assert "0 of 1 shards" in run.stderr and "Traceback" not in run.stderr
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"manifest.json"}
+
+
+def test_damaged_and_foreign_folders(tmp_path):
+    first = generate(smoke(), tmp_path, 50, format="bin", quiet=True)
+    before = contents(tmp_path)
+    first.files[0].unlink()
+    generate(smoke(), tmp_path, 50, format="bin", quiet=True)
+    assert contents(tmp_path) == before
+    for changed in (dict(count=51), dict(seed=1), dict(format="jsonl"), dict(split="eval")):
+        with pytest.raises(InputError, match="another stream"):
+            generate(smoke(), tmp_path, **dict(count=50, format="bin") | changed)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        generate(smoke(), tmp_path, 50, format="bin")
+
+
+def test_shares_hold_in_any_window_of_a_mixture():
+    data = smoke().build_datasets(0).train_dataset
+    drawn = mixture([(data, 1), (data, 3)], seed=9).examples.which(9, "train", 0, range(40_000))
+    sums = np.concatenate([[0], np.cumsum(drawn)])
+    windows = sums[10_000:] - sums[:-10_000]
+    # three sigma for each of the four windows apart; the largest of all 30,000 may stray further
+    sigma = np.sqrt(10_000 * .25 * .75)
+    assert (abs(windows[::10_000] - 7500) < 3 * sigma).all()
+    assert abs(windows - 7500).max() < 5 * sigma
