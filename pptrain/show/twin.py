@@ -100,8 +100,8 @@ def panels(figure: Any, still: Any) -> dict[str, Panel]:
 
 # %% ../../nbs/show/02_twin.ipynb #d7bae700
 def verbatim(text: Any) -> str:
-    "Text for matplotlib, which reads what stands between dollar signs as a formula."
-    return "" if text is None else str(text).replace("$", r"\$")
+    "Plotly's text for matplotlib, which reads what stands between dollar signs as a formula."
+    return "" if text is None else str(text).replace("$", r"\$").replace("<br>", "\n")
 
 # %% ../../nbs/show/02_twin.ipynb #817a7a77
 def draw_intervals(panel: Panel, trace: Any, color: Any) -> None:
@@ -143,6 +143,17 @@ def dash_of(trace: Any) -> str:
     "How a trace's line is broken, in matplotlib's signs."
     return DASHES.get(str(getattr(getattr(trace, "line", None), "dash", "")), "-")
 
+# %% ../../nbs/show/02_twin.ipynb #c4b8558d
+def draw_words(panel: Panel, trace: Any, x: np.ndarray, y: np.ndarray) -> None:
+    "The words of a text trace, right of their points where plotly puts them there."
+    look: dict[str, Any] = dict(fontsize=8)
+    if str(trace.textposition) == "middle right":
+        look |= dict(ha="left", va="center", xytext=(3, 0), textcoords="offset points")
+    if isinstance(trace.textfont.color, str):
+        look["color"] = mpl_color(trace.textfont.color)
+    for a, b, label in zip(x, y, trace.text):
+        panel.ax.annotate(verbatim(label), (a, b), annotation_clip=False, **look)
+
 # %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
     "Lines, markers, areas, intervals and text."
@@ -160,8 +171,7 @@ def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
         panel.ax.scatter(x, y, area, mark_colors(trace, color), alpha=alpha, zorder=3)
     draw_intervals(panel, trace, color)
     if "text" in mode:
-        for a, b, label in zip(x, y, trace.text):
-            panel.ax.annotate(verbatim(label), (a, b), fontsize=8)
+        draw_words(panel, trace, x, y)
 
 # %% ../../nbs/show/02_twin.ipynb #f4b1fd39
 def draw_bar(panel: Panel, trace: Any, color: Any) -> None:
