@@ -15,12 +15,13 @@ from .variants import VARIANTS as VARIANTS
 from .variants import Rates as Rates
 from .variants import StudySetup as StudySetup
 from .variants import TextTask as TextTask
-from .variants import best_rates as best_rates
-from .variants import run_study as run_study
 from .variants import run_variant as run_variant
 from .variants import split_corpus as split_corpus
 from .variants import text_model as text_model
 from .variants import warm_up as warm_up
+from .tuning import best_rates as best_rates
+from .tuning import run_study as run_study
+from .tuning import tuned_rates as tuned_rates
 from .facts import guessing as guessing
 from .facts import study_facts as study_facts
 
@@ -49,8 +50,11 @@ from .representations import inside_study as inside_study
 from .representations import kept_weights as kept_weights
 
 # how it is shown
+from .crossing import crossing as crossing
+from .crossing import crossing_picture as crossing_picture
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
+from .figures import all_effects as all_effects
 from .figures import claim_effects as claim_effects
 from .figures import mean_gains as mean_gains
 from .figures import study_picture as study_picture
