@@ -374,15 +374,32 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
-JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
-                  "p_corrected", "n", "verdict", "why", "size", "differs"]
+JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "p", "n", "verdict", "why", "size"]
+
+def joined(parts: pd.DataFrame, between: str) -> pd.Series:
+    "The texts of each row as one; gaps are left out."
+    texts = readable(parts).replace("–", "").to_numpy().tolist()
+    return pd.Series([between.join(filter(None, row)) for row in texts], parts.index)
 
 def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
-    "The columns of a claims table that one reads, empty ones left out."
+    """The columns of a claims table that one reads, empty ones left out.
+
+    The effect stands with its unit and interval, a verdict with the size it speaks about: a table
+    of fourteen columns is wider than a page."""
+    said = verdicts.copy()
+    there = [name for name in ("effect", "unit", "interval") if name in said]
+    said["effect"] = joined(said[there], " ").where(said.effect.notna(), "")
+    for name, first in (("p_corrected", "p"), ("differs", "size")):
+        if {name, first} <= set(said):
+            mark = "corrected " if first == "p" else ""
+            more = readable(said[[name]])[name].replace("–", "")
+            said[name] = (mark + more).where(more != "", "")
+            said[first] = joined(said[[first, name]], "; ")
     shared = ["why"] if shared_reason(verdicts) else []         # the headline says it once
+    shared += ["study"] if "study" in said and said.study.nunique() == 1 else []
     columns = [name for name in JUDGED_COLUMNS
-               if name in verdicts and name not in [*without, *shared]]
-    said = verdicts[columns]
+               if name in said and name not in [*without, *shared]]
+    said = said[columns].rename(columns={"size": "speaks about"})
     return said.loc[:, said.replace({"": None}).notna().any()]
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:

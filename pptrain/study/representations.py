@@ -170,7 +170,8 @@ def crossed_rows(setup: StudySetup, variants: Sequence[str], seed: int) -> list[
     crossed = read_crossings([setup.folder])
     found = []
     for variant in variants:
-        mine = crossed[[variant in arms.split(", ") for arms in crossed.arms]]
+        has = [variant in arms.split(", ") for arms in crossed.arms]
+        mine = crossed[np.array(has, bool)]
         nothing = arm_of(setup.config, variant).data == "nothing"
         if len(mine) or nothing:
             fresh = mine[mine.what == "fresh"].numbers.sum()
