@@ -26,7 +26,7 @@ __all__ = ['frame', 'curves', 'forest', 'effects', 'matrix', 'grid', 'film_strip
 CLEAR = "rgba(0,0,0,0)"
 RULES = {"gridcolor": "rgba(127,127,127,.25)", "zerolinecolor": "rgba(127,127,127,.5)"}
 
-# %% ../../nbs/show/03_figures.ipynb #ff5b4289
+# %% ../../nbs/show/03_figures.ipynb #e604bdf9
 def wrapped(text: str, width: int) -> str:
     "Text in lines of at most `width` signs, as plotly breaks lines: a phone is narrow."
     return "<br>".join(textwrap.wrap(text, width)) if len(text) > width else text
@@ -56,7 +56,7 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
 # %% ../../nbs/show/03_figures.ipynb #8022703f
 LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
-# %% ../../nbs/show/03_figures.ipynb #3bc07e40
+# %% ../../nbs/show/03_figures.ipynb #c5e5aeaf
 def spread(places: Sequence[float], gaps: Sequence[float], rounds: int = 200) -> np.ndarray:
     "Sorted `places` (n,) pushed apart until neighbours keep the `gaps` (n - 1,), about where they were."
     spread_out = np.array(places, float)
@@ -75,7 +75,7 @@ def broken(name: str, width: int = 13) -> str:
     lines = textwrap.wrap(name.replace("_", " "), width, break_long_words=False)
     return "_<br>".join(lines).replace(" ", "_")
 
-# %% ../../nbs/show/03_figures.ipynb #6a182626
+# %% ../../nbs/show/03_figures.ipynb #9bb7e424
 def band_of(rows: pd.DataFrame, x: str, y: str) -> tuple[list, list]:
     "The outline of what lies between the lowest and the highest `y` at each `x`."
     span = rows.groupby(x)[y].agg(["min", "max"]).dropna()
@@ -91,7 +91,7 @@ def end_labels(means: Sequence[pd.Series], names: Sequence[str], span: float) ->
     ends = [(float(mean.iloc[-1]), i) for i, mean in enumerate(means) if len(mean)]
     order = [i for _, i in sorted(ends)]
     labels = [broken(names[i]) for i in order]
-    tall = np.array([1 + label.count("<br>") for label in labels]) * .055 * span
+    tall = np.array([1 + label.count("<br>") for label in labels]) * .07 * span
     places = spread([end for end, _ in sorted(ends)], (tall[1:] + tall[:-1]) / 2)
     traces: list[dict | None] = [None] * len(means)
     for i, label, place in zip(order, labels, places):
@@ -134,14 +134,14 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
     figure.update_layout(margin_r=14 + 7 * max(map(len, lines), default=0))
     return Picture(figure)
 
-# %% ../../nbs/show/03_figures.ipynb #43faf680
+# %% ../../nbs/show/03_figures.ipynb #5ef9407d
 def x_range(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     "From a little left of all intervals and zero to a little right of them."
     left, right = min([0, *low]), max([0, *high])
     beside = .06 * (right - left) or 1.0
     return left - beside, right + beside
 
-# %% ../../nbs/show/03_figures.ipynb #8de5c9d2
+# %% ../../nbs/show/03_figures.ipynb #504594c7
 def effect_traces(panel: Mapping[str, Any], k: str) -> tuple[Any, Any]:
     "Dots with intervals, and their names, on the axes `x{k}`, `y{k}`."
     import plotly.graph_objects as go
@@ -192,17 +192,18 @@ def effects(names: Sequence[str], effect: Sequence[float], low: Sequence[float],
 
 # %% ../../nbs/show/03_figures.ipynb #06693c6a
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "",
-           x: str = "", y: str = "", span: tuple[float, float] | None = None) -> Picture:
+           x: str = "", y: str = "", span: tuple[float, float] | None = None,
+           digits: str = ".2f") -> Picture:
     """A matrix (rows, columns) with a number in each cell, first row on top.
 
-    Colours run over `span` (default: the range of the values)."""
+    Colours run over `span` (default: the range of the values); `digits` is the numbers' format."""
     import plotly.graph_objects as go
     values = np.asarray(values, float)
     low, high = span or (float(np.nanmin(values)), float(np.nanmax(values)))
     scale = [(0, PAPER), (.5, PALETTE[5]), (1, "#003f66")]
-    heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale=scale, texttemplate="%{z:.2f}")
-    heat.update(x=list(columns), y=list(rows), showscale=False)
-    figure = framed(heat, title, x, y).update_yaxes(autorange="reversed")
+    heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale=scale, texttemplate="%{z:" + digits + "}")
+    heat.update(x=[*map(broken, columns)], y=[*map(broken, rows)], showscale=False)
+    figure = framed(heat, title, x, y).update_yaxes(autorange="reversed", dtick=1)
     return Picture(figure, (min(6.4, .7 * len(columns)), .34 * len(rows)))
 
 # %% ../../nbs/show/03_figures.ipynb #c63c7ac1

@@ -64,7 +64,7 @@ def mean_of(rows: pd.DataFrame, variant: str, metric: str) -> float:
     here = rows[(rows.variant == variant) & (rows.metric == metric)].sort_values("tokens")
     return float(here.groupby("seed").value.last().mean())
 
-# %% ../../nbs/study/29_head.ipynb #9fc1fe07
+# %% ../../nbs/study/29_head.ipynb #dd7e61df
 def main_verdict(verdicts: pd.DataFrame) -> pd.Series | None:
     "The row of the main claim, or of the only one."
     if not len(verdicts) or "main" not in verdicts:
@@ -263,7 +263,7 @@ def inside_pictures(study: str, inside: pd.DataFrame | None,
         values = np.array(wide.reindex(index=names, columns=names), float)
         np.fill_diagonal(values, 0)
         title = f"{study}: divergence of predictions (Jensen–Shannon, nats per token)"
-        pictures["divergence"] = matrix(values, names, names, title)
+        pictures["divergence"] = matrix(values, names, names, title, digits=".2g")
     layers = inside[inside.metric == "cka_map"]
     if len(layers):
         places = layers.component.str.split(" / ", expand=True).astype(int)
