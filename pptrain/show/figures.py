@@ -26,7 +26,7 @@ __all__ = ['frame', 'curves', 'forest', 'effects', 'matrix', 'grid', 'film_strip
 CLEAR = "rgba(0,0,0,0)"
 RULES = {"gridcolor": "rgba(127,127,127,.25)", "zerolinecolor": "rgba(127,127,127,.5)"}
 
-# %% ../../nbs/show/03_figures.ipynb #e604bdf9
+# %% ../../nbs/show/03_figures.ipynb #970d1afb
 def wrapped(text: str, width: int) -> str:
     "Text in lines of at most `width` signs, as plotly breaks lines: a phone is narrow."
     return "<br>".join(textwrap.wrap(text, width)) if len(text) > width else text
@@ -56,9 +56,9 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
 # %% ../../nbs/show/03_figures.ipynb #8022703f
 LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
-# %% ../../nbs/show/03_figures.ipynb #c5e5aeaf
+# %% ../../nbs/show/03_figures.ipynb #ec6408da
 def spread(places: Sequence[float], gaps: Sequence[float], rounds: int = 200) -> np.ndarray:
-    "Sorted `places` (n,) pushed apart until neighbours keep the `gaps` (n - 1,), about where they were."
+    "Sorted `places` (n,), pushed apart until neighbours keep the `gaps` (n - 1,)."
     spread_out = np.array(places, float)
     for _ in range(rounds):
         lack = np.clip(gaps - np.diff(spread_out), 0, None)
@@ -75,7 +75,7 @@ def broken(name: str, width: int = 13) -> str:
     lines = textwrap.wrap(name.replace("_", " "), width, break_long_words=False)
     return "_<br>".join(lines).replace(" ", "_")
 
-# %% ../../nbs/show/03_figures.ipynb #9bb7e424
+# %% ../../nbs/show/03_figures.ipynb #7c673b7b
 def band_of(rows: pd.DataFrame, x: str, y: str) -> tuple[list, list]:
     "The outline of what lies between the lowest and the highest `y` at each `x`."
     span = rows.groupby(x)[y].agg(["min", "max"]).dropna()
@@ -134,14 +134,14 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
     figure.update_layout(margin_r=14 + 7 * max(map(len, lines), default=0))
     return Picture(figure)
 
-# %% ../../nbs/show/03_figures.ipynb #5ef9407d
+# %% ../../nbs/show/03_figures.ipynb #f94cba49
 def x_range(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     "From a little left of all intervals and zero to a little right of them."
     left, right = min([0, *low]), max([0, *high])
     beside = .06 * (right - left) or 1.0
     return left - beside, right + beside
 
-# %% ../../nbs/show/03_figures.ipynb #504594c7
+# %% ../../nbs/show/03_figures.ipynb #ca23ef28
 def effect_traces(panel: Mapping[str, Any], k: str) -> tuple[Any, Any]:
     "Dots with intervals, and their names, on the axes `x{k}`, `y{k}`."
     import plotly.graph_objects as go

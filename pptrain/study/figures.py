@@ -88,7 +88,7 @@ def end_values(rows: pd.DataFrame, title: str = "") -> Picture:
     layout = frame(title, "variant", metric_label(rows.metric.iloc[0]))
     return Picture(figure.update_layout(**layout))
 
-# %% ../../nbs/study/30_figures.ipynb #d409b122
+# %% ../../nbs/study/30_figures.ipynb #000c3396
 def seeds_said(rows: pd.DataFrame) -> str:
     "What the lines of a picture are, in words."
     count = rows.seed.nunique()
@@ -136,7 +136,7 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
     return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()
 
-# %% ../../nbs/study/30_figures.ipynb #cf4bc7c8
+# %% ../../nbs/study/30_figures.ipynb #8a68b22c
 def effect_name(row: Mapping[str, Any]) -> str:
     "The two sides of a judged line; the main claim and our own comparisons are marked."
     mark = " (our comparison)" if row.get("kind") == "comparison" else ""
@@ -156,9 +156,9 @@ def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str
     low, high = (rows[end].where(np.isfinite(rows[end]), rows.effect) for end in ("low", "high"))
     return effects(names, middle, low.tolist(), high.tolist(), title=title, unit=unit)
 
-# %% ../../nbs/study/30_figures.ipynb #350a87b5
+# %% ../../nbs/study/30_figures.ipynb #08f5d2c0
 def all_effects(verdicts: pd.DataFrame, title: str = "") -> Picture:
-    """The forest of all effects with 95 % intervals, a panel a unit; claims first, the main one said.
+    """The forest of all effects with 95 % intervals, a panel a unit; the main claim is marked.
 
     `verdicts` is what `judge` returns; what was not run, or diverged, is left out."""
     there = verdicts[np.isfinite(verdicts.effect.astype(float))]

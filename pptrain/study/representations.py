@@ -166,7 +166,7 @@ def arm_models(setup: StudySetup, variants: Sequence[str], seed: int) -> dict[st
 
 # %% ../../nbs/study/25_representations.ipynb #2edd9c0c
 def crossed_rows(setup: StudySetup, variants: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    "The share of the text model's numbers that a warm-up wrote, a row an arm whose report was kept."
+    "The share of its numbers that a warm-up wrote, a row an arm whose report was kept."
     crossed = read_crossings([setup.folder])
     found = []
     for variant in variants:
