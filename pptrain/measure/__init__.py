@@ -1,5 +1,7 @@
 """Numbers about models: what a token costs, whether an answer is right, how many tokens were saved; by name."""
 from .answers import exact_match as exact_match
+from .benchmarks import arc_scores as arc_scores
+from .benchmarks import human_eval_scores as human_eval_scores
 from .breakdowns import loss_by_frequency as loss_by_frequency
 from .breakdowns import loss_by_position as loss_by_position
 from .breakdowns import token_counts as token_counts

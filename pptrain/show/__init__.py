@@ -1,6 +1,6 @@
 """Pictures, strips and tables of arrays and plain values, alive and on paper; no family here."""
 from .figures import arcs as arcs, bar_picture as bar_picture, curves as curves
-from .figures import effects as effects, film_strip as film_strip
+from .figures import effects as effects, film_strip as film_strip, forest as forest
 from .figures import frame as frame, grid as grid, histogram as histogram, matrix as matrix
 from .figures import skyline as skyline, time_slice as time_slice
 from .markup import Markup as Markup, embed as embed, html_table as html_table

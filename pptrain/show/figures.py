@@ -5,6 +5,7 @@
 # %% ../../nbs/show/03_figures.ipynb #8c2eafe3
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['frame', 'curves', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs', 'histogram',
+__all__ = ['frame', 'curves', 'forest', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs', 'histogram',
            'bar_picture']
 
 # %% ../../nbs/show/03_figures.ipynb #9ccd647a
 CLEAR = "rgba(0,0,0,0)"
 RULES = {"gridcolor": "rgba(127,127,127,.25)", "zerolinecolor": "rgba(127,127,127,.5)"}
 
+# %% ../../nbs/show/03_figures.ipynb #970d1afb
+def wrapped(text: str, width: int) -> str:
+    "Text in lines of at most `width` signs, as plotly breaks lines: a phone is narrow."
+    return "<br>".join(textwrap.wrap(text, width)) if len(text) > width else text
+
 # %% ../../nbs/show/03_figures.ipynb #c09248b3
 def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
-    "Layout shared by all figures: no ground, readable in both themes, names on the axes."
+    "Layout shared by all figures: no ground, readable in both themes, names on the axes, wrapped."
     return {
         "title": {"text": title, "font": {"size": 15}},
         "template": "plotly_white",
@@ -35,8 +41,8 @@ def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
         "plot_bgcolor": CLEAR,
         "font": {"color": GREY},
         "margin": {"l": 60, "r": 20, "t": 45, "b": 50},
-        "xaxis": {"title": {"text": x}, **RULES},
-        "yaxis": {"title": {"text": y}, **RULES},
+        "xaxis": {"title": {"text": wrapped(x, 40)}, **RULES},
+        "yaxis": {"title": {"text": wrapped(y, 34)}, **RULES},
         "legend": {"title": None},
         **more,
     }
@@ -50,57 +56,154 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
 # %% ../../nbs/show/03_figures.ipynb #8022703f
 LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
+# %% ../../nbs/show/03_figures.ipynb #ec6408da
+def spread(places: Sequence[float], gaps: Sequence[float], rounds: int = 200) -> np.ndarray:
+    "Sorted `places` (n,), pushed apart until neighbours keep the `gaps` (n - 1,)."
+    spread_out = np.array(places, float)
+    for _ in range(rounds):
+        lack = np.clip(gaps - np.diff(spread_out), 0, None)
+        if not (lack > 1e-9).any():
+            break
+        spread_out[:-1] -= lack / 2
+        spread_out[1:] += lack / 2
+    return spread_out
+
+def broken(name: str, width: int = 13) -> str:
+    "A name in lines of about `width` signs, broken after underscores."
+    if len(name) <= width or " " in name:
+        return name
+    lines = textwrap.wrap(name.replace("_", " "), width, break_long_words=False)
+    return "_<br>".join(lines).replace(" ", "_")
+
+# %% ../../nbs/show/03_figures.ipynb #7c673b7b
+def band_of(rows: pd.DataFrame, x: str, y: str) -> tuple[list, list]:
+    "The outline of what lies between the lowest and the highest `y` at each `x`."
+    span = rows.groupby(x)[y].agg(["min", "max"]).dropna()
+    return ([*span.index, *span.index[::-1]], [*span["max"], *span["min"][::-1]])
+
+def see_through(color: str, alpha: float) -> str:
+    "A hex colour as plotly's rgba."
+    red, green, blue = bytes.fromhex(color[1:])
+    return f"rgba({red},{green},{blue},{alpha})"
+
+def end_labels(means: Sequence[pd.Series], names: Sequence[str], span: float) -> list[dict | None]:
+    "A text trace for the end of each mean curve; None for one without a number."
+    ends = [(float(mean.iloc[-1]), i) for i, mean in enumerate(means) if len(mean)]
+    order = [i for _, i in sorted(ends)]
+    labels = [broken(names[i]) for i in order]
+    tall = np.array([1 + label.count("<br>") for label in labels]) * .07 * span
+    places = spread([end for end, _ in sorted(ends)], (tall[1:] + tall[:-1]) / 2)
+    traces: list[dict | None] = [None] * len(means)
+    for i, label, place in zip(order, labels, places):
+        traces[i] = dict(x=[means[i].index[-1]], y=[place], text=[label], mode="text",
+                         textposition="middle right", textfont_size=12,
+                         cliponaxis=False, showlegend=False, hoverinfo="skip")
+    return traces
+
 # %% ../../nbs/show/03_figures.ipynb #08117015
 def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
            title: str = "", labels: Mapping[str, str] = {}) -> Picture:
-    "Mean of `y` over `x` per value of `by`, single `unit`s thin behind it."
+    """Mean of `y` over `x` per value of `by`, named at its end; single `unit`s thin behind it.
+
+    Of several units the band reaches from the lowest to the highest."""
     import plotly.graph_objects as go
     figure = go.Figure()
-    figure.update_layout(**frame(title, labels.get(x, x), labels.get(y, y)))
+    figure.update_layout(**frame(title, labels.get(x, x), labels.get(y, y)), showlegend=False)
+    groups = {str(name): rows for name, rows in table.groupby(by, sort=False)}
+    means = [rows.groupby(x)[y].mean() for rows in groups.values()]
+    finite = [mean[np.isfinite(mean)] for mean in means]
+    ends = end_labels(finite, list(groups), float(np.ptp(table[y].dropna())) if len(table) else 0.)
     thin = dict(mode="lines", opacity=.45, showlegend=False, hoverinfo="skip")
     heavy = dict(mode="lines+markers", marker=dict(size=4))
-    for i, (name, rows) in enumerate(table.groupby(by, sort=False)):
+    area = dict(mode="lines", fill="toself", showlegend=False, hoverinfo="skip")
+    for i, (name, rows) in enumerate(groups.items()):
         color = PALETTE[i % len(PALETTE)]
         dash = LINE_DASHES[i % len(LINE_DASHES)]
         line = dict(color=color, width=.8)
+        if rows[unit].nunique() > 1:
+            around, height = band_of(rows, x, y)
+            shade = dict(fillcolor=see_through(color, .13), line=dict(width=0, color=color))
+            figure.add_scatter(x=around, y=height, **shade, **area)
         for _, one in rows.groupby(unit):
             figure.add_scatter(x=one[x], y=one[y], line=line, **thin)
-        mean = rows.groupby(x)[y].mean()
+        if ends[i]:
+            figure.add_scatter(**ends[i], textfont_color=color)
         line = dict(color=color, width=2.6, dash=dash)
-        figure.add_scatter(x=mean.index, y=mean.values, name=str(name), line=line, **heavy)
+        figure.add_scatter(x=means[i].index, y=means[i].values, name=name, line=line, **heavy)
+    lines = [part for name in groups for part in broken(name).split("<br>")]
+    figure.update_layout(margin_r=14 + 7 * max(map(len, lines), default=0))
     return Picture(figure)
 
+# %% ../../nbs/show/03_figures.ipynb #f94cba49
+def x_range(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
+    "From a little left of all intervals and zero to a little right of them."
+    left, right = min([0, *low]), max([0, *high])
+    beside = .06 * (right - left) or 1.0
+    return left - beside, right + beside
+
+# %% ../../nbs/show/03_figures.ipynb #ca23ef28
+def effect_traces(panel: Mapping[str, Any], k: str) -> tuple[Any, Any]:
+    "Dots with intervals, and their names, on the axes `x{k}`, `y{k}`."
+    import plotly.graph_objects as go
+    middle = np.asarray(panel["effect"], float)
+    up = np.asarray(panel["high"]) - middle
+    down = middle - np.asarray(panel["low"])
+    at = np.arange(len(middle))
+    names = list(panel["names"])
+    axes = dict(xaxis=f"x{k}", yaxis=f"y{k}")
+    dots = go.Scatter(axes, x=middle, y=at, mode="markers", text=names)
+    dots.marker = dict(size=10, color=PALETTE[0])
+    dots.error_x = dict(array=up, arrayminus=down, thickness=1.6, width=5)
+    dots.hovertemplate = "%{text}: %{x:.4g}<extra></extra>"
+    left, _ = x_range(panel["low"], panel["high"])
+    words = go.Scatter(axes, x=[left] * len(at), y=at - .4, text=names, mode="text")
+    return dots, words.update(textposition="middle right", hoverinfo="skip")
+
 # %% ../../nbs/show/03_figures.ipynb #c887a370
+def forest(panels: Sequence[Mapping[str, Any]], title: str = "") -> Picture:
+    """Named dots with intervals, a panel a unit, first on top; zero is drawn.
+
+    A panel has `unit`, `names`, and `effect`, `low`, `high`, numbers as many as names."""
+    import plotly.graph_objects as go
+    figure = go.Figure(layout=frame(title)).update_layout(showlegend=False, margin_l=20)
+    beneath = 1.6                                       # an axis and its name, in rows
+    rows = sum(len(panel["names"]) for panel in panels) + beneath * (len(panels) - 1)
+    top = 1.0
+    for i, panel in enumerate(panels):
+        k = str(i + 1) if i else ""
+        count = len(panel["names"])
+        bottom = max(0, top - count / rows)
+        span = x_range(panel["low"], panel["high"])
+        across = RULES | dict(range=span, anchor=f"y{k}", title_text=wrapped(panel["unit"], 44))
+        upwards = dict(range=(count - .5, -.75), domain=(bottom, top), anchor=f"x{k}", tickvals=[])
+        plain = dict(showticklabels=False, showgrid=False, zeroline=False)
+        figure.update_layout({f"xaxis{k}": across, f"yaxis{k}": upwards | plain})
+        figure.add_traces(effect_traces(panel, k))
+        zero = dict(x0=0, x1=0, y0=0, y1=1, xref=f"x{k}", yref=f"y{k} domain")
+        figure.add_shape(zero, type="line", line=dict(color="#7F7F7F", dash="dot"))
+        top = bottom - beneath / rows
+    return Picture(figure, (5.2, .5 * rows + .3))
+
 def effects(names: Sequence[str], effect: Sequence[float], low: Sequence[float],
             high: Sequence[float], title: str = "", unit: str = "") -> Picture:
-    "One dot per claim, first on top, and its interval from `low` to `high`; zero is drawn."
-    import plotly.graph_objects as go
-    middle = np.asarray(effect, float)
-    up = np.asarray(high) - middle
-    down = middle - np.asarray(low)
-    interval = dict(array=up, arrayminus=down, thickness=1.6, width=5)
-    at = list(range(len(names)))
-    marker = dict(size=10, color=PALETTE[0])
-    dots = go.Scatter(x=middle, y=at, mode="markers", error_x=interval, marker=marker)
-    figure = framed(dots, title, unit).update_layout(showlegend=False)
-    figure.update_yaxes(tickvals=at, ticktext=list(names), showgrid=False)
-    figure.update_yaxes(range=[len(at) - .5, -.5])
-    figure.add_vline(x=0, line=dict(color="#7F7F7F", dash="dot"))
-    return Picture(figure, (5.2, .36 * len(at) + .3))
+    "One named dot per claim, first on top, and its interval from `low` to `high`; zero is drawn."
+    panel = dict(unit=unit, names=names, effect=effect, low=low, high=high)
+    return forest([panel], title)
 
 # %% ../../nbs/show/03_figures.ipynb #06693c6a
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "",
-           x: str = "", y: str = "", span: tuple[float, float] | None = None) -> Picture:
+           x: str = "", y: str = "", span: tuple[float, float] | None = None,
+           digits: str = ".2f") -> Picture:
     """A matrix (rows, columns) with a number in each cell, first row on top.
 
-    Colours run over `span` (default: the range of the values)."""
+    Colours run over `span` (default: the range of the values); `digits` is the numbers' format."""
     import plotly.graph_objects as go
     values = np.asarray(values, float)
     low, high = span or (float(np.nanmin(values)), float(np.nanmax(values)))
     scale = [(0, PAPER), (.5, PALETTE[5]), (1, "#003f66")]
-    heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale=scale, texttemplate="%{z:.2f}")
-    heat.update(x=list(columns), y=list(rows), showscale=False)
-    figure = framed(heat, title, x, y).update_yaxes(autorange="reversed")
+    heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale=scale, texttemplate="%{z:" + digits + "}")
+    heat.update(x=[*map(broken, columns)], y=[*map(broken, rows)], showscale=False)
+    figure = framed(heat, title, x, y).update_yaxes(autorange="reversed", dtick=1)
     return Picture(figure, (min(6.4, .7 * len(columns)), .34 * len(rows)))
 
 # %% ../../nbs/show/03_figures.ipynb #c63c7ac1

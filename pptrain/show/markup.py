@@ -5,7 +5,7 @@
 # %% ../../nbs/show/05_markup.ipynb #c44e28f6
 from __future__ import annotations
 
-import base64, html, re
+import base64, copy, html, re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,9 +26,11 @@ def as_markup(value: Any) -> str:
 # %% ../../nbs/show/05_markup.ipynb #81d0520f
 CELL = "padding:3px 10px;vertical-align:bottom;border-bottom:1px solid rgba(127,127,127,.4)"
 
-def table_cell(value: Any, tag: str, align: str, scope: str = "") -> str:
-    "One cell, `tag` td or th."
+def table_cell(value: Any, tag: str, align: str, scope: str = "", column: Any = "") -> str:
+    "One cell, `tag` td or th; `column` is its heading, for where a row is read as a card."
     kind = f' scope="{scope}"' if scope else ""
+    if column:
+        kind += f' data-column="{html.escape(str(column), quote=True)}"'
     return f'<{tag}{kind} style="{CELL};text-align:{align}">{as_markup(value)}</{tag}>'
 
 def table_head(columns: Sequence[Any], caption: Any, align: str) -> str:
@@ -42,9 +44,11 @@ def table_head(columns: Sequence[Any], caption: Any, align: str) -> str:
         text += f"<thead><tr>{''.join(titles)}</tr></thead>"
     return text
 
-def table_row(values: Sequence[Any], row_names: bool, align: str) -> str:
+def table_row(values: Sequence[Any], row_names: bool, align: str,
+              columns: Sequence[Any] = ()) -> str:
     "One line of the body."
-    cells = [table_cell(value, "td", align) for value in values]
+    over = columns or [""] * len(values)
+    cells = [table_cell(value, "td", align, "", name) for value, name in zip(values, over)]
     if row_names and cells:
         cells[0] = table_cell(values[0], "th", "left", "row")
     return f"<tr>{''.join(cells)}</tr>"
@@ -56,7 +60,7 @@ def html_table(rows: Iterable[Sequence[Any]], columns: Sequence[Any] = (), capti
 
     `columns` are its headings (none: no head). With `row_names` the first cell of each row names
     it. `align` is that of the other cells. Behind `most` rows the rest is counted."""
-    lines = [table_row(list(row), row_names, align) for row in rows]
+    lines = [table_row(list(row), row_names, align, columns) for row in rows]
     more = ""
     if most is not None and len(lines) > most:
         more = f"… {len(lines) - most} more"
@@ -104,8 +108,17 @@ PAGE_STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 25%, transparent) }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 1.5rem auto;
   padding: 0 1rem; color: CanvasText; background: Canvas }
-table { border-collapse: collapse; font-size: 90%; display: block; overflow-x: auto }
+table { border-collapse: collapse; font-size: 90% }
 td, th { border-bottom: 1px solid var(--line); padding: .25em .7em; text-align: left }
+h3 { font-size: 1.05rem; margin: 1.4em 0 0 }
+@media (max-width: 45rem) {     /* a row becomes a card: no table is wider than a phone */
+  table:has(> thead) :is(tbody, tr, td, th) { display: block; overflow-wrap: anywhere }
+  table:has(> thead) { display: block }
+  table > thead { display: none !important }
+  table:has(> thead) tr { border-top: 2px solid var(--line); margin: .6em 0; padding: .3em 0 }
+  table:has(> thead) :is(td, tbody th) { border: 0 !important; padding: 1px 4px !important }
+  td[data-column]::before { content: attr(data-column) ": "; opacity: .75 }
+}
 blockquote { border-left: 4px solid #E69F00; margin: 1em 0; padding: .1em 1em }
 """
 
@@ -134,10 +147,16 @@ def part_html(part: Any, number: int, script: bool) -> str:
         return part
     options: dict[str, Any] = dict(full_html=False, include_plotlyjs=script)
     options["div_id"] = f"figure-{number}"
-    if isinstance(part, Picture):
-        options["default_height"] = round(95 + 96 * part.inches[1])   # margins and plotting area
-        part = part.figure
-    return to_html(part, **options)
+    if not isinstance(part, Picture):
+        return to_html(part, **options)
+    options["default_height"] = round(95 + 96 * part.inches[1])   # margins and plotting area
+    title = part.figure.layout.title.text
+    if not title:
+        return to_html(part.figure, **options)
+    bare = copy.deepcopy(part.figure)            # its title is a heading, which breaks into lines
+    bare.update_layout(title_text="", margin_t=15)
+    options["default_height"] -= 30
+    return f"<h3>{html.escape(title)}</h3>{to_html(bare, **options)}"
 
 # %% ../../nbs/show/05_markup.ipynb #0da680d3
 def page(title: str, parts: Iterable[Any]) -> str:
@@ -150,7 +169,8 @@ def page(title: str, parts: Iterable[Any]) -> str:
         sections.append(f"<section>{part_html(part, figures, script=figures == 0)}</section>")
         figures += not isinstance(part, str)
     name = html.escape(title)
-    head = f'<meta charset="utf-8"><title>{name}</title><style>{PAGE_STYLE}</style>'
+    size = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">{size}<title>{name}</title><style>{PAGE_STYLE}</style>'
     script = f"<script>{PAGE_SCRIPT}</script>" if figures else ""
     body = "\n".join([f"<h1>{name}</h1>", *sections, script])
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'

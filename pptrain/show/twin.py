@@ -100,8 +100,8 @@ def panels(figure: Any, still: Any) -> dict[str, Panel]:
 
 # %% ../../nbs/show/02_twin.ipynb #d7bae700
 def verbatim(text: Any) -> str:
-    "Text for matplotlib, which reads what stands between dollar signs as a formula."
-    return "" if text is None else str(text).replace("$", r"\$")
+    "Plotly's text for matplotlib, which reads what stands between dollar signs as a formula."
+    return "" if text is None else str(text).replace("$", r"\$").replace("<br>", "\n")
 
 # %% ../../nbs/show/02_twin.ipynb #817a7a77
 def draw_intervals(panel: Panel, trace: Any, color: Any) -> None:
@@ -143,6 +143,17 @@ def dash_of(trace: Any) -> str:
     "How a trace's line is broken, in matplotlib's signs."
     return DASHES.get(str(getattr(getattr(trace, "line", None), "dash", "")), "-")
 
+# %% ../../nbs/show/02_twin.ipynb #41ed54ae
+def draw_words(panel: Panel, trace: Any, x: np.ndarray, y: np.ndarray) -> None:
+    "The words of a text trace, right of their points where plotly puts them there."
+    look: dict[str, Any] = dict(fontsize=8)
+    if str(trace.textposition) == "middle right":
+        look |= dict(ha="left", va="center", xytext=(3, 0), textcoords="offset points")
+    if isinstance(trace.textfont.color, str):
+        look["color"] = mpl_color(trace.textfont.color)
+    for a, b, label in zip(x, y, trace.text):
+        panel.ax.annotate(verbatim(label), (a, b), annotation_clip=False, **look)
+
 # %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
     "Lines, markers, areas, intervals and text."
@@ -153,15 +164,14 @@ def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
         draw_area(panel, trace, color)
     if "lines" in mode:
         steps = "steps-post" if trace.line.shape == "hv" else "default"
-        width = trace.line.width or 1.6
+        width = 1.6 if trace.line.width is None else trace.line.width
         panel.ax.plot(x, y, dash_of(trace), color=color, lw=width, alpha=alpha, drawstyle=steps)
     if "markers" in mode:
         area = (trace.marker.size or 6) ** 2 / 1.6
         panel.ax.scatter(x, y, area, mark_colors(trace, color), alpha=alpha, zorder=3)
     draw_intervals(panel, trace, color)
     if "text" in mode:
-        for a, b, label in zip(x, y, trace.text):
-            panel.ax.annotate(verbatim(label), (a, b), fontsize=8)
+        draw_words(panel, trace, x, y)
 
 # %% ../../nbs/show/02_twin.ipynb #f4b1fd39
 def draw_bar(panel: Panel, trace: Any, color: Any) -> None:
@@ -269,13 +279,14 @@ def caption(still: Any, figure: Any, names: Mapping[str, Any]) -> None:
     for note in notes:
         beside = dict(ha=note.xanchor or "center", va=note.yanchor or "center")
         still.text(note.x, note.y, verbatim(note.text), **beside)
-    above = .32 if notes else .12
+    lying = len(names) > 1 and figure.layout.legend.orientation == "h"
+    above = .32 if notes or lying else .12
     title = verbatim(figure.layout.title.text)
     still.text(0, 1 + above / still.get_figheight(), title, fontsize=11, va="bottom")
     if len(names) > 1:
         lines = [Line2D([], [], color=color, ls=dash, lw=2) for color, dash in names.values()]
         place: dict[str, Any] = dict(loc="center left", bbox_to_anchor=(1.01, .5))
-        if figure.layout.legend.orientation == "h":
+        if lying:
             place = dict(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
         still.legend(lines, list(map(verbatim, names)), **place, frameon=False, fontsize=9)
 
@@ -304,7 +315,8 @@ def twin(figure: Any, inches: tuple[float, float] = (6.4, 2.8)) -> Any:
         panel = placed[getattr(trace, "xaxis", None) or "x"]
         color = trace_color(trace, i)
         draw_trace(panel, trace, color)
-        if trace.name and trace.showlegend is not False:
+        told = trace.showlegend is not False and figure.layout.showlegend is not False
+        if trace.name and told:
             names.setdefault(trace.name, (color, dash_of(trace)))
     draw_lines(figure, placed)
     caption(still, figure, names)

@@ -20,12 +20,13 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .variants import VARIANTS as VARIANTS
     from .variants import StudySetup as StudySetup
     from .variants import TextTask as TextTask
-    from .variants import best_rates as best_rates
-    from .variants import run_study as run_study
     from .variants import run_variant as run_variant
     from .variants import split_corpus as split_corpus
     from .variants import text_model as text_model
     from .variants import warm_up as warm_up
+    from .tuning import best_rates as best_rates
+    from .tuning import run_study as run_study
+    from .tuning import tuned_rates as tuned_rates
     from .facts import guessing as guessing
     from .facts import study_facts as study_facts
 
@@ -54,8 +55,11 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .representations import kept_weights as kept_weights
 
     # how it is shown
+    from .crossing import crossing as crossing
+    from .crossing import crossing_picture as crossing_picture
     from .figures import LABELS as LABELS
     from .figures import UNITS as UNITS
+    from .figures import all_effects as all_effects
     from .figures import claim_effects as claim_effects
     from .figures import mean_gains as mean_gains
     from .figures import study_picture as study_picture
@@ -72,9 +76,10 @@ _ROOMS = {
     "pptrain.study.budgets": ["StudyConfig", "configure", "parameter_counts", "training_flops"],
     "pptrain.study.arms": ["KNOWN_ARMS", "Arm", "Rates", "arm_of"],
     "pptrain.study.variants": [
-        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "best_rates", "run_study",
-        "run_variant", "split_corpus", "text_model", "warm_up",
+        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "run_variant", "split_corpus",
+        "text_model", "warm_up",
     ],
+    "pptrain.study.tuning": ["best_rates", "run_study", "tuned_rates"],
     "pptrain.study.facts": ["guessing", "study_facts"],
     "pptrain.measure.savings": ["gains", "token_saving", "tokens_to_reach"],
     "pptrain.study.statistics": ["Decision", "Effect", "decide", "paired_effect", "verdict"],
@@ -83,7 +88,10 @@ _ROOMS = {
         "PAIR_COLUMNS", "KeepWeights", "arm_models", "compare_models", "inside_study",
         "kept_weights",
     ],
-    "pptrain.study.figures": ["LABELS", "UNITS", "claim_effects", "mean_gains", "study_picture"],
+    "pptrain.study.crossing": ["crossing", "crossing_picture"],
+    "pptrain.study.figures": [
+        "LABELS", "UNITS", "all_effects", "claim_effects", "mean_gains", "study_picture",
+    ],
     "pptrain.study.report": ["GridResults", "write_report"],
     "pptrain.study.replication": ["Replication", "ReplicationResult", "run"],
 }

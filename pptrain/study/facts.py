@@ -74,5 +74,6 @@ def study_facts(setup: StudySetup, seeds: Sequence[int],
         **machine(), **text_facts(setup),
         "parameters": model_facts(setup),
         "seeds": list(seeds), "arms": arms, "rates": {name: dict(r) for name, r in rates.items()},
+        "warmed_on": {name: arm_of(config, name).data for name in rates},
         "tuned": bool(config.rates or config.warmup_rates), "tuning_seed": config.tuning_seed,
         "match": config.match, "guessing": guessing(setup.task.head(128, split="eval"))}

@@ -5,16 +5,19 @@
 # %% ../../nbs/study/30_figures.ipynb #2ffab8b3
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError, unknown
 from ..measure import gains
-from ..show import PALETTE, Picture, curves, effects, frame
+from ..show import PALETTE, Picture, curves, effects, forest, frame
 from .variants import SPENT, VARIANTS
 
 # %% auto #0
-__all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects']
+__all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects', 'all_effects']
 
 # %% ../../nbs/study/30_figures.ipynb #0561cf33
 LABELS = {"tokens": "text tokens", "value": "held-out loss (nats per token)"}
@@ -85,6 +88,14 @@ def end_values(rows: pd.DataFrame, title: str = "") -> Picture:
     layout = frame(title, "variant", metric_label(rows.metric.iloc[0]))
     return Picture(figure.update_layout(**layout))
 
+# %% ../../nbs/study/30_figures.ipynb #000c3396
+def seeds_said(rows: pd.DataFrame) -> str:
+    "What the lines of a picture are, in words."
+    count = rows.seed.nunique()
+    if count == 1:
+        return "one seed"
+    return f"mean of {count} seeds, thin: single seeds, band: from lowest to highest"
+
 # %% ../../nbs/study/30_figures.ipynb #3f07f6d6
 def study_picture(table: pd.DataFrame, metric: str = "eval_loss", study: str | None = None,
                   title: str | None = None) -> Picture:
@@ -94,7 +105,7 @@ def study_picture(table: pd.DataFrame, metric: str = "eval_loss", study: str | N
     `InputError` for an unknown study or metric."""
     rows = metric_rows(table, metric, study)
     if title is None:
-        title = f"{rows.study.iloc[0]}: mean of {rows.seed.nunique()} seeds, single seeds thin"
+        title = f"{rows.study.iloc[0]}: {seeds_said(rows)}"
     if not has_curve(rows): return end_values(rows, title)
     labels = LABELS | {"value": metric_label(metric)}
     return curves(rows, "tokens", "value", "variant", title=title, labels=labels)
@@ -106,18 +117,31 @@ def means_of_all(runs: pd.DataFrame, by: str | list[str], columns: list[str]) ->
     whole = groups[columns].count().eq(groups.size(), axis=0)
     return groups[columns].mean().where(whole)
 
+def base_of(rows: pd.DataFrame) -> str:
+    "The variant that others are laid beside: scratch, or the first there is."
+    variants = list(dict.fromkeys(rows.variant))
+    return "scratch" if "scratch" in variants else str(variants[0])
+
 # %% ../../nbs/study/30_figures.ipynb #fa71f578
 def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     """One row per study and variant: `loss`, `loss_gain`, `token_saving`, `mrs`, mean over seeds.
 
-    NaN where a seed diverged: a mean over the others would flatter."""
+    The gains are over scratch, or over a study's first variant where it has no scratch. NaN where
+    a seed diverged: a mean over the others would flatter."""
     columns = ["loss", "loss_gain", "token_saving", "mrs"]
     studies = []
     for study, rows in table.groupby("study", sort=False):
-        runs = gains(rows)
+        runs = gains(rows, base=base_of(rows))
         if len(runs): studies.append(in_house_order(runs).assign(study=study))
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
     return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()
+
+# %% ../../nbs/study/30_figures.ipynb #8a68b22c
+def effect_name(row: Mapping[str, Any]) -> str:
+    "The two sides of a judged line; the main claim and our own comparisons are marked."
+    mark = " (our comparison)" if row.get("kind") == "comparison" else ""
+    mark = " (main claim)" if str(row.get("main")) == "True" else mark
+    return f"{row['variant']} vs {row['against']}{mark}"
 
 # %% ../../nbs/study/30_figures.ipynb #95dc8eff
 def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str = "") -> Picture:
@@ -131,3 +155,18 @@ def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str
     middle = rows.effect.tolist()
     low, high = (rows[end].where(np.isfinite(rows[end]), rows.effect) for end in ("low", "high"))
     return effects(names, middle, low.tolist(), high.tolist(), title=title, unit=unit)
+
+# %% ../../nbs/study/30_figures.ipynb #08f5d2c0
+def all_effects(verdicts: pd.DataFrame, title: str = "") -> Picture:
+    """The forest of all effects with 95 % intervals, a panel a unit; the main claim is marked.
+
+    `verdicts` is what `judge` returns; what was not run, or diverged, is left out."""
+    there = verdicts[np.isfinite(verdicts.effect.astype(float))]
+    panels = []
+    for measure, rows in there.groupby("measure", sort=False):
+        words = [effect_name(row) for row in rows.to_dict("records")]
+        ends = {end: rows[end].where(np.isfinite(rows[end].astype(float)), rows.effect)
+                for end in ("effect", "low", "high")}
+        unit = UNITS.get(measure, str(measure).replace("_", " "))
+        panels.append({"unit": unit, "names": words} | {k: v.tolist() for k, v in ends.items()})
+    return forest(panels, title)

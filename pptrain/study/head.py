@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from ..files import read_json
 from ..measure import gains
 from ..show import Picture, bar_picture, html_table, markdown_table, markdown_text
 from ..show import matrix
+from .crossing import crossing_picture, read_crossings
 from ..transfer.policies import flow_yaml
 
 # %% auto #0
@@ -63,6 +64,29 @@ def mean_of(rows: pd.DataFrame, variant: str, metric: str) -> float:
     here = rows[(rows.variant == variant) & (rows.metric == metric)].sort_values("tokens")
     return float(here.groupby("seed").value.last().mean())
 
+# %% ../../nbs/study/29_head.ipynb #dd7e61df
+def main_verdict(verdicts: pd.DataFrame) -> pd.Series | None:
+    "The row of the main claim, or of the only one."
+    if not len(verdicts) or "main" not in verdicts:
+        return None
+    main = verdicts[verdicts.main.astype(str) == "True"]
+    return main.iloc[0] if len(main) else None
+
+def pair_of(rows: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[str, str]:
+    """The two arms that a head speaks of: those of the main claim, else of the first claim that
+    ran, else transferred and scratch, else the second arm and the first."""
+    arms = list(dict.fromkeys(rows.variant))
+    pairs = [("transferred", "scratch")]
+    if len(verdicts) and {"variant", "against"} <= set(verdicts):
+        pairs = [*zip(verdicts.variant, verdicts.against), *pairs]
+    main = main_verdict(verdicts)
+    if main is not None and "variant" in main:
+        pairs = [(main.variant, main.against), *pairs]
+    for pair in pairs:
+        if set(pair) <= set(arms):
+            return pair
+    return (arms[1], arms[0]) if len(arms) > 1 else ("transferred", "scratch")
+
 # %% ../../nbs/study/29_head.ipynb #35a4dabc
 def policy_words(policy: Mapping[str, Any] | str) -> str:
     "A policy as one line of YAML, whether or not it is registered here."
@@ -80,12 +104,12 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     crosses = f" Policy: {policy_words(policy)}." if policy else ""
     return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
 
-def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    "Tokens of both stages, and how often the text was gone over."
+def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any], base: str = "scratch") -> str:
+    "Tokens of both stages, and how often the arm `base` went over the text."
     spent = rows[rows.metric == "warmup_tokens"]
     first = sorted({round(float(n)) for n in spent.value if n > 0})
     words = " to ".join(dict.fromkeys([amount(n) for n in (first[:1] + first[-1:])])) or "0"
-    usual = rows[rows.variant == "scratch"].tokens
+    usual = rows[rows.variant == base].tokens
     last = usual.max() if len(usual) else rows.tokens.max()
     passes = facts.get("epochs")
     often = f", {passes:.2g} epochs of it" if passes else ""
@@ -117,40 +141,44 @@ def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
             f"pptrain {facts['version']}, {facts.get('date', '')[:10]}.")
 
 # %% ../../nbs/study/29_head.ipynb #abe71fe9
-def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    "Whether the warm-up learnt its task, loss and accuracy beside chance."
-    loss = mean_of(rows, "transferred", "warmup_eval_loss")
-    share = mean_of(rows, "transferred", "warmup_eval_accuracy")
-    chance = facts.get("guessing") or {}
-    if not np.isfinite(loss):
+def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
+                arms: Sequence[str] = ("transferred",)) -> str:
+    """Whether the warm-up learnt its task, loss and accuracy beside chance.
+
+    It is that of the first of `arms` that had one, else of any."""
+    measured = [arm for arm in [*arms, *dict.fromkeys(rows.variant)]
+                if np.isfinite(mean_of(rows, arm, "warmup_eval_loss"))]
+    if not measured:
         return "Did the warm-up learn its task? Not measured."
+    arm = measured[0]
+    loss = mean_of(rows, arm, "warmup_eval_loss")
+    share = mean_of(rows, arm, "warmup_eval_accuracy")
     said = f"held-out loss {loss:.3g} nats per token"
+    of = "" if arm == "transferred" else f" of {arm}"
+    on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
+    chance = facts.get("guessing") if on_the_task else None
     if not chance:
-        return f"Did the warm-up learn its task? Its {said}."
+        return f"Did the warm-up{of} learn its task? Its {said}."
     word = "Hardly" if loss > .95 * chance["loss"] else "Yes"
     said += f" ({chance['loss']:.3g} by frequency alone)"
     if np.isfinite(share):
         said += f", accuracy {share:.0%} ({chance['accuracy']:.0%} by frequency alone)"
-    return f"Did the warm-up learn its task? {word}: {said}."
+    return f"Did the warm-up{of} learn its task? {word}: {said}."
 
 # %% ../../nbs/study/29_head.ipynb #5e234252
-def main_verdict(verdicts: pd.DataFrame) -> pd.Series | None:
-    "The row of the main claim, or of the only one."
-    if not len(verdicts) or "main" not in verdicts:
-        return None
-    main = verdicts[verdicts.main.astype(str) == "True"]
-    return main.iloc[0] if len(main) else None
-
 def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
-    "Whether the warm-up helped, in one sentence."
-    gained = gains(rows)
-    here = gained[gained.variant == "transferred"] if len(gained) else gained
-    if not len(here) or not here.loss_gain.notna().all():
-        return "Did it help? Not known: no seed has both the transferred and the scratch arm."
+    "Whether it helped, in one sentence about the two arms of the main claim."
+    variant, against = pair_of(rows, verdicts)
+    gained = gains(rows, base=against)
+    here = gained[gained.variant == variant] if len(gained) else gained
+    if not len(here):
+        return f"Did it help? Not known: no seed has both arms, {variant} and {against}."
+    if not here.loss_gain.notna().all():
+        return f"Did it help? Not known: {variant} or {against} diverged in a seed."
     gain = here.loss_gain.mean()
     way = "lower" if gain >= 0 else "higher"
-    said = (f"after the warm-up the final loss is {way} by {abs(gain):.3g} nats per token than "
-            f"from scratch, mean of {len(here)} seed{'s' if len(here) > 1 else ''}")
+    said = (f"the final loss of {variant} is {way} by {abs(gain):.3g} nats per token than that "
+            f"of {against}, mean of {len(here)} seed{'s' if len(here) > 1 else ''}")
     if profile == "test":
         return f"Did it help? Not judged (profile test): {said}."
     main = main_verdict(verdicts)
@@ -166,6 +194,7 @@ class StudyHead:
     arms: pd.DataFrame              # one row per arm: what it is and what it cost
     pictures: dict[str, Picture]    # a look inside
     notebooks: list[str]            # executed ones, as links from the report's folder
+    crossed: pd.DataFrame = field(default_factory=pd.DataFrame)     # as `read_crossings`
 
     def to_markdown(self) -> str:
         "For `report.md`."
@@ -174,7 +203,10 @@ class StudyHead:
         ran = f"Executed notebooks: {', '.join(links)}" if links else ""
         table = markdown_table(self.arms.values, list(self.arms.columns))
         title = f"## {markdown_text(self.study)}: what was run"
-        return "\n\n".join(filter(None, [title, lines, table, ran]))
+        over = "What crossed, in tensors and numbers:"
+        crossed = [over, markdown_table(self.crossed.values, list(self.crossed.columns))]
+        return "\n\n".join(filter(
+            None, [title, lines, table, *(crossed if len(self.crossed) else []), ran]))
 
     def to_html(self) -> str:
         "For `report.html`."
@@ -183,6 +215,10 @@ class StudyHead:
                  for at in self.notebooks]
         ran = f"<p>Executed notebooks: {', '.join(links)}</p>" if links else ""
         table = html_table(self.arms.values, list(self.arms.columns))
+        if len(self.crossed):
+            crossed = html_table(self.crossed.values, list(self.crossed.columns))
+            table += ("<details><summary>What crossed, in tensors and numbers</summary>"
+                      f"{crossed}</details>")
         title = f"<h2>{html.escape(self.study)}: what was run</h2>"
         return f"{title}<ul>{lines}</ul>{table}{ran}"
 
@@ -206,16 +242,20 @@ def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(table).replace({"nan": "–"})
 
 # %% ../../nbs/study/29_head.ipynb #893321dc
-def inside_pictures(study: str, inside: pd.DataFrame | None) -> dict[str, Picture]:
-    "CKA map, divergence matrix and crossing bars, as far as they were measured."
-    if inside is None or "metric" not in inside:
-        return {}
+def inside_pictures(study: str, inside: pd.DataFrame | None,
+                    crossed: pd.DataFrame) -> dict[str, Picture]:
+    "Crossing bars, CKA map and divergence matrix, as far as they were measured."
     pictures = {}
-    crossed = inside[inside.metric == "crossed"]
     if len(crossed):
+        title = f"{study}: what crossed into the text model"
+        pictures["crossed"] = crossing_picture(crossed, title)
+    if inside is None or "metric" not in inside:
+        return pictures
+    shares = inside[inside.metric == "crossed"]
+    if len(shares) and not pictures:
         pictures["crossed"] = bar_picture(dict(
             title=f"{study}: what crossed into the text model", unit="share of its numbers",
-            labels=crossed.model_a.tolist(), values=crossed.value.tolist()))
+            labels=shares.model_a.tolist(), values=shares.value.tolist()))
     js = inside[inside.metric == "js"]
     if len(js):
         names = list(dict.fromkeys(js.model_a))
@@ -223,7 +263,7 @@ def inside_pictures(study: str, inside: pd.DataFrame | None) -> dict[str, Pictur
         values = np.array(wide.reindex(index=names, columns=names), float)
         np.fill_diagonal(values, 0)
         title = f"{study}: divergence of predictions (Jensen–Shannon, nats per token)"
-        pictures["divergence"] = matrix(values, names, names, title)
+        pictures["divergence"] = matrix(values, names, names, title, digits=".2g")
     layers = inside[inside.metric == "cka_map"]
     if len(layers):
         places = layers.component.str.split(" / ", expand=True).astype(int)
@@ -242,15 +282,18 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
 
     What the runs did not leave is not said."""
     facts = read_facts(folders)
+    pair = pair_of(rows, verdicts)
     lines = [
         help_line(rows, verdicts, profile),
-        learnt_line(rows, facts),
+        learnt_line(rows, facts, pair),
         model_line(settings, facts),
-        tokens_line(rows, facts),
+        tokens_line(rows, facts, pair[1]),
         corpus_line(settings, facts),
         rate_line(settings, facts),
         place_line(rows, facts)]
-    pictures = inside_pictures(study, read_inside(folders))
+    crossed = read_crossings(folders)
+    pictures = inside_pictures(study, read_inside(folders), crossed)
     executed = [f"notebooks/{folder.name}.ipynb" for folder in folders
                 if (folder.parent.parent / "notebooks" / f"{folder.name}.ipynb").exists()]
-    return StudyHead(study, lines, arms_table(rows, facts), pictures, executed)
+    table = arms_table(rows, facts)
+    return StudyHead(study, lines, table, pictures, executed, crossed)

@@ -22,7 +22,8 @@ from .figures import claim_effects, means_of_all, study_picture
 from .budgets import StudyConfig, configure
 from .profiles import PROFILES, read_seeds
 from .representations import inside_study
-from .variants import VARIANTS, StudySetup, run_study
+from .tuning import run_study
+from .variants import VARIANTS, StudySetup
 
 # %% auto #0
 __all__ = ['Replication', 'ReplicationResult', 'run']
@@ -107,7 +108,7 @@ class ReplicationResult:
 def save_inside(config: StudyConfig, folder: Path, table: pd.DataFrame,
                 say: Callable[[str], Any]) -> None:
     "Writes `inside.csv`, a look into the models of the first seed, where they were kept."
-    if not config.keep_models or config.rates or config.warmup_rates:
+    if not config.keep_models:
         return
     seed = int(table.seed.iloc[0])
     lost = table[(table.seed == seed) & (table.diverged != "")].variant

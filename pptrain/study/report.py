@@ -25,8 +25,8 @@ from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import LABELS as LABELS
 from .figures import UNITS as UNITS
-from .figures import (claim_effects, has_curve, mean_gains, metric_rows, metrics_of,
-                                   study_picture)
+from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
+                                   seeds_said, study_picture)
 from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 
@@ -343,21 +343,20 @@ def figure_name(study: str, what: str) -> str:
 
 # %% ../../nbs/study/31_report.ipynb #a1526639
 def report_figures(results: GridResults) -> dict[str, Picture]:
-    "Name → picture: the curves of each study, and the effects of its claims."
+    "Name → picture: the curves of each study, and the forest of all its effects."
     pictures = {}
     for study in dict.fromkeys(results.table.study):
         for metric in metrics_of(results.table, study):
             rows = metric_rows(results.table, metric, study)
             if metric == "bits_per_byte" or not has_curve(rows): continue
             name = "loss" if metric == "eval_loss" else metric
-            title = f"{study}: while learning text ({rows.seed.nunique()} seeds)"
+            title = f"{study}: while learning text ({seeds_said(rows)})"
             pictures[figure_name(study, name)] = study_picture(rows, metric, title=title)
         verdicts = pd.concat([results.verdicts, results.comparisons])
         here = verdicts[verdicts.study == study].dropna(subset="effect")
-        for measure, judged in here.groupby("measure", sort=False):
-            if len(judged) < 2: continue
-            title = f"{study}: effects with 95 % intervals"
-            pictures[figure_name(study, measure)] = claim_effects(judged, measure, title)
+        if len(here) > 1:
+            title = f"{study}: effects with 95 % intervals, a gain is right of zero"
+            pictures[figure_name(study, "effects")] = all_effects(here, title)
     return pictures
 
 # %% ../../nbs/study/31_report.ipynb #7ef6e4a6
@@ -375,15 +374,32 @@ def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #066d69d0
 RUN_COLUMNS = ["study", "status", "seconds", "spec_hash", "notebook", "error"]
-JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "unit", "interval", "p",
-                  "p_corrected", "n", "verdict", "why", "size", "differs"]
+JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "p", "n", "verdict", "why", "size"]
+
+def joined(parts: pd.DataFrame, between: str) -> pd.Series:
+    "The texts of each row as one; gaps are left out."
+    texts = readable(parts).replace("–", "").to_numpy().tolist()
+    return pd.Series([between.join(filter(None, row)) for row in texts], parts.index)
 
 def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
-    "The columns of a claims table that one reads, empty ones left out."
+    """The columns of a claims table that one reads, empty ones left out.
+
+    The effect stands with its unit and interval, a verdict with the size it speaks about: a table
+    of fourteen columns is wider than a page."""
+    said = verdicts.copy()
+    there = [name for name in ("effect", "unit", "interval") if name in said]
+    said["effect"] = joined(said[there], " ").where(said.effect.notna(), "")
+    for name, first in (("p_corrected", "p"), ("differs", "size")):
+        if {name, first} <= set(said):
+            mark = "corrected " if first == "p" else ""
+            more = readable(said[[name]])[name].replace("–", "")
+            said[name] = (mark + more).where(more != "", "")
+            said[first] = joined(said[[first, name]], "; ")
     shared = ["why"] if shared_reason(verdicts) else []         # the headline says it once
+    shared += ["study"] if "study" in said and said.study.nunique() == 1 else []
     columns = [name for name in JUDGED_COLUMNS
-               if name in verdicts and name not in [*without, *shared]]
-    said = verdicts[columns]
+               if name in said and name not in [*without, *shared]]
+    said = said[columns].rename(columns={"size": "speaks about"})
     return said.loc[:, said.replace({"": None}).notna().any()]
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:

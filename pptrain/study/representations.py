@@ -22,7 +22,8 @@ from ..measure import registered_measures
 from ..measure import weight_distance
 from ..measure.layers import named_models
 from .arms import arm_of
-from .variants import StudySetup, text_model, warm_up
+from .crossing import read_crossings
+from .variants import StudySetup, text_model
 
 # %% auto #0
 __all__ = ['PAIR_COLUMNS', 'Question', 'QUESTIONS', 'compare_models', 'KeepWeights', 'kept_weights', 'arm_models', 'inside_study']
@@ -165,18 +166,17 @@ def arm_models(setup: StudySetup, variants: Sequence[str], seed: int) -> dict[st
 
 # %% ../../nbs/study/25_representations.ipynb #2edd9c0c
 def crossed_rows(setup: StudySetup, variants: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    "The share of the text model's numbers that a warm-up wrote, a row an arm."
+    "The share of its numbers that a warm-up wrote, a row an arm whose report was kept."
+    crossed = read_crossings([setup.folder])
     found = []
     for variant in variants:
-        arm = arm_of(setup.config, variant)
-        bundle = warm_up(setup, variant, seed)
-        share = 0.0
-        if bundle is not None:
-            policy = arm.transfer_policy(setup.config)
-            model, report = text_model(setup, bundle, seed, policy)
-            written = sum(fate.elements for fate in report.fates) if report else 0
-            share = written / sum(p.numel() for p in model.parameters())
-        found.append(dict(metric="crossed", model_a=variant, component="all", value=share))
+        has = [variant in arms.split(", ") for arms in crossed.arms]
+        mine = crossed[np.array(has, bool)]
+        nothing = arm_of(setup.config, variant).data == "nothing"
+        if len(mine) or nothing:
+            fresh = mine[mine.what == "fresh"].numbers.sum()
+            share = 0.0 if nothing else float(1 - fresh / mine.numbers.sum())
+            found.append(dict(metric="crossed", model_a=variant, component="all", value=share))
     return found
 
 def layer_rows(models: Mapping[str, nn.Module], rows: Any,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,16 +29,14 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
-from .arms import (
-    Arm, CutExamples, Rates, arm_of, even_lengths, rates_to_try)
+from .arms import Arm, CutExamples, Rates, arm_of, even_lengths
 from .budgets import StudyConfig, training_flops
-from .profiles import read_seeds
+from .crossing import keep_crossing
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant',
-           'best_rates', 'run_study']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -352,6 +350,9 @@ def learn(setup: StudySetup, arm: Arm, seed: int,
         return [nothing], f"warm-up: {e}"
     policy = None if bundle is None else arm.transfer_policy(setup.config)
     model, report = text_model(setup, bundle, seed, policy)
+    if report:
+        kept = run_place(setup.config, "transfers", arm.name, seed, rates)
+        keep_crossing(setup.folder / f"{kept}.json", arm.name, report)
     freeze = Freeze.of(setup.config.freeze)
     frozen = freeze.chosen(report, model) if freeze and report else None
     rows = learn_the_text(setup, arm, model, seed, rates, frozen)
@@ -398,95 +399,3 @@ def run_variant(setup: StudySetup, variant: str, seed: int,
     record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
     write_atomic(path, json.dumps(record))
     return rows
-
-# %% ../../nbs/study/02_variants.ipynb #39a78731
-def final_loss(rows: Sequence[dict[str, Any]]) -> float:
-    "The last held-out loss of a run; infinite where it diverged."
-    losses = [row["value"] for row in rows if row["metric"] == "eval_loss"]
-    whole = losses and not rows[0]["diverged"] and math.isfinite(losses[-1])
-    return losses[-1] if whole else math.inf
-
-# %% ../../nbs/study/02_variants.ipynb #ef65cb34
-def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = print) -> Rates:
-    """The rates at which a variant ends lowest on the tuning seed; the study's if it names none.
-
-    Finished runs are read back, so a killed choice goes on."""
-    config = setup.config
-    tried = rates_to_try(config, arm_of(config, variant))
-    if len(tried) == 1:
-        return tried[0]
-    best, lowest = tried[0], math.inf
-    for rates in tried:
-        loss = final_loss(run_variant(setup, variant, config.tuning_seed, rates))
-        say(f"tuning {variant:<12} warm-up {rates.warm_up:g}, text {rates.text:g}: {loss:.4f}")
-        if loss < lowest:
-            best, lowest = rates, loss
-    return best
-
-# %% ../../nbs/study/02_variants.ipynb #12695c7f
-def what_to_run(config: StudyConfig, seeds: Any,
-                variants: Sequence[str]) -> tuple[list[int], list[Arm]]:
-    "Seeds and arms of a study. Raises `InputError` for none, and for the tuning seed."
-    numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
-    if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
-        raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
-                         "on a seed that is left out")
-    if not numbers or not names:
-        raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
-    return numbers, [arm_of(config, name) for name in names]
-
-def settle(config: StudyConfig, folder: Path) -> None:
-    "Writes `study.json`. Raises `InputError` for another study's folder, and for a damaged file."
-    path = folder / "study.json"
-    own = f"{str(folder)!r} holds another study; give this one its own folder"
-    if path.exists():
-        recorded = read_json(path, "remove it if the folder holds this very study")
-        try:
-            same = StudyConfig(**recorded) == config
-        except (InputError, TypeError):      # of another version, or of nobody's
-            same = False
-        if not same:
-            raise InputError(own)
-    write_atomic(path, json.dumps(asdict(config), indent=1))
-
-def write_facts(setup: StudySetup, seeds: Sequence[int], rates: Mapping[str, Rates]) -> None:
-    "Writes `facts.json`: what a report has to say about the runs."
-    from pptrain.study.facts import study_facts
-    chosen = {name: asdict(one) for name, one in rates.items()}
-    facts = study_facts(setup, seeds, chosen)
-    write_atomic(setup.folder / "facts.json", json.dumps(facts, indent=1))
-
-def result_line(rows: Sequence[dict[str, Any]]) -> str:
-    "The end of a variant's rows, in words."
-    if rows[0]["diverged"]:
-        return f"diverged ({rows[0]['diverged']})"
-    losses = [row["value"] for row in rows if row["metric"] == "eval_loss"]
-    loss = f"{losses[-1]:.4f} nats per token" if losses else "not measured"
-    return f"held-out loss {loss}"
-
-# %% ../../nbs/study/02_variants.ipynb #09538560
-def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
-              variants: Sequence[str] = VARIANTS,
-              say: Callable[[str], Any] = print) -> pd.DataFrame:
-    """All runs of a study as one tidy table (columns `COLUMNS`, then `ORIGIN`).
-
-    The arms are `variants` and those of `config.arms`. With `rates` or `warmup_rates` each arm
-    first chooses its own, on the tuning seed. `facts.json` says what was run.
-
-    Finished runs are read back from `folder`, an interrupted one goes on; one that diverged is a
-    row that is no number. Raises `InputError` for an unknown variant and for no seeds, before
-    anything is trained, and for a folder that holds another study."""
-    numbers, arms = what_to_run(config, seeds, variants)
-    setup = StudySetup(config, folder)
-    for arm in arms:
-        check_control(setup, arm)
-    settle(config, setup.folder)
-    table, names = [], [arm.name for arm in arms]
-    rates = {variant: best_rates(setup, variant, say) for variant in names}
-    write_facts(setup, numbers, rates)
-    for seed in numbers:
-        for variant in names:
-            rows = run_variant(setup, variant, seed, rates[variant])
-            table += rows
-            say(f"seed {seed} {variant:<12} {result_line(rows)}")
-    return pd.DataFrame(table)[COLUMNS + ORIGIN]

@@ -124,7 +124,9 @@ def show_variants(figure, variants: Sequence[str], seeds: bool = True):
             continue
         shown = trace.name in variants
         trace.update(legendgroup=trace.name, visible=shown)
-        for line in thin: line.update(legendgroup=trace.name, visible=shown and seeds)
+        for line in thin:
+            name = line.mode == "text"      # at the end of the mean, not of a seed
+            line.update(legendgroup=trace.name, visible=shown and (seeds or name))
         thin = []
     return figure
 

@@ -10,7 +10,8 @@ import pytest
 from pptrain.data import TaskDataset, register_control
 from pptrain.errors import InputError
 from pptrain.study import Claim, StudyConfig, StudySetup, arm_models, judge, run_study
-from pptrain.study.variants import best_rates, run_variant, token_flops, warm_up_lengths
+from pptrain.study.tuning import best_rates
+from pptrain.study.variants import run_variant, token_flops, warm_up_lengths
 
 SMALL = StudyConfig(
     "arms", "procedural", "smoke", corpus="docs", corpus_bytes=120_000, vocab_size=384,

@@ -149,7 +149,7 @@ def test_damaged_files_are_named(grid):
 def test_report_and_comparison_draw_the_same_curves(grid):
     path = write_report(grid)
     pictures = sorted(p.name for p in (grid / "figures").iterdir())
-    assert pictures == ["first_hits.png", "first_loss.png"]
+    assert pictures == ["first_effects.png", "first_hits.png", "first_loss.png"]
     page = re.sub(r"<script.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.S)
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     for written in (page, text):
