@@ -46,7 +46,7 @@ def rates_to_try(config: StudyConfig, arm: Arm) -> list[Rates]:
 
 # %% ../../nbs/study/04_tuning.ipynb #b25d4829
 def tuning_setup(setup: StudySetup) -> StudySetup:
-    "The materials of a study in the folder where its rates are chosen: the grid's, if it is in one."
+    "A study's materials in the folder where its rates are chosen: the grid's, if it has one."
     grid = os.environ.get(MARK)
     if not grid:
         return setup
