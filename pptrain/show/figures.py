@@ -201,7 +201,8 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str 
     values = np.asarray(values, float)
     low, high = span or (float(np.nanmin(values)), float(np.nanmax(values)))
     scale = [(0, PAPER), (.5, PALETTE[5]), (1, "#003f66")]
-    heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale=scale, texttemplate="%{z:" + digits + "}")
+    numbers = "%{z:" + digits + "}"
+    heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale=scale, texttemplate=numbers)
     heat.update(x=[*map(broken, columns)], y=[*map(broken, rows)], showscale=False)
     figure = framed(heat, title, x, y).update_yaxes(autorange="reversed", dtick=1)
     return Picture(figure, (min(6.4, .7 * len(columns)), .34 * len(rows)))

@@ -143,7 +143,7 @@ def dash_of(trace: Any) -> str:
     "How a trace's line is broken, in matplotlib's signs."
     return DASHES.get(str(getattr(getattr(trace, "line", None), "dash", "")), "-")
 
-# %% ../../nbs/show/02_twin.ipynb #41ed54ae
+# %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_words(panel: Panel, trace: Any, x: np.ndarray, y: np.ndarray) -> None:
     "The words of a text trace, right of their points where plotly puts them there."
     look: dict[str, Any] = dict(fontsize=8)
@@ -154,7 +154,6 @@ def draw_words(panel: Panel, trace: Any, x: np.ndarray, y: np.ndarray) -> None:
     for a, b, label in zip(x, y, trace.text):
         panel.ax.annotate(verbatim(label), (a, b), annotation_clip=False, **look)
 
-# %% ../../nbs/show/02_twin.ipynb #88de723d
 def draw_scatter(panel: Panel, trace: Any, color: Any) -> None:
     "Lines, markers, areas, intervals and text."
     x, y = panel.xy(trace)

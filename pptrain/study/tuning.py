@@ -39,7 +39,7 @@ def final_loss(rows: Sequence[dict[str, Any]]) -> float:
 
 # %% ../../nbs/study/04_tuning.ipynb #b25d4829
 def tuning_setup(setup: StudySetup) -> StudySetup:
-    "The materials of a study in the folder where its rates are chosen: the grid's, if it is in one."
+    "A study's materials in the folder where its rates are chosen: the grid's, if it has one."
     grid = os.environ.get(MARK)
     if not grid:
         return setup
