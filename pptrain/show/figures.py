@@ -57,7 +57,7 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
 LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
 # %% ../../nbs/show/03_figures.ipynb #ec6408da
-def spread(places: Sequence[float], gaps: Sequence[float], rounds: int = 200) -> np.ndarray:
+def spread(places: Any, gaps: Any, rounds: int = 200) -> np.ndarray:
     "Sorted `places` (n,), pushed apart until neighbours keep the `gaps` (n - 1,)."
     spread_out = np.array(places, float)
     for _ in range(rounds):
@@ -126,8 +126,9 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
             figure.add_scatter(x=around, y=height, **shade, **area)
         for _, one in rows.groupby(unit):
             figure.add_scatter(x=one[x], y=one[y], line=line, **thin)
-        if ends[i]:
-            figure.add_scatter(**ends[i], textfont_color=color)
+        end = ends[i]
+        if end:
+            figure.add_scatter(**end, textfont_color=color)
         line = dict(color=color, width=2.6, dash=dash)
         figure.add_scatter(x=means[i].index, y=means[i].values, name=name, line=line, **heavy)
     lines = [part for name in groups for part in broken(name).split("<br>")]

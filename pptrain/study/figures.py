@@ -137,7 +137,7 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()
 
 # %% ../../nbs/study/30_figures.ipynb #8a68b22c
-def effect_name(row: Mapping[str, Any]) -> str:
+def effect_name(row: Mapping[Any, Any]) -> str:
     "The two sides of a judged line; the main claim and our own comparisons are marked."
     mark = " (our comparison)" if row.get("kind") == "comparison" else ""
     mark = " (main claim)" if str(row.get("main")) == "True" else mark
@@ -167,6 +167,6 @@ def all_effects(verdicts: pd.DataFrame, title: str = "") -> Picture:
         words = [effect_name(row) for row in rows.to_dict("records")]
         ends = {end: rows[end].where(np.isfinite(rows[end].astype(float)), rows.effect)
                 for end in ("effect", "low", "high")}
-        unit = UNITS.get(measure, str(measure).replace("_", " "))
+        unit = UNITS.get(str(measure), str(measure).replace("_", " "))
         panels.append({"unit": unit, "names": words} | {k: v.tolist() for k, v in ends.items()})
     return forest(panels, title)
