@@ -322,7 +322,7 @@ class TransferBundle:
             task_name=task_name, preset=preset, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,
             weights_sha256=weights_sha256(plain_state(model)), training=dict(training or {}),
-            transfer_policy=create_policy(transfer_policy).to_dict())
+            transfer_policy=create_policy(transfer_policy).alone().to_dict())
         write_bundle(model, resolve_path(run_dir, "run_dir"), facts, max_shard_size)
         return cls.load(run_dir, verify=False)
 

@@ -193,6 +193,17 @@ def warn_of_nan(model: nn.Module) -> None:
         warnings.warn(f"the new model holds NaN or infinity in {len(broken)} parameters, "
                       f"{', '.join(broken[:3])} first", stacklevel=3)
 
+# %% ../../nbs/transfer/03_policies.ipynb #d7afae35
+def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
+    "The report of what `policy` did. Warns when no parameter crossed, and of NaN that stays."
+    report = TransferReport.of(fates, policy.to_dict())
+    if not report.loaded_parameter_count + len(report.filled_parameters):
+        first = list(report.reasons.items())[:3]
+        why = "; ".join(f"{name}: {reason}" for name, reason in first)
+        warnings.warn(f"policy {policy.name!r}: no parameter crossed ({why} …)", stacklevel=3)
+    warn_of_nan(model)
+    return report
+
 # %% ../../nbs/transfer/03_policies.ipynb #8ec4e614
 @dataclass(frozen=True, eq=False)
 class TransferPolicy:
@@ -229,6 +240,10 @@ class TransferPolicy:
         it here."""
         return aligned(source, named(model)), {}
 
+    def carry(self, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
+        "Writes, in place and unchecked; what became of every name."
+        return carry(self, source, model)
+
     def apply_state_dict(self, source_state_dict: Mapping[str, Tensor],
                          target_model: nn.Module) -> TransferReport:
         """Writes into `target_model` in place. Warns when no parameter crosses.
@@ -236,18 +251,16 @@ class TransferPolicy:
         Wrappers of both are seen through. Raises `InputError` for what has no numbers."""
         check_given(source_state_dict, target_model)
         check_crossing(self, source_state_dict, target_model)
-        report = TransferReport.of(carry(self, source_state_dict, target_model), self.to_dict())
-        if not report.loaded_parameter_count + len(report.filled_parameters):
-            first = list(report.reasons.items())[:3]
-            why = "; ".join(f"{name}: {reason}" for name, reason in first)
-            warnings.warn(f"policy {self.name!r}: no parameter crossed ({why} …)", stacklevel=2)
-        warn_of_nan(target_model)
-        return report
+        return told(self, self.carry(source_state_dict, target_model), target_model)
 
     def apply_bundle(self, bundle: TransferBundle, target_model: nn.Module) -> TransferReport:
         "Writes the bundle's weights into `target_model` in place. Warns when no parameter crosses."
         check_bundle(bundle)
         return self.apply_state_dict(bundle.state_dict(), target_model)
+
+    def alone(self) -> TransferPolicy:
+        "What of it can be done with one trained model and no other file: so a bundle names it."
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         "`{'name': …, **options}` in plain values, which `create_policy` reads."
