@@ -218,18 +218,6 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
 VARIANTS = ("scratch", "transferred", "shuffled", "natural")
 
 # %% ../../nbs/study/02_variants.ipynb #2671c10e
-def check_control(setup: StudySetup, arm: Arm) -> None:
-    "Raises `InputError` for a control that changes how many tokens a row has."
-    if arm.control is None or setup.config.match == "none":
-        return
-    rows = setup.task.build_datasets(0).train_dataset
-    some = range(min(64, len(rows)))
-    before = list(map(attended_tokens, rows.batch(some)))
-    after = list(map(attended_tokens, create_control(arm.control)(rows).batch(some)))
-    if before != after:
-        raise InputError(f"control {arm.control!r} changes the number of tokens, so {arm.name!r} "
-                         f"does not match; take match: none instead of {setup.config.match}")
-
 def warm_up_data(setup: StudySetup, arm: Arm,
                  seed: int) -> tuple[Task, Callable[[Any], Any] | None]:
     "`(task, control)` of an arm's first stage."
@@ -297,11 +285,10 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
     model = downstream_model(setup.adapter, len(setup.tokenizer), config.block_size, seed)
     if bundle is None:
         return model, None
+    from pptrain.study.trials import check_crosses
     policy = policy or config.transfer_policy()
     report = policy.apply_bundle(bundle, model)
-    if not report.loaded_parameter_count + len(report.filled_parameters):
-        raise InputError(f"policy {policy}: nothing crosses into the text model, so this would be "
-                         "scratch under another name; choose a policy that keeps something")
+    check_crosses(report, policy)
     return model, report
 
 # %% ../../nbs/study/02_variants.ipynb #ddb92d89
@@ -479,6 +466,7 @@ def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
     Finished runs are read back from `folder`, an interrupted one goes on; one that diverged is a
     row that is no number. Raises `InputError` for an unknown variant and for no seeds, before
     anything is trained, and for a folder that holds another study."""
+    from pptrain.study.trials import check_arm
     numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
     if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
         raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
@@ -488,7 +476,7 @@ def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
     setup = StudySetup(config, folder)
     settle(config, setup.folder)
     for variant in names:
-        check_control(setup, arm_of(config, variant))
+        check_arm(setup, arm_of(config, variant))
     table = []
     rates = {variant: best_rates(setup, variant, say) for variant in names}
     write_facts(setup, numbers, rates)

@@ -45,7 +45,7 @@ def donor_state(donor: Donor, key: str) -> tuple[Mapping[str, Tensor], str]:
         return donor, f"the donor of {key}"
     raise InputError(f"mix: {key} must come from a bundle, a path or a state dict, not {donor!r}")
 
-# %% ../../nbs/transfer/06_mixtures.ipynb #4735395a
+# %% ../../nbs/transfer/06_mixtures.ipynb #5362f6bd
 def key_of(words: Any) -> str:
     "Components as a key: 'mlp+norm' of itself, of a list or of a tuple. Raises `InputError`."
     asked = words.replace(" ", "").split("+") if isinstance(words, str) else words
@@ -68,7 +68,7 @@ def check_disjoint(keys: Iterable[str], found: Iterable[Piece]) -> None:
             raise InputError(f"mix: {claims[0]!r} and {claims[1]!r} both claim {piece.name}; "
                              "components of two donors must not overlap")
 
-# %% ../../nbs/transfer/06_mixtures.ipynb #15d8dac7
+# %% ../../nbs/transfer/06_mixtures.ipynb #064a5037
 class Share(ComponentTransferPolicy):
     "The components of one donor; what does not fit is refused."
 
@@ -114,7 +114,7 @@ def carried(shares: Shares, model: nn.Module) -> list[Fate]:
             fates[fate.name] = merged(fates.get(fate.name), fate, origin)
     return list(fates.values())
 
-# %% ../../nbs/transfer/06_mixtures.ipynb #8a46c71d
+# %% ../../nbs/transfer/06_mixtures.ipynb #0ab2652c
 def reader(keys: Iterable[str], *components: str) -> str:
     "The first key that names one of `components`, else the first one."
     keys = list(keys)
@@ -136,7 +136,7 @@ def share_of(key: str, options: Mapping[str, Any], tables: str, places: str) -> 
 @register_policy("mix")
 @dataclass(frozen=True, init=False, eq=False)
 class MixtureTransferPolicy(ComponentTransferPolicy):
-    """Each component from a donor of its own: `donors={'attn': 'runs/sets', 'mlp+norm': 'trained'}`.
+    """Components of several donors: `donors={'attn': 'runs/sets', 'mlp+norm': 'trained'}`.
 
     A key is a component, or several joined by '+'. A donor is the path of a bundle, a run or a
     checkpoint, or 'trained', the model whose policy this is; without `donors` that one gives all of
@@ -202,7 +202,7 @@ class MixtureTransferPolicy(ComponentTransferPolicy):
         del options["keep"]
         return {name: options[name] for name in ("name", "donors", *options)}
 
-# %% ../../nbs/transfer/06_mixtures.ipynb #3c457ffd
+# %% ../../nbs/transfer/06_mixtures.ipynb #725cc349
 def checked_donors(donors: Any) -> dict[str, str]:
     "Key → path or 'trained', in the order of the components. Raises `InputError`."
     if not isinstance(donors, Mapping) or not donors:
@@ -217,7 +217,8 @@ def checked_donors(donors: Any) -> dict[str, str]:
             raise InputError(f"mix: {key} has no donor: {donor!r} must be the path of a bundle, or "
                              f"{OWN!r} for the model at hand")
         if not key or key in found:
-            raise InputError(f"mix: {words!r} names {'no component' if not key else key + ' again'}")
+            what = f"{key} again" if key else "no component"
+            raise InputError(f"mix: {words!r} names {what}")
         found[key] = fspath(donor)
     check_disjoint(found, EXAMPLES)
     order = component_names("+".join(found).split("+"))
@@ -231,7 +232,7 @@ def mixed(policy: TransferPolicy, shares: Shares, model: nn.Module) -> TransferR
         share.check(state, model, origin)
     return told(policy, carried(shares, model), model)
 
-# %% ../../nbs/transfer/06_mixtures.ipynb #1c8da0b0
+# %% ../../nbs/transfer/06_mixtures.ipynb #7002234c
 def mix(donors: Mapping[str | tuple[str, ...], Donor], model: nn.Module,
         **options: Any) -> TransferReport:
     """Writes components of several donors into `model`: `{'attn': bundle, 'mlp': other}`.
