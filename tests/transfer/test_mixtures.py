@@ -1,4 +1,4 @@
-"""Two donors: in Python, in a recipe, on the command line, in an arm of a study; and what is refused."""
+"""Two donors: in Python, a recipe, on the command line, in an arm of a study; what is refused."""
 from __future__ import annotations
 
 import json
