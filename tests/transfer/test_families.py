@@ -75,6 +75,7 @@ FAMILIES = {
                                + 2 * W * W), W)),
 }
 FAMILIES["rwkv"][1]["norm"] += 2 * W        # the norm before the first layer, in the first layer
+FAMILIES["bloom"][1]["final_norm"] -= 2 * W    # the norm behind the token table is not the last
 WORDS = ("attn", "attn_qk", "attn_vo", "mlp", "norm", "attn_norm", "final_norm", "position",
          "embed", "head", "other")
 
