@@ -19,9 +19,10 @@ from .arms import Arm, rates_to_try
 from .budgets import StudyConfig, configure
 from .grid import RunSpec, replications
 from .replication import Replication
-from .variants import (
+from .tuning import what_to_run
+from pptrain.study.variants import (
     VARIANTS, StudySetup, matched_tokens, natural_lengths, rows_in_steps, token_flops,
-    warm_up_lengths, what_to_run)
+    warm_up_lengths)
 from ..vocab import TokenizerSpec
 
 # %% auto #0
