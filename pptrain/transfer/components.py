@@ -115,6 +115,8 @@ def head_choice(heads: Any) -> Any:
     if heads is None:
         return None
     if isinstance(heads, Mapping):
+        if not heads or not all(type(n) is int and n >= 0 for n in heads):
+            raise InputError(f"heads={heads!r}: its keys must be layer numbers from 0 on")
         return {number: head_choice(inner) for number, inner in sorted(heads.items())}
     numbers = [heads] if isinstance(heads, int) else heads
     if isinstance(numbers, Iterable) and not isinstance(numbers, str):
@@ -163,6 +165,8 @@ def check_found(policy: ComponentTransferPolicy, model: nn.Module) -> None:
                              "from 0 on")
     most = max((head for piece in every for head in piece.heads), default=-1)
     by_layer = isinstance(policy.heads, Mapping)
+    if by_layer and max(policy.heads) >= depth:
+        raise InputError(f"heads={policy.heads!r}: the new model has {depth} layers, from 0 on")
     lists = list(policy.heads.values()) if by_layer else [policy.heads or ()]
     asked = max((head for heads in lists for head in heads), default=-1)
     if asked > most >= 0:

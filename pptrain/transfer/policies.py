@@ -92,6 +92,7 @@ class Crossing:
         self.policy = policy
         self.own = named(model)
         self.group = ties(model)
+        self.before = {name: length(p) for name, p in self.own.items()}    # of all, tied ones too
         self.pieces = pieces(model)
         self.reasons = spared(policy, model)
         self.donor, self.remarks = policy.donor(source, model)
@@ -120,7 +121,6 @@ class Crossing:
     def fate(self, name: str, trained: Tensor | None) -> Fate:
         "Deals with one name of either model."
         mine = self.own.get(name)
-        before = None if mine is None else length(mine)
         if trained is None:
             why = self.reasons[name][0] or "not in the trained model"
             outcome, elements = "fresh", 0
@@ -129,7 +129,7 @@ class Crossing:
         return Fate(name, None if trained is None else tuple(trained.shape),
                     None if mine is None else tuple(mine.shape), outcome, why,
                     self.pieces[name][0].part if name in self.pieces else "", elements,
-                    before, None if mine is None else length(mine))
+                    self.before.get(name), None if mine is None else length(mine))
 
 def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
     """Copies from `source` into `model` as `policy` says, in place.
@@ -193,7 +193,7 @@ def warn_of_nan(model: nn.Module) -> None:
         warnings.warn(f"the new model holds NaN or infinity in {len(broken)} parameters, "
                       f"{', '.join(broken[:3])} first", stacklevel=3)
 
-# %% ../../nbs/transfer/03_policies.ipynb #d7afae35
+# %% ../../nbs/transfer/03_policies.ipynb #5a922124
 def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
     "The report of what `policy` did. Warns when no parameter crossed, and of NaN that stays."
     report = TransferReport.of(fates, policy.to_dict())
