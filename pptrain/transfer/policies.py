@@ -115,6 +115,7 @@ class Crossing:
         self.own = named(model)
         self.before = {name: length(parameter) for name, parameter in self.own.items()}
         self.group = ties(model)
+        self.before = {name: length(p) for name, p in self.own.items()}    # of all, tied ones too
         self.pieces = pieces(model)
         self.reasons = spared(policy, model)
         tensors, self.remarks = policy.donor(source, model)
@@ -235,7 +236,7 @@ def warn_of_nan(model: nn.Module) -> None:
         warnings.warn(f"the new model holds NaN or infinity in {len(broken)} parameters, "
                       f"{', '.join(broken[:3])} first", stacklevel=3)
 
-# %% ../../nbs/transfer/03_policies.ipynb #d7afae35
+# %% ../../nbs/transfer/03_policies.ipynb #5a922124
 def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
     "The report of what `policy` did. Warns when no parameter crossed, and of NaN that stays."
     report = TransferReport.of(fates, policy.to_dict())
