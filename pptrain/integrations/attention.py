@@ -58,6 +58,8 @@ HEADS = ("num_heads", "n_heads", "n_head", "num_attention_heads", "nhead", "head
 SHARED = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads",
           "kv_n_heads")
 
+CHANNELS = ("rwkv",)      # every channel by itself, whatever a config says of heads
+
 def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
     "The first of the attributes that is a whole number above 0; 0 if none is."
     names = tuple(names)
@@ -71,6 +73,8 @@ def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
 def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, int]:
     "`(heads, heads of keys and values)` of the attention inside `modules`; zeros if unknown."
     config: Any = getattr(unwrapped(model), "config", None)
+    if getattr(config, "model_type", "") in CHANNELS:
+        return 0, 0
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
     holders = [*modules, config, getattr(config, "attn_config", None)]

@@ -24,6 +24,7 @@ def storage(tensor: Tensor) -> tuple[object, ...]:
     "Where a tensor's numbers live: equal keys, same numbers."
     if tensor.device.type == "meta" or not tensor.numel():
         return (id(tensor),)
+    tensor = getattr(tensor, "_local_tensor", tensor)     # of a tensor spread over processes
     start = tensor.untyped_storage().data_ptr()
     return (str(tensor.device), start, tensor.storage_offset(), tuple(tensor.shape))
 
@@ -163,7 +164,8 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
                              "load the model on a real device")
         if storage(tensor) not in seen:
             seen.add(storage(tensor))
-            state[plain[name]] = tensor.detach().to("cpu", copy=True).contiguous()
+            full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+            state[plain[name]] = full.detach().to("cpu", copy=True).contiguous()
     return state
 
 # %% ../../nbs/integrations/03_weights.ipynb #b68b9b27

@@ -21,6 +21,7 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig, plain_state
 from ..measure import create_measure
 from .evaluation import (
     EvalConfig, TextStage, check_eval, prepare_text, run_transfer_evaluation)
+from .freeze import Freeze
 from .screen import Screen
 from .settings import RunConfig
 from .trainer import PrePreTrainer, PrePreTrainingRun
@@ -182,13 +183,16 @@ def check_recipe(recipe: Recipe) -> None:
         create_measure(measure)
 
 def prepared_text(recipe: Recipe, trainer: PrePreTrainer) -> TextStage:
-    "What the text stage needs, its policy tried. Raises `InputError` before any training."
+    "What the text stage needs, policy and freeze tried. `InputError` before any training."
     stage = prepare_text(trainer.model_adapter, recipe.eval_config() or EvalConfig())
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore")      # an empty transfer is reported with its numbers
         trained = trainer.model_adapter.create_prepretrain_model(trainer.task.tokenizer_spec())
         text_model = stage.model(trainer.model_adapter)
-        stage.config.transfer_policy().apply_state_dict(plain_state(trained), text_model)
+        policy, freeze = stage.config.transfer_policy(), Freeze.of(stage.config.freeze)
+        report = policy.apply_state_dict(plain_state(trained), text_model)
+        if freeze:
+            freeze.chosen(report, text_model)
     return stage
 
 def title_of(recipe: Recipe) -> str:

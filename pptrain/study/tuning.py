@@ -24,8 +24,8 @@ from .budgets import StudyConfig
 from .facts import study_facts
 from .processes import MARK
 from .profiles import read_seeds
-from .variants import (
-    COLUMNS, ORIGIN, VARIANTS, StudySetup, check_control, run_variant)
+from .trials import check_arm
+from .variants import COLUMNS, ORIGIN, VARIANTS, StudySetup, run_variant
 
 # %% auto #0
 __all__ = ['tuned_rates', 'best_rates', 'run_study']
@@ -175,7 +175,7 @@ def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
     numbers, arms = what_to_run(config, seeds, variants)
     setup = StudySetup(config, folder)
     for arm in arms:
-        check_control(setup, arm)
+        check_arm(setup, arm)
     settle(config, setup.folder)
     table, names = [], [arm.name for arm in arms]
     rates, trials = tuned_rates(setup, names, say)

@@ -221,18 +221,6 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
 VARIANTS = ("scratch", "transferred", "shuffled", "natural")
 
 # %% ../../nbs/study/02_variants.ipynb #2671c10e
-def check_control(setup: StudySetup, arm: Arm) -> None:
-    "Raises `InputError` for a control that changes how many tokens a row has."
-    if arm.control is None or setup.config.match == "none":
-        return
-    rows = setup.task.build_datasets(0).train_dataset
-    some = range(min(64, len(rows)))
-    before = list(map(attended_tokens, rows.batch(some)))
-    after = list(map(attended_tokens, create_control(arm.control)(rows).batch(some)))
-    if before != after:
-        raise InputError(f"control {arm.control!r} changes the number of tokens, so {arm.name!r} "
-                         f"does not match; take match: none instead of {setup.config.match}")
-
 def warm_up_data(setup: StudySetup, arm: Arm,
                  seed: int) -> tuple[Task, Callable[[Any], Any] | None]:
     "`(task, control)` of an arm's first stage."
@@ -288,11 +276,10 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
     model = downstream_model(setup.adapter, len(setup.tokenizer), config.block_size, seed)
     if bundle is None:
         return model, None
+    from pptrain.study.trials import check_crosses
     policy = policy or config.transfer_policy()
     report = policy.apply_bundle(bundle, model)
-    if not report.loaded_parameter_count + len(report.filled_parameters):
-        raise InputError(f"policy {policy}: nothing crosses into the text model, so this would be "
-                         "scratch under another name; choose a policy that keeps something")
+    check_crosses(report, policy)
     return model, report
 
 # %% ../../nbs/study/02_variants.ipynb #ddb92d89

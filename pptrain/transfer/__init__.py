@@ -15,7 +15,10 @@ from .components import (
     ComponentTransferPolicy as ComponentTransferPolicy,
     register_component as register_component,
 )
-from .mixtures import mix as mix
+from .mixtures import (
+    MixtureTransferPolicy as MixtureTransferPolicy,
+    mix as mix,
+)
 from .policies import (
     ReinitializeEmbeddingTransferPolicy as ReinitializeEmbeddingTransferPolicy,
     SkipParametersTransferPolicy as SkipParametersTransferPolicy,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import InputError, unknown
 from ..files import PathText, read_json, resolve_path
 from ..integrations.wrappers import named
-from ..integrations.weights import plain_state, weights_sha256, write_model
+from ..integrations.weights import plain_state, ties, weights_sha256, write_model
 from .card import model_card
 from .earlier import EARLIER, earlier_facts, weights_folder
 from .hub import download, upload
@@ -104,7 +104,7 @@ def unsealed(path: Path) -> dict[str, Any]:
 KEYS: dict[str, tuple[type, ...]] = {
     "task_name": (str,), "task_config": (dict,), "tokenizer_spec": (dict,), "files": (dict,),
     "fingerprint": (str,), "training": (dict,), "versions": (dict,), "weights_sha256": (str,),
-    "preset": (str,), "transfer_policy": (dict,), "transfer_policy_name": (str,)}
+    "preset": (str,), "tied": (dict,), "transfer_policy": (dict,), "transfer_policy_name": (str,)}
 NEEDED = ("task_name", "task_config", "tokenizer_spec", "files")
 
 def check_keys(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -265,6 +265,7 @@ class TransferBundle:
     weights_sha256: str = ""              # `weights_sha256` of the state dict
     transfer_policy: dict[str, Any] = field(default_factory=DEFAULT_POLICY.to_dict)  # recommended
     preset: str = ""                      # of the family, where the settings came from one
+    tied: dict[str, str] = field(default_factory=dict)   # name left out → that of the same numbers
     model_name: str = "model"             # the directory of the weights, inside `path`
     files: dict[str, Any] = field(default_factory=dict, repr=False)  # name → bytes and sha256
 
@@ -322,7 +323,8 @@ class TransferBundle:
             task_name=task_name, preset=preset, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,
             weights_sha256=weights_sha256(plain_state(model)), training=dict(training or {}),
-            transfer_policy=create_policy(transfer_policy).to_dict())
+            transfer_policy=create_policy(transfer_policy).alone().to_dict(),
+            tied={name: first for name, first in ties(model).items() if name != first})
         write_bundle(model, resolve_path(run_dir, "run_dir"), facts, max_shard_size)
         return cls.load(run_dir, verify=False)
 

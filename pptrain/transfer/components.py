@@ -53,8 +53,9 @@ def feeds_attention(name: str, part: str) -> bool:
 
 @register_component("final_norm")
 def is_final_norm(name: str, part: str) -> bool:
-    "Whether a norm stands outside the layers."
-    return part == "norm" and not re.search(r"\.\d+\.", name)
+    "Whether a norm stands outside the layers, and not behind the token table."
+    outside = part == "norm" and not re.search(r"\.\d+\.", name)
+    return outside and re.search(r"(^|[._])emb(ed|edding|eddings)?([._]|$)", name.lower()) is None
 
 # %% ../../nbs/transfer/04_components.ipynb #a25d4321
 HALVES = {"attn_qk": ("q", "k"), "attn_vo": ("v", "o")}
@@ -94,6 +95,8 @@ def layer_choice(layers: Any) -> tuple[int, ...] | str | None:
         raise InputError(f"layers={layers!r}: must be layer numbers, or a slice such as '0:2' or "
                          "'-4:'")
     numbers = list(layers) if isinstance(layers, Iterable) else [layers]
+    if not numbers:
+        raise InputError(f"layers={layers!r}: names no layer; leave it out for all of them")
     for number in numbers:
         if type(number) is not int or number < 0:
             raise InputError(f"layers={layers!r}: must be a list of layer numbers from 0 on, or a "
@@ -110,18 +113,29 @@ def chosen_layers(layers: tuple[int, ...] | str | None, depth: int) -> range | t
 # %% ../../nbs/transfer/04_components.ipynb #c54b91a2
 Heads = tuple[int, ...] | tuple[tuple[int, tuple[int, ...]], ...] | None
 
+def as_number(layer: Any) -> int | None:
+    "A layer as a key has it, in JSON a text; None for what is no layer."
+    if isinstance(layer, str) and layer.isdecimal():
+        return int(layer)
+    return layer if type(layer) is int and layer >= 0 else None
+
 def head_choice(heads: Any) -> Any:
     "Heads as a policy holds them: numbers, or layer → numbers; None for all. Raises `InputError`."
     if heads is None:
         return None
     if isinstance(heads, Mapping):
-        return {number: head_choice(inner) for number, inner in sorted(heads.items())}
+        by_layer = {as_number(layer): head_choice(inner) for layer, inner in heads.items()}
+        if by_layer and None not in (*by_layer, *by_layer.values()):
+            return dict(sorted(by_layer.items()))
+        raise InputError(f"heads={heads!r}: must map layer numbers from 0 on to lists of heads")
     numbers = [heads] if isinstance(heads, int) else heads
     if isinstance(numbers, Iterable) and not isinstance(numbers, str):
         numbers = list(numbers)
         if numbers and all(type(n) is int and n >= 0 for n in numbers):
             return tuple(sorted(set(numbers)))
     raise InputError(f"heads={heads!r}: must be a list of head numbers from 0 on, or layer → list")
+
+HEADLESS = {"mlp", "norm", "attn_norm", "final_norm", "embed", "head", "position", "other"}
 
 def head_stays(piece: Piece, heads: Any) -> str | None:
     "Why a piece of attention stays when only `heads` cross."
@@ -159,10 +173,13 @@ def check_found(policy: ComponentTransferPolicy, model: nn.Module) -> None:
     if policy.layers is not None:
         layers = chosen_layers(policy.layers, depth)
         if not layers or max(layers) >= depth:
-            raise InputError(f"layers={policy.layers!r}: the new model has {depth} layers, "
+            what = "" if layers else "none of them, "
+            raise InputError(f"layers={policy.layers!r}: {what}the new model has {depth} layers, "
                              "from 0 on")
     most = max((head for piece in every for head in piece.heads), default=-1)
     by_layer = isinstance(policy.heads, Mapping)
+    if by_layer and max(policy.heads) >= depth:
+        raise InputError(f"heads={policy.heads!r}: the new model has {depth} layers, from 0 on")
     lists = list(policy.heads.values()) if by_layer else [policy.heads or ()]
     asked = max((head for heads in lists for head in heads), default=-1)
     if asked > most >= 0:
@@ -208,6 +225,10 @@ class ComponentTransferPolicy(TransferPolicy):
                    "embeddings": embeddings, "positions": positions,
                    "names": None if names is None else dict(names),
                    "depth": tuple(depth) if isinstance(depth, list) else depth, "seed": seed}
+        alone = type(self) is ComponentTransferPolicy and options["keep"]
+        if heads is not None and alone and set(options["keep"]) <= HEADLESS:
+            raise InputError(f"heads={heads!r}: only attention has heads, and keep="
+                             f"{list(options['keep'])} leaves it out")
         for name, value in options.items():
             object.__setattr__(self, name, value)
 

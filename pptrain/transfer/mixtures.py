@@ -5,24 +5,30 @@
 # %% ../../nbs/transfer/06_mixtures.ipynb #f89e5596
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..integrations.attention import pieces
+from ..integrations.attention import Piece, pieces
+from ..integrations.wrappers import named
 from .bundle import TransferBundle
 from .checkpoints import load_state
-from .components import ComponentTransferPolicy, belongs
-from .policies import carry, check_crossing
+from .components import ComponentTransferPolicy, belongs, component_names
+from .policies import (
+    ReinitializeEmbeddingTransferPolicy, TransferPolicy, carry, check_crossing, check_given,
+    leave_group, register_policy, told)
 from .report import Fate, TransferReport
 
 # %% auto #0
-__all__ = ['mix']
+__all__ = ['MixtureTransferPolicy', 'mix']
 
 # %% ../../nbs/transfer/06_mixtures.ipynb #e81436eb
+OWN = "trained"         # the donor that is the model at hand
 Donor = TransferBundle | Mapping[str, Tensor] | str | Path
 
 def donor_state(donor: Donor, key: str) -> tuple[Mapping[str, Tensor], str]:
@@ -30,44 +36,60 @@ def donor_state(donor: Donor, key: str) -> tuple[Mapping[str, Tensor], str]:
     if isinstance(donor, TransferBundle):
         return donor.state_dict(), donor.task_name
     if isinstance(donor, (str, Path)):
-        return load_state(donor), str(donor)
+        try:
+            return load_state(donor), str(donor)
+        except InputError as e:
+            raise InputError(f"mix: the donor of {key}: {e}") from None
     if isinstance(donor, Mapping):
+        check_given(donor, nn.Linear(1, 1))
         return donor, f"the donor of {key}"
     raise InputError(f"mix: {key} must come from a bundle, a path or a state dict, not {donor!r}")
 
-def check_disjoint(policies: Mapping[str, ComponentTransferPolicy], model: nn.Module) -> None:
-    "Raises `InputError` where two components claim the same piece."
-    for found in pieces(model).values():
-        for piece in found:
-            claims = [key for key, policy in policies.items()
-                      if any(belongs(piece, component) for component in policy.keep)]
-            if len(claims) > 1:
-                raise InputError(f"mix: {claims[0]!r} and {claims[1]!r} both claim {piece.name}")
+# %% ../../nbs/transfer/06_mixtures.ipynb #5362f6bd
+def key_of(words: Any) -> str:
+    "Components as a key: 'mlp+norm' of itself, of a list or of a tuple. Raises `InputError`."
+    asked = words.replace(" ", "").split("+") if isinstance(words, str) else words
+    return "+".join(component_names(asked))
 
-# %% ../../nbs/transfer/06_mixtures.ipynb #30687dab
-def mix(donors: Mapping[str | tuple[str, ...], Donor], model: nn.Module,
-        **options: Any) -> TransferReport:
-    """Writes components of several donors into `model`: `{'attn': bundle, 'mlp': other}`.
+EXAMPLES = [
+    *(Piece("layers.0.x.weight", part) for part in ("attn", "mlp", "norm", "other")),
+    *(Piece("layers.0.attn.x.weight", "attn", role) for role in "qkvo"),
+    Piece("layers.0.attn_norm.weight", "norm"), Piece("final_norm.weight", "norm"),
+    Piece("position.weight", "position"), Piece("embed.weight", "embed"),
+    Piece("lm_head.weight", "embed", "head")]
 
-    Keys are components, or tuples of them; `options` are those of `ComponentTransferPolicy`
-    (`layers`, `heads`, …), the same for all. What no key names stays as it is. Returns one report
-    whose `why` names the donor. Raises `InputError` for components that overlap, unknown ones and
-    donors that cannot be read. Jiang et al. (weight mixtures)."""
-    if not isinstance(donors, Mapping) or not donors:
-        raise InputError(f"mix: {donors!r} must map components to bundles, such as "
-                         "{'attn': bundle, 'mlp': other}")
-    words = {key: key if isinstance(key, str) else "+".join(key) for key in donors}
-    policies = {words[key]: ComponentTransferPolicy(key, **options) for key in donors}
-    check_disjoint(policies, model)
-    states = {words[key]: donor_state(donor, words[key]) for key, donor in donors.items()}
-    for word, policy in policies.items():
-        check_crossing(policy, states[word][0], model)
-    fates: dict[str, Fate] = {}
-    for word, policy in policies.items():
-        state, origin = states[word]
-        for fate in carry(policy, state, model):
-            fates[fate.name] = merged(fates.get(fate.name), fate, origin)
-    return TransferReport.of(list(fates.values()), {"name": "mix", **words_of(policies)})
+def check_disjoint(keys: Iterable[str], found: Iterable[Piece]) -> None:
+    "Raises `InputError` where two keys claim the same piece."
+    components = {key: component_names(key.split("+")) for key in keys}
+    for piece in found:
+        claims = [key for key, keep in components.items()
+                  if any(belongs(piece, component) for component in keep)]
+        if len(claims) > 1:
+            raise InputError(f"mix: {claims[0]!r} and {claims[1]!r} both claim {piece.name}; "
+                             "components of two donors must not overlap")
+
+# %% ../../nbs/transfer/06_mixtures.ipynb #064a5037
+class Share(ComponentTransferPolicy):
+    "The components of one donor; what does not fit is refused."
+
+    def check(self, source: Mapping[str, Tensor], model: nn.Module, origin: str) -> None:
+        "Raises `InputError` where a tensor has no numbers or another shape, and where none is."
+        check_crossing(self, source, model)
+        own, left = named(model), leave_group(self, model)
+        trained = self.donor(source, model)[0]
+        what = "+".join(self.keep)
+        asked = [name for name in own if name not in left]
+        found = [name for name in asked if name in trained]
+        if not found:
+            lacks = f"{origin} has no {asked[0]}" if asked else "the new model has none"
+            raise InputError(f"mix: no {what} crosses from {origin}: {lacks}; give a donor of the "
+                             "new model's architecture")
+        parts = {name: piece[0].part for name, piece in pieces(model).items()}
+        for name in found:
+            here, there = tuple(own[name].shape), tuple(trained[name].shape)
+            if here != there and self.fill(name, parts[name]) is None:
+                raise InputError(f"mix: {what} of {origin} does not fit: {name} has shape {there}, "
+                                 f"in the new model {here}")
 
 # %% ../../nbs/transfer/06_mixtures.ipynb #a6a09914
 def merged(before: Fate | None, now: Fate, origin: str) -> Fate:
@@ -82,6 +104,151 @@ def merged(before: Fate | None, now: Fate, origin: str) -> Fate:
     return now._replace(elements=before.elements + now.elements, before=before.before,
                         why=f"{before.why}; {now.why}")
 
-def words_of(policies: Mapping[str, ComponentTransferPolicy]) -> dict[str, Any]:
-    "Each key's policy as a mapping, for the report."
-    return {word: policy.to_dict() for word, policy in policies.items()}
+Shares = list[tuple[Share, Mapping[str, Tensor], str]]     # who, of which tensors, called what
+
+def carried(shares: Shares, model: nn.Module) -> list[Fate]:
+    "What became of every name when all shares were written."
+    fates: dict[str, Fate] = {}
+    for share, state, origin in shares:
+        for fate in carry(share, state, model):
+            fates[fate.name] = merged(fates.get(fate.name), fate, origin)
+    return list(fates.values())
+
+# %% ../../nbs/transfer/06_mixtures.ipynb #0ab2652c
+def reader(keys: Iterable[str], *components: str) -> str:
+    "The first key that names one of `components`, else the first one."
+    keys = list(keys)
+    return next((key for word in components for key in keys if word in key.split("+")), keys[0])
+
+def share_of(key: str, options: Mapping[str, Any], tables: str, places: str) -> Share | None:
+    "The share of a key; None where a rule has taken all of it over."
+    keep = key.split("+")
+    rest = dict(options)
+    if options["embeddings"] != "fresh":
+        keep = [word for word in keep if word not in ("embed", "head")]
+    if key != tables:
+        rest["embeddings"] = "fresh"
+    if key != places and options["positions"] is not None:
+        rest["positions"] = "fresh"
+    return Share(keep, **rest) if keep or key in (tables, places) else None
+
+# %% ../../nbs/transfer/06_mixtures.ipynb #30687dab
+@register_policy("mix")
+@dataclass(frozen=True, init=False, eq=False)
+class MixtureTransferPolicy(ComponentTransferPolicy):
+    """Components of several donors: `donors={'attn': 'runs/sets', 'mlp+norm': 'trained'}`.
+
+    A key is a component, or several joined by '+'. A donor is the path of a bundle, a run or a
+    checkpoint, or 'trained', the model whose policy this is; without `donors` that one gives all of
+    `keep`. Further options as in `ComponentTransferPolicy`, the same for all. What no key names
+    stays. Raises `InputError` for components that overlap, a donor that cannot be read, tensors of
+    another shape, and donors of which nothing crosses. Jiang et al. 2026 (weight mixtures)."""
+    paper: ClassVar[str] = "Jiang et al. 2026 (weight mixtures)"
+    donors: Any = None
+
+    def __init__(self, donors: Mapping[Any, Any] | None = None,
+                 keep: Iterable[str] | str | None = None, **options: Any):
+        super().__init__(keep, **options)
+        if donors is None:
+            donors = {self.keep: OWN}
+        object.__setattr__(self, "donors", checked_donors(donors))
+        components = component_names("+".join(self.donors).split("+"))
+        if keep is not None and self.keep != components:
+            raise InputError(f"mix: keep={list(self.keep)!r}, but donors name "
+                             f"{', '.join(components)}; leave keep out")
+        object.__setattr__(self, "keep", components)
+
+    def parts(self) -> dict[str, Share]:
+        "Key → its share."
+        tables, places = reader(self.donors, "embed", "head"), reader(self.donors, "position")
+        options = {name: value for name, value in vars(self).items()
+                   if name not in ("keep", "donors")}
+        shares = {key: share_of(key, options, tables, places) for key in self.donors}
+        return {key: share for key, share in shares.items() if share}
+
+    def shares(self, source: Mapping[str, Tensor]) -> Shares:
+        "Every share with the tensors of its donor; `source` is the model at hand."
+        shares = []
+        for key, share in self.parts().items():
+            own = self.donors[key] == OWN
+            state, called = (source, OWN) if own else donor_state(self.donors[key], key)
+            shares.append((share, state, called))
+        return shares
+
+    def carry(self, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
+        "Writes, in place; what became of every name."
+        return carried(self.shares(source), model)
+
+    def apply_state_dict(self, source_state_dict: Mapping[str, Tensor],
+                         target_model: nn.Module) -> TransferReport:
+        "Writes into `target_model` in place, after a look at every donor. Raises `InputError`."
+        if set(self.donors.values()) == {OWN}:     # one donor: no mixture, only components
+            return super().apply_state_dict(source_state_dict, target_model)
+        check_given(source_state_dict, target_model)
+        return mixed(self, self.shares(source_state_dict), target_model)
+
+    def alone(self) -> TransferPolicy:
+        "What the model at hand gives to it."
+        mine = [word for key in self.donors if self.donors[key] == OWN for word in key.split("+")]
+        options = {name: value for name, value in vars(self).items()
+                   if name not in ("keep", "donors")}
+        if not mine:
+            return ReinitializeEmbeddingTransferPolicy()
+        return ComponentTransferPolicy(mine, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        "`{'name': 'mix', 'donors': …}` and further options."
+        options = {**super().to_dict(), "donors": dict(self.donors)}
+        del options["keep"]
+        return {name: options[name] for name in ("name", "donors", *options)}
+
+# %% ../../nbs/transfer/06_mixtures.ipynb #725cc349
+def checked_donors(donors: Any) -> dict[str, str]:
+    "Key → path or 'trained', in the order of the components. Raises `InputError`."
+    if not isinstance(donors, Mapping) or not donors:
+        raise InputError(f"mix: donors={donors!r}: must map components to the paths of bundles, "
+                         "such as {attn: runs/sets, mlp: trained}")
+    found: dict[str, str] = {}
+    for words, donor in donors.items():
+        key = key_of(words)
+        if isinstance(donor, TransferBundle):
+            donor = donor.path
+        if not isinstance(donor, (str, PathLike)) or not fspath(donor):
+            raise InputError(f"mix: {key} has no donor: {donor!r} must be the path of a bundle, or "
+                             f"{OWN!r} for the model at hand")
+        if not key or key in found:
+            what = f"{key} again" if key else "no component"
+            raise InputError(f"mix: {words!r} names {what}")
+        found[key] = fspath(donor)
+    check_disjoint(found, EXAMPLES)
+    order = component_names("+".join(found).split("+"))
+    return dict(sorted(found.items(), key=lambda pair: order.index(pair[0].split("+")[0])))
+
+def mixed(policy: TransferPolicy, shares: Shares, model: nn.Module) -> TransferReport:
+    "Writes `shares` into `model`, after a look at each. Raises `InputError`."
+    every = [piece for found in pieces(model).values() for piece in found]
+    check_disjoint(["+".join(share.keep) for share, _, _ in shares if share.keep], every)
+    for share, state, origin in shares:
+        share.check(state, model, origin)
+    return told(policy, carried(shares, model), model)
+
+# %% ../../nbs/transfer/06_mixtures.ipynb #7002234c
+def mix(donors: Mapping[str | tuple[str, ...], Donor], model: nn.Module,
+        **options: Any) -> TransferReport:
+    """Writes components of several donors into `model`: `{'attn': bundle, 'mlp': other}`.
+
+    Keys are components, joined by '+' or in tuples; donors bundles, paths or state dicts; `options`
+    those of `ComponentTransferPolicy` (`layers`, `heads`, …), the same for all. What no key names
+    stays as it is. Returns one report whose `why` names the donor. Raises `InputError` as
+    `MixtureTransferPolicy` does, before anything is written. Jiang et al. (weight mixtures)."""
+    if not isinstance(donors, Mapping) or not donors:
+        raise InputError(f"mix: {donors!r} must map components to bundles, such as "
+                         "{'attn': bundle, 'mlp': other}")
+    keys = [key_of(words) for words in donors]
+    if len(set(keys)) < len(keys):
+        raise InputError(f"mix: {', '.join(keys)} name the same components twice")
+    check_disjoint(keys, EXAMPLES)
+    check_given({}, model)
+    states = {key: donor_state(donor, key) for key, donor in zip(keys, donors.values())}
+    policy = MixtureTransferPolicy({key: called for key, (_, called) in states.items()}, **options)
+    return mixed(policy, [(share, *states[key]) for key, share in policy.parts().items()], model)

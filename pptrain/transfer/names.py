@@ -74,7 +74,8 @@ def aligned(source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
     renamed: dict[str, Tensor] = {}
     for name, tensor in source.items():
         new = moved[short_source[name]]
-        renamed[name if name in own else short_own.get(new, new)] = tensor
+        full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        renamed[name if name in own else short_own.get(new, new)] = full
     return renamed
 
 # %% ../../nbs/transfer/02_names.ipynb #3493c638
@@ -162,6 +163,9 @@ def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
     if absent:
         raise InputError(f"{where}: {', '.join(absent[:3])} lies on the meta device and has no "
                          "numbers; build or load the model on a real device")
+    loose = [name for name, tensor in tensors.items() if tensor.layout != torch.strided]
+    if loose:
+        raise InputError(f"{where}: {loose[0]} is sparse; give its to_dense()")
     broken = names_with_nan(tensors)
     if broken:
         raise InputError(f"{where}: {len(broken)} tensors hold NaN or infinity, "

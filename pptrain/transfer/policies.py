@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, unknown
 from ..integrations.attention import Piece, pieces
-from ..integrations.weights import ties
+from ..integrations.weights import storage, ties
 from ..integrations.wrappers import named
 from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
@@ -58,14 +58,21 @@ Outcome = tuple[str, str, int]      # outcome, why, how many numbers were writte
 def place(trained: Tensor, new: nn.Parameter, rule: Rule | None) -> Outcome:
     "Copies `trained`, or what `rule` makes of it, into `new` if it fits."
     start = 1 if rule else 0
+    if not trained.is_floating_point() and new.is_floating_point():
+        return "fresh", f"holds {trained.dtype}, which are no weights", 0
     if trained.shape[start:] != new.shape[start:]:
         return "fresh", f"shape {tuple(trained.shape)} does not fit {tuple(new.shape)}", 0
+    if rule and not trained.numel():
+        return "fresh", "the trained table is empty", 0
     numbers, remark = rule(trained, new) if rule else (trained, "")
     if numbers is new:
         return "fresh", remark, 0
     with torch.no_grad():
         new.copy_(numbers)
-    return ("crosses" if numbers is trained else "filled"), remark, new.numel()
+    written = new.numel()
+    if rule is overlapping_rows:
+        written = min(trained.numel(), written)
+    return ("crosses" if numbers is trained else "filled"), remark, written
 
 # %% ../../nbs/transfer/03_policies.ipynb #b172b9a1
 def place_pieces(trained: Tensor, new: nn.Parameter, found: Sequence[Piece],
@@ -86,16 +93,34 @@ def length(parameter: Tensor) -> float:
     "Euclidean norm."
     return float(torch.linalg.vector_norm(parameter.detach().float()))
 
+def second_names(state: Mapping[str, Tensor], tied: Mapping[str, str],
+                 model: nn.Module) -> dict[str, Tensor]:
+    "Of `tied` names, which a file leaves out, those that are a parameter of their own in `model`."
+    group = ties(model)
+    return {name: state[first] for name, first in tied.items()
+            if name not in state and first in state
+            and name in group and group[name] != group.get(first, first)}
+
+def unshared(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    "The tensors; those that lie in the memory of `model`, which is written, as copies."
+    def memory(tensor: Tensor) -> tuple[object, ...]:
+        return storage(tensor)[:2]
+    places = {memory(parameter) for parameter in named(model).values()}
+    return {name: t.detach().clone() if memory(t) in places else t for name, t in tensors.items()}
+
 class Crossing:
     "One transfer under way: what `policy` has still to do to `model`, and what became of it."
     def __init__(self, policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module):
         self.policy = policy
         self.own = named(model)
+        self.before = {name: length(parameter) for name, parameter in self.own.items()}
         self.group = ties(model)
+        self.before = {name: length(p) for name, p in self.own.items()}    # of all, tied ones too
         self.pieces = pieces(model)
         self.reasons = spared(policy, model)
-        self.donor, self.remarks = policy.donor(source, model)
-        self.done: dict[str, str] = {}         # group → the name that filled it
+        tensors, self.remarks = policy.donor(source, model)
+        self.donor = unshared(tensors, model)
+        self.done: dict[str, tuple[str, str]] = {}   # group → the name that filled it, and how
 
     def outcome(self, name: str, trained: Tensor) -> Outcome:
         "Writes one parameter of the trained model into the new one: what became of it."
@@ -105,22 +130,22 @@ class Crossing:
         if all(reasons):
             return "fresh", reasons[0], 0
         if self.group[name] in self.done:
-            return "crosses", f"tied to {self.done[self.group[name]]}", 0
+            first, how = self.done[self.group[name]]
+            return how, f"tied to {first}", 0
         if any(reasons):
             outcome = place_pieces(trained, self.own[name], self.pieces[name], reasons)
         else:
             rule = self.policy.fill(name, self.pieces[name][0].part)
             outcome = place(trained, self.own[name], rule)
+        if outcome[0] != "fresh" and name in self.remarks:
+            outcome = "filled", self.remarks[name], outcome[2]
         if outcome[0] != "fresh":
-            self.done[self.group[name]] = name
-            if name in self.remarks:
-                return "filled", self.remarks[name], outcome[2]
+            self.done[self.group[name]] = name, outcome[0]
         return outcome
 
     def fate(self, name: str, trained: Tensor | None) -> Fate:
         "Deals with one name of either model."
         mine = self.own.get(name)
-        before = None if mine is None else length(mine)
         if trained is None:
             why = self.reasons[name][0] or "not in the trained model"
             outcome, elements = "fresh", 0
@@ -129,7 +154,7 @@ class Crossing:
         return Fate(name, None if trained is None else tuple(trained.shape),
                     None if mine is None else tuple(mine.shape), outcome, why,
                     self.pieces[name][0].part if name in self.pieces else "", elements,
-                    before, None if mine is None else length(mine))
+                    self.before.get(name), None if mine is None else length(mine))
 
 def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
     """Copies from `source` into `model` as `policy` says, in place.
@@ -137,7 +162,10 @@ def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module
     Names are plain ones, whatever wraps the model or wrapped the trained one. Returns what became
     of every name, those of `source` first."""
     crossing = Crossing(policy, source, model)
-    fates = [crossing.fate(name, trained) for name, trained in crossing.donor.items()]
+    group = crossing.group
+    order = sorted(crossing.donor, key=lambda name: group.get(name) != name)   # token table, head
+    found = {name: crossing.fate(name, crossing.donor[name]) for name in order}
+    fates = [found[name] for name in crossing.donor]
     for name, first in crossing.group.items():
         if name not in crossing.donor and first == name and name not in crossing.done:
             fates.append(crossing.fate(name, None))
@@ -179,12 +207,27 @@ def check_bundle(bundle: Any) -> None:
 def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> None:
     "Raises `InputError` where what is to cross, or the new model, has no numbers."
     own = named(model)
+    if any(hasattr(parameter, "full_tensor") for parameter in own.values()):
+        raise InputError("the new model is spread over processes already; apply the policy first, "
+                         "then fully_shard it")
     absent = {name: tensor for name, tensor in own.items() if tensor.device.type == "meta"}
     check_tensors(absent, "the new model")
     left = leave_group(policy, model)
     moving = {name: tensor for name, tensor in policy.donor(source, model)[0].items()
               if name in own and name not in left}
     check_tensors(moving, "the trained model")
+    check_range(moving, own)
+
+def check_range(moving: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    "Raises `InputError` where a number is too large for the new model's dtype."
+    for name, tensor in moving.items():
+        new = own[name].dtype
+        if not tensor.is_floating_point() or not new.is_floating_point or not tensor.numel():
+            continue
+        limit = torch.finfo(new).max
+        if limit < torch.finfo(tensor.dtype).max and float(tensor.float().abs().max()) > limit:
+            raise InputError(f"the trained model: {name} holds numbers beyond {limit:g}, which do "
+                             f"not fit into {new}; load the new model in float32 or bfloat16")
 
 def warn_of_nan(model: nn.Module) -> None:
     "Warns of parameters that stay as they are and hold NaN or infinity."
@@ -192,6 +235,17 @@ def warn_of_nan(model: nn.Module) -> None:
     if broken:
         warnings.warn(f"the new model holds NaN or infinity in {len(broken)} parameters, "
                       f"{', '.join(broken[:3])} first", stacklevel=3)
+
+# %% ../../nbs/transfer/03_policies.ipynb #5a922124
+def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
+    "The report of what `policy` did. Warns when no parameter crossed, and of NaN that stays."
+    report = TransferReport.of(fates, policy.to_dict())
+    if not report.loaded_parameter_count + len(report.filled_parameters):
+        first = list(report.reasons.items())[:3]
+        why = "; ".join(f"{name}: {reason}" for name, reason in first)
+        warnings.warn(f"policy {policy.name!r}: no parameter crossed ({why} …)", stacklevel=3)
+    warn_of_nan(model)
+    return report
 
 # %% ../../nbs/transfer/03_policies.ipynb #8ec4e614
 @dataclass(frozen=True, eq=False)
@@ -229,6 +283,10 @@ class TransferPolicy:
         it here."""
         return aligned(source, named(model)), {}
 
+    def carry(self, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
+        "Writes, in place and unchecked; what became of every name."
+        return carry(self, source, model)
+
     def apply_state_dict(self, source_state_dict: Mapping[str, Tensor],
                          target_model: nn.Module) -> TransferReport:
         """Writes into `target_model` in place. Warns when no parameter crosses.
@@ -236,18 +294,20 @@ class TransferPolicy:
         Wrappers of both are seen through. Raises `InputError` for what has no numbers."""
         check_given(source_state_dict, target_model)
         check_crossing(self, source_state_dict, target_model)
-        report = TransferReport.of(carry(self, source_state_dict, target_model), self.to_dict())
-        if not report.loaded_parameter_count + len(report.filled_parameters):
-            first = list(report.reasons.items())[:3]
-            why = "; ".join(f"{name}: {reason}" for name, reason in first)
-            warnings.warn(f"policy {self.name!r}: no parameter crossed ({why} …)", stacklevel=2)
-        warn_of_nan(target_model)
-        return report
+        return told(self, self.carry(source_state_dict, target_model), target_model)
 
     def apply_bundle(self, bundle: TransferBundle, target_model: nn.Module) -> TransferReport:
         "Writes the bundle's weights into `target_model` in place. Warns when no parameter crosses."
         check_bundle(bundle)
-        return self.apply_state_dict(bundle.state_dict(), target_model)
+        state = bundle.state_dict()
+        check_given(state, target_model)
+        tied = getattr(bundle, "tied", {})
+        return self.apply_state_dict({**state, **second_names(state, tied, target_model)},
+                                     target_model)
+
+    def alone(self) -> TransferPolicy:
+        "What of it can be done with one trained model and no other file: so a bundle names it."
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         "`{'name': …, **options}` in plain values, which `create_policy` reads."

@@ -132,7 +132,7 @@ class TransferReport:
             skipped_parameters=sorted(f.name for f in stayed if f.source is not None),
             missing_parameters=sorted(f.name for f in stayed if f.target is not None),
             reasons={f.name: f.why for f in stayed},
-            filled_parameters=[f.name for f in fates if f.outcome == "filled"],
+            filled_parameters=[f.name for f in fates if f.outcome == "filled" and f.elements],
             loaded_element_count=sum(f.elements for f in copied),
             fates=list(fates),
             policy=dict(policy or {}))

@@ -57,7 +57,8 @@ def scaled_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
 @register_embedding_rule("mean")
 def mean_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
     "Every row the mean of the trained rows."
-    return trained.mean(0, keepdim=True).expand_as(new), f"mean of {len(trained)} rows"
+    mean = trained.detach().double().mean(0, keepdim=True)
+    return mean.expand_as(new), f"mean of {len(trained)} rows"
 
 # %% ../../nbs/transfer/02_rules.ipynb #b8d27aa5
 @register_embedding_rule("match")
@@ -65,8 +66,9 @@ def match_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
     "Row i keeps row i where the trained table has one; the rest get the mean of its rows."
     matched = min(len(trained), len(new))
     rest = len(new) - matched
-    mean = trained.mean(0, keepdim=True).expand(rest, *new.shape[1:])
-    return torch.cat([trained[:matched], mean]), f"{matched} rows matched, {rest} set to their mean"
+    table = trained.detach().double()
+    mean = table.mean(0, keepdim=True).expand(rest, *new.shape[1:])
+    return torch.cat([table[:matched], mean]), f"{matched} rows matched, {rest} set to their mean"
 
 # %% ../../nbs/transfer/02_rules.ipynb #d95caedc
 @register_embedding_rule("copy")

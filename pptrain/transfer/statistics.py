@@ -66,6 +66,11 @@ def from_statistics(tensor: Tensor, kind: str, level: str, facts: tuple[float, f
     return drawn(tensor, 0., std, generator)
 
 # %% ../../nbs/transfer/05_statistics.ipynb #eedaf014
+def same_shape(trained: Tensor, new: Tensor, part: str) -> bool:
+    "Whether a made tensor can cross; of positions as far as both tables go."
+    start = 1 if part == "position" else 0
+    return trained.ndim == new.ndim and trained.shape[start:] == new.shape[start:]
+
 class MadePolicy(ComponentTransferPolicy):
     "What crosses is made of the trained tensors: subclasses say how in `make`."
     keep = BODY
@@ -83,8 +88,9 @@ class MadePolicy(ComponentTransferPolicy):
         left = leave_group(self, model)
         every = pieces(model)
         crossing = {name: tensor for name, tensor in tensors.items()
-                    if name in own and name not in left and every[name][0].part != "embed"
-                    and tensor.device.type != "meta" and tensor.shape == own[name].shape}
+                    if name in own and name not in left and tensor.device.type != "meta"
+                    and (every[name][0].part != "embed" or self.embeddings == "fresh")
+                    and same_shape(tensor, own[name], every[name][0].part)}
         made = self.make(crossing, {name: every[name] for name in crossing})
         changed = {name: tensor for name, (tensor, _) in made.items()}
         return {**tensors, **changed}, {**remarks, **{name: why for name, (_, why) in made.items()}}

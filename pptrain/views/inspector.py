@@ -23,7 +23,7 @@ from ..integrations.wrappers import named
 from ..runs import PrePreTrainingRun
 from ..show import PALETTE, Markup, html_table
 from ..transfer.bundle import TransferBundle
-from ..transfer.policies import (SkipParametersTransferPolicy, TransferPolicy, carry,
+from ..transfer.policies import (SkipParametersTransferPolicy, TransferPolicy,
                                        create_policy, flow_yaml, leave_group, registered_policies)
 from ..transfer.report import OUTCOMES, Fate, bar
 from .view import MENU_STYLE, View
@@ -41,7 +41,7 @@ class Rehearsal(TorchFunctionMode):
 def rehearsed_fates(policy: TransferPolicy, source: Mapping[str, torch.Tensor],
              model: nn.Module) -> list[Fate]:
     "What `policy` would do with every parameter of `source` and of `model`."
-    with Rehearsal(): return carry(policy, source, model)
+    with Rehearsal(): return policy.carry(source, model)
 
 # %% ../../nbs/views/43_inspector.ipynb #5fdf1ea2
 COMPONENTS = {"embed": "embeddings", "position": "embeddings", "attn": "attention", "mlp": "MLP",

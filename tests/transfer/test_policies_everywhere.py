@@ -26,6 +26,7 @@ OPTIONS = {
     "random_weights": {"keep": ["mlp"]},
     "random_heads": {"seed": 2, "embeddings": "mean"},
     "mimetic": {"scores": .5, "results": .2},
+    "mix": {"donors": {"attn_qk": "trained", "mlp": "trained"}, "embeddings": "scaled"},
 }
 TEXT = {"corpus": "docs", "max_bytes": 60_000, "vocab_size": 300, "max_length": 32,
         "train_steps": 2, "batch_size": 2, "eval_every": 2, "warmup_steps": 0, "eval_blocks": 2,

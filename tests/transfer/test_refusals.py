@@ -176,7 +176,9 @@ def test_missing_shards(name, tmp_path):
     ({"keep": ["atn"]}, "did you mean 'attn'"), ({"keep": ["attn", 3]}, "unknown component"),
     ({"keep": True}, "keep"), ({"keep": 7}, "keep"), ({"keep": None, "layers": "2-4"}, "layers="),
     ({"layers": [-1]}, "layers="), ({"layers": [9]}, "has 2 layers"), ({"layers": "5:"}, "layers"),
-    ({"heads": [9]}, "has 2 heads"), ({"heads": "all"}, "heads="),
+    ({"heads": [9]}, "has 2 heads"), ({"heads": {9: [0]}}, "has 2 layers"),
+    ({"heads": {}}, "layer numbers"),
+    ({"heads": "all"}, "heads="),
     ({"embeddings": "fresch"}, "did you mean 'fresh'"), ({"positions": "mean"}, "positions"),
     ({"names": ["a"]}, "names="), ({"names": {"(": "a"}}, "names"), ({"depth": "stak"}, "stack"),
     ({"seed": 1.5}, "seed=1.5")], ids=str)
