@@ -59,7 +59,8 @@ class Parquet:
 
     def __init__(self, files: Sequence[BinaryIO], vocab_size: int | None = None):
         arrow("pyarrow.parquet")
-        self.file, self.writer = files[0], None
+        self.file = files[0]
+        self.writer: Any = None
 
     def write(self, rows: Sequence[Example]) -> None:
         "Append rows."

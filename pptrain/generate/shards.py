@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib, hashlib, json, os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,7 +51,7 @@ class Stopped(Exception):
     "Somebody asked the writing of a shard to stop."
 
 @contextlib.contextmanager
-def drafts(folder: Path, names: list[str]) -> Iterator[list[BinaryIO]]:
+def drafts(folder: Path, names: list[str]) -> Iterator[Sequence[BinaryIO]]:
     """Files to write into; at the end they are on the disk, under their names; or gone."""
     paths = [folder / f".{name}.{os.getpid()}{PART}" for name in names]
     with contextlib.ExitStack() as opened:

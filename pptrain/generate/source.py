@@ -83,7 +83,7 @@ def source_of(origin: Any, count: int | None = None, seed: int | None = 0, split
     if not addressed and task is None:
         raise InputError(f"source={type(origin).__name__}: give a task or an addressed dataset")
     if data is None:
-        raise InputError(f"split={split!r}: task {task.name!r} has no such data")
+        raise InputError(f"split={split!r}: {type(origin).__name__} has no such data")
     if task is None:
         seed, split, epoch = data.seed, data.split, data.epoch
     examples = data.examples if addressed else ListedExamples(data)

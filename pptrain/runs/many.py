@@ -5,6 +5,7 @@
 # %% ../../nbs/runs/20_many.ipynb #c672344a
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 
 from ..errors import InputError
 from ..integrations.weights import plain_state
 
 # %% auto #0
-__all__ = ['Batches', 'ManyGPT2', 'places_of', 'many_losses', 'train_many']
+__all__ = ['Batches', 'ManyGPT2', 'ManyModules', 'stack_models', 'places_of', 'many_losses', 'train_many']
 
 # %% ../../nbs/runs/20_many.ipynb #e3283bf3
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -122,6 +124,75 @@ def check_alike(models: Sequence[nn.Module]) -> Any:
                                  f"{shapes[0][field]!r}; stack models of one shape")
     return models[0].config
 
+# %% ../../nbs/runs/20_many.ipynb #c61cb978
+class ManyModules(nn.Module):
+    """Modules of one class and shape, stacked by `torch.func.vmap`: ids in, logits out.
+
+    Each maps ids (batch, length) to logits (batch, length, vocabulary), bare or as `.logits`.
+    Dropout is not drawn. Raises `InputError` for modules that differ, and for one that changes its
+    buffers or that `vmap` cannot run."""
+    def __init__(self, models: Sequence[nn.Module]):
+        super().__init__()
+        check_same_class(models)
+        self.template = [copy.deepcopy(models[0]).eval()]
+        state, buffers = stack_module_state(list(models))
+        self.names, self.buffers_of = list(state), buffers
+        self.weights = nn.ParameterList(nn.Parameter(w.detach().clone()) for w in state.values())
+
+    def __len__(self) -> int:
+        return len(self.weights[0])
+
+    def named_weights(self) -> dict[str, Tensor]:
+        "Name → stacked weight; tied ones once."
+        return dict(zip(self.names, self.weights))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        "Logits (models, batch, length, vocabulary) of ids (models, batch, length)."
+        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], own: Tensor) -> Tensor:
+            out = functional_call(self.template[0], (weights, buffers), (own,))
+            return getattr(out, "logits", out)
+
+        buffers = {name: b.to(ids.device) for name, b in self.buffers_of.items()}
+        try:
+            return vmap(one)(self.named_weights(), buffers, ids)
+        except RuntimeError as e:
+            if "vmap" not in str(e):
+                raise
+            kind = type(self.template[0]).__name__
+            raise InputError(f"many: torch.func.vmap cannot run {kind}: {e}") from None
+
+    def logits(self, scores: Tensor) -> Tensor:
+        "What `forward` gave."
+        return scores
+
+    def model(self, m: int) -> nn.Module:
+        "Model `m` as a module of its own, on the CPU."
+        model = copy.deepcopy(self.template[0]).cpu()
+        own = {name: w[m].detach().cpu() for name, w in self.named_weights().items()}
+        own |= {name: b[m].cpu() for name, b in self.buffers_of.items()}
+        model.load_state_dict(own, strict=False)
+        return model
+
+def stack_models(models: Sequence[nn.Module]) -> ManyGPT2 | ManyModules:
+    "The stack that fits: `ManyGPT2` for GPT-2s, else `ManyModules`. Raises `InputError`."
+    shape = getattr(models[0], "config", None) if models else None
+    plain = getattr(shape, "model_type", None) == "gpt2"
+    return ManyGPT2(models) if plain or not models else ManyModules(models)
+
+# %% ../../nbs/runs/20_many.ipynb #2afa44ae
+def check_same_class(models: Sequence[nn.Module]) -> None:
+    "Raises `InputError` for no model, another class, or weights of other names or shapes."
+    if not models:
+        raise InputError("many: give at least one model")
+    shapes = [{name: tuple(p.shape) for name, p in m.named_parameters()} for m in models]
+    for n, model in enumerate(models):
+        if type(model) is not type(models[0]) or shapes[n] != shapes[0]:
+            raise InputError(f"many: model {n} ({type(model).__name__}) has not the class and "
+                             f"weights of the first ({type(models[0]).__name__})")
+    trained = [name for name, m in models[0].named_modules() if isinstance(m, nn.BatchNorm1d)]
+    if trained:
+        raise InputError(f"many: {trained[0]} keeps running averages, which a stack does not")
+
 # %% ../../nbs/runs/20_many.ipynb #498cca8d
 def places_of(mask: Tensor) -> Tensor:
     "(…, length) loss mask → (…, most) places of tokens that carry loss, -1 beyond their number."
@@ -130,7 +201,7 @@ def places_of(mask: Tensor) -> Tensor:
     found = order.sort(-1).values[..., :most]
     return torch.where(found < mask.shape[-1], found, -1)
 
-def many_losses(many: ManyGPT2, ids: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+def many_losses(many: ManyGPT2 | ManyModules, ids: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Mean loss (nats) and share of right first guesses, each (models,).
 
     `ids` is (models, batch, length), `places` (models, batch, most) as `places_of` gives them."""
@@ -156,14 +227,26 @@ def clip_each(weights: Iterable[Tensor], limit: float) -> Tensor:
         g.mul_(factor.view(-1, *[1] * (g.ndim - 1)))
     return norms
 
-def stack_optimizer(many: ManyGPT2, lr: float, weight_decay: float) -> torch.optim.AdamW:
+def stack_optimizer(many: ManyGPT2 | ManyModules, lr: float,
+                    weight_decay: float) -> torch.optim.AdamW:
     "AdamW over the stack; norms and biases are not decayed."
-    named = many.named_weights()
-    plain = [w for name, w in named.items() if name.endswith("bias") or "ln_" in name]
-    decayed = [w for name, w in named.items() if not (name.endswith("bias") or "ln_" in name)]
+    weights = list(many.weights)
+    plain = [w for w in weights if w.ndim <= 2]         # one number or a row of them, per model
+    decayed = [w for w in weights if w.ndim > 2]
     groups = [{"params": decayed, "weight_decay": weight_decay},
               {"params": plain, "weight_decay": 0.}]
-    return torch.optim.AdamW(groups, lr=lr, fused=decayed[0].is_cuda)
+    return torch.optim.AdamW(groups, lr=lr, fused=weights[0].is_cuda)
+
+def step_each(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer, shares: Tensor) -> None:
+    "An AdamW step of which each model takes its share (models,): a learning rate of its own."
+    if bool((shares == 1).all()):
+        optimizer.step()
+        return
+    before = [w.detach().clone() for w in weights]
+    optimizer.step()
+    with torch.no_grad():
+        for w, old in zip(weights, before):
+            w.copy_(old.lerp(w, shares.view(-1, *[1] * (w.ndim - 1))))
 
 def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
     "Share of the learning rate at a step: linear warm-up, then 'constant' or 'cosine' to 0."
@@ -177,28 +260,32 @@ def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
 # %% ../../nbs/runs/20_many.ipynb #4444ac72
 Batches = Callable[[int], tuple[Tensor, Tensor]]     # step → ids, places: (models, batch, …)
 
-def train_many(many: ManyGPT2, batches: Batches, steps: int, *, lr: float = 1e-3,
+def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
+               lr: float | Sequence[float] = 1e-3,
                warmup: int = 0, schedule: str = "cosine", weight_decay: float = 0.,
                max_grad_norm: float | None = 1., every: int = 100,
-               look: Callable[[ManyGPT2, int], Mapping[str, Tensor]] | None = None,
+               look: Callable[[Any, int], Mapping[str, Tensor]] | None = None,
                folder: str | Path | None = None, until: Callable[[], bool] = lambda: False,
                ) -> list[dict[str, Any]]:
     """Trains all models of the stack in place; rows `{step, model, train_loss, …}` every `every`.
 
     `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
-    there and the same call goes on from it; where `until()` is true the loop stops there early."""
-    optimizer = stack_optimizer(many, lr, weight_decay)
+    there and the same call goes on from it; where `until()` is true the loop stops there early.
+    `lr` may be one rate or one per model."""
+    rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
+    usual = float(rates.max())
+    optimizer = stack_optimizer(many, usual, weight_decay)
     state_file = None if folder is None else Path(folder) / "many.pt"
     begin, rows = restored(many, optimizer, state_file)
     for step in range(begin, steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * rate_at(step, steps, warmup, schedule)
+            group["lr"] = usual * rate_at(step, steps, warmup, schedule)
         losses, _ = many_losses(many, *batches(step))
         optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         if max_grad_norm is not None:
             clip_each(many.weights, max_grad_norm)
-        optimizer.step()
+        step_each(many.weights, optimizer, rates / usual)
         if (step + 1) % every == 0 or step + 1 == steps:
             columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
             rows += stack_rows(step + 1, columns)
@@ -215,7 +302,7 @@ def stack_rows(step: int, columns: Mapping[str, Tensor]) -> list[dict[str, Any]]
     return [{"step": step, "model": m, **{name: values[m] for name, values in lists.items()}}
             for m in range(count)]
 
-def keep(many: ManyGPT2, optimizer: torch.optim.Optimizer, step: int,
+def keep(many: nn.Module, optimizer: torch.optim.Optimizer, step: int,
          rows: list[dict[str, Any]], path: Path | None) -> None:
     "Saves what the loop needs to go on, whole or not at all."
     if path is None:
@@ -226,7 +313,7 @@ def keep(many: ManyGPT2, optimizer: torch.optim.Optimizer, step: int,
                 "rows": rows}, draft)
     draft.replace(path)
 
-def restored(many: ManyGPT2, optimizer: torch.optim.Optimizer,
+def restored(many: ManyGPT2 | ManyModules, optimizer: torch.optim.Optimizer,
              path: Path | None) -> tuple[int, list[dict[str, Any]]]:
     "Step and rows of a saved state, which is put back; 0 and none without one."
     if path is None or not path.exists():
