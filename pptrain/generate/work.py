@@ -5,8 +5,8 @@
 # %% ../../nbs/generate/04_generate.ipynb #2a53e15b
 from __future__ import annotations
 
-import errno, json, multiprocessing, os, signal, sys, threading
-from collections.abc import Callable, Iterator, Sequence
+import contextlib, errno, json, multiprocessing, os, signal, sys, threading
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -84,13 +84,15 @@ def work_on(k: int) -> dict[str, Any]:
     return write_shard(HERE["job"], k, wrote, HERE["stop"].is_set)
 
 # %% ../../nbs/generate/04_generate.ipynb #c3fb3008
-def written_here(job: Job, todo: Sequence[int], progress: Progress) -> Iterator[dict]:
+Records = Generator[dict[str, Any], None, None]     # of shards, as they are finished
+
+def written_here(job: Job, todo: Sequence[int], progress: Progress) -> Records:
     "Records of the shards `todo`, written in this process."
     for k in todo:
         yield write_shard(job, k, lambda items: progress.reached(progress.done + items))
 
 def written_by_workers(job: Job, todo: Sequence[int], progress: Progress, workers: int,
-                       start_method: str | None) -> Iterator[dict]:
+                       start_method: str | None) -> Records:
     "Records of the shards `todo` as worker processes finish them."
     context: Any = multiprocessing.get_context(start_method)
     stop, count = context.Event(), context.Value("q", 0)
@@ -153,9 +155,10 @@ def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) ->
             made = written_by_workers(job, todo, progress, started, start_method)
         else:
             made = written_here(job, todo, progress)
-        for record in made:
-            records[record["shard"]] = record
-            write_manifest(job, records)
+        with contextlib.closing(made):      # wherever it is left, the workers have ended
+            for record in made:
+                records[record["shard"]] = record
+                write_manifest(job, records)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{len(records)} of {job.shards} shards are finished in "
                                 f"{job.folder}; the same command goes on") from None
