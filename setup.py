@@ -3,6 +3,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
@@ -12,6 +13,15 @@ cfg = config["DEFAULT"]
 suffix = "_requirements"
 extras = {key.removesuffix(suffix): cfg[key].split() for key in cfg if key.endswith(suffix)}
 readme = here / "README.md"
+
+
+class WithoutIndex(build_py):
+    "The table by which nbdev finds notebooks is for those who have the notebooks."
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if module[1] != "_modidx"]
+
 
 setup(
     name=cfg["lib_name"],
@@ -39,9 +49,7 @@ setup(
     # wheels and sdists, and editable installs find them too
     package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*", "vectors/*/dev.*"]},
     include_package_data=False,
-    entry_points={
-        "console_scripts": cfg["console_scripts"].split(),
-        "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
-    },
+    entry_points={"console_scripts": cfg["console_scripts"].split()},
+    cmdclass={"build_py": WithoutIndex},
     zip_safe=False,
 )

@@ -378,7 +378,7 @@ JUDGED_COLUMNS = ["study", "claim", "main", "paper", "effect", "p", "n", "verdic
 
 def joined(parts: pd.DataFrame, between: str) -> pd.Series:
     "The texts of each row as one; gaps are left out."
-    texts = readable(parts).replace("–", "").to_numpy().tolist()
+    texts = readable(parts).replace("–", "").astype(str).to_numpy().tolist()
     return pd.Series([between.join(filter(None, row)) for row in texts], parts.index)
 
 def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
