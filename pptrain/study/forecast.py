@@ -81,8 +81,11 @@ def planned_steps(spec: RunSpec) -> tuple[StudyConfig, float] | None:
     "Settings of a run and the steps on text that it amounts to; of another's notebook, a guess."
     if not is_replication(spec):
         return guessed_steps(spec.parameters)
-    config, seeds, variants = study_of(spec)
-    told = study_costs(config, seeds, variants)
+    try:
+        config, seeds, variants = study_of(spec)
+        told = study_costs(config, seeds, variants)
+    except Exception:       # what cannot run says so in its own run; an estimate sinks no grid
+        return guessed_steps(spec.parameters)
     tokens = told["warm-up tokens"].sum() + told["text tokens"].sum()
     learning = tokens / (config.batch_size * config.block_size)
     return config, float(learning + told.texts.sum() * steps_measuring(config))
