@@ -86,18 +86,17 @@ def write_shard(job: Job, k: int, wrote: Callable[[int], Any] = int,
     names = job.names(k)
     with drafts(job.folder, names) as files:
         size = job.source.tokenizer.get("vocab_size")
-        writer = writer_class(job.format)(files, size)
-        for start in range(0, len(items), BATCH * GROUP):
-            rows = []
-            for at in range(start, min(start + BATCH * GROUP, len(items)), BATCH):
-                if stopped():
-                    raise Stopped
-                rows += job.source.batch(items[at:at + BATCH])
-            writer.write(rows)
-            tokens += sum(map(len, rows))
-            carried += sum(int(row.mask.sum()) for row in rows)
-            wrote(len(rows))
-        writer.close()
+        with contextlib.closing(writer_class(job.format)(files, size)) as writer:
+            for start in range(0, len(items), BATCH * GROUP):
+                rows = []
+                for at in range(start, min(start + BATCH * GROUP, len(items)), BATCH):
+                    if stopped():
+                        raise Stopped
+                    rows += job.source.batch(items[at:at + BATCH])
+                writer.write(rows)
+                tokens += sum(map(len, rows))
+                carried += sum(int(row.mask.sum()) for row in rows)
+                wrote(len(rows))
     facts = {name: file_facts(job.folder / name) for name in names}
     return {"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
             "loss_tokens": carried, "files": facts}
