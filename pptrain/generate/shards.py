@@ -5,7 +5,7 @@
 # %% ../../nbs/generate/03_shards.ipynb #9569ae1c
 from __future__ import annotations
 
-import contextlib, hashlib, json, os
+import contextlib, json, os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..errors import InputError, shown
 from ..files import read_json, write_atomic
 from .formats import writer_class
 from .source import Source
+from ..transfer.bundle import file_sha256
 
 # %% auto #0
 __all__ = []
@@ -69,11 +70,9 @@ def drafts(folder: Path, names: list[str]) -> Iterator[Sequence[BinaryIO]]:
                 path.unlink(missing_ok=True)
             raise
 
-def file_facts(path: Path) -> dict[str, Any]:
+def file_record(path: Path) -> dict[str, Any]:
     "Size and sha256 of a file."
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 # %% ../../nbs/generate/03_shards.ipynb #f1cc2fa0
 def write_shard(job: Job, k: int, wrote: Callable[[int], Any] = int,
@@ -97,7 +96,7 @@ def write_shard(job: Job, k: int, wrote: Callable[[int], Any] = int,
                 tokens += sum(map(len, rows))
                 carried += sum(int(row.mask.sum()) for row in rows)
                 wrote(len(rows))
-    facts = {name: file_facts(job.folder / name) for name in names}
+    facts = {name: file_record(job.folder / name) for name in names}
     return {"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
             "loss_tokens": carried, "files": facts}
 
@@ -122,12 +121,12 @@ def check_same(job: Job, there: Mapping[str, Any]) -> None:
 def is_whole(job: Job, record: Mapping[str, Any]) -> bool:
     "Whether the files of a record are there, byte for byte."
     try:
-        return all(file_facts(job.folder / name) == facts
+        return all(file_record(job.folder / name) == facts
                    for name, facts in record["files"].items())
     except (OSError, KeyError, TypeError, AttributeError):
         return False
 
-def finished(job: Job) -> dict[int, dict]:
+def finished_shards(job: Job) -> dict[int, dict]:
     """Records of the shards that are there, verified; drafts of a run that was killed are removed.
 
     Raises `InputError` for a folder of something else."""

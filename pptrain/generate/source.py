@@ -67,7 +67,7 @@ def counted(count: int | None, data: Any, addressed: bool) -> int:
         raise InputError(f"count={number}: this dataset ends after {len(data)} items")
     return number
 
-def source_of(origin: Any, count: int | None = None, seed: int | None = 0, split: str = "train",
+def stream_of(origin: Any, count: int | None = None, seed: int | None = 0, split: str = "train",
               epoch: int = 0) -> Source:
     """What `generate` writes of a `Task` or of an addressed dataset; a dataset brings its own
     seed, split and epoch.
@@ -92,10 +92,10 @@ def source_of(origin: Any, count: int | None = None, seed: int | None = 0, split
     if task is not None:
         source.tokenizer = task.tokenizer_spec().to_dict()
         source.names = task.vocab.names if task.vocab else ()
-    source.spec = spec_of(source, task)
+    source.spec = spec_of_stream(source, task)
     return source
 
-def spec_of(source: Source, task: Task | None) -> dict[str, Any]:
+def spec_of_stream(source: Source, task: Task | None) -> dict[str, Any]:
     "What a source is, in plain values: equal specs, equal items."
     return plain({
         "task": task.name if task else None, "config": task.export_config() if task else None,

@@ -20,8 +20,8 @@ from ..errors import InputError, unknown
 from ..files import PathText, locked, print_line
 from .formats import writer_class
 from .shards import (
-    MANIFEST, Job, Stopped, finished, write_manifest, write_shard)
-from .source import source_of
+    MANIFEST, Job, Stopped, finished_shards, write_manifest, write_shard)
+from .source import stream_of
 from ..show.markup import html_table
 
 # %% auto #0
@@ -141,7 +141,7 @@ class Generated:
 # %% ../../nbs/generate/04_generate.ipynb #94dd120b
 def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) -> None:
     "Write the shards that are missing, and the manifest after each."
-    records = finished(job)
+    records = finished_shards(job)
     todo = [k for k in range(job.shards) if k not in records]
     write_manifest(job, records)
     total = sum(len(job.items(k)) for k in todo)
@@ -184,7 +184,7 @@ def generate(source: Any, out: PathText, count: int | None = None, *, format: st
     methods = multiprocessing.get_all_start_methods()
     if start_method is not None and start_method not in methods:
         raise unknown("start method", start_method, methods)
-    items = source_of(source, count, seed, split, epoch)
+    items = stream_of(source, count, seed, split, epoch)
     if shards > items.count:
         raise InputError(f"shards={shards}: there are {items.count} items; ask for fewer shards")
     with locked(out, "out") as folder:

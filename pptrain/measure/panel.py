@@ -73,7 +73,7 @@ def zipf_slope(ids: np.ndarray, ranks: int = 1000) -> float:
     return float(np.polyfit(np.log(np.arange(1, len(counts) + 1)), np.log(counts), 1)[0])
 
 # %% ../../nbs/measure/30_panel.ipynb #c0371d94
-def rows_of(name: str, source: Any, items: int, seed: int | None) -> list[Example]:
+def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Example]:
     "The first `items` training examples of a task or dataset. Raises `InputError`."
     data = source.build_datasets(seed).train_dataset if isinstance(source, Task) else source
     rowlike = hasattr(data, "__getitem__") and hasattr(data, "__len__")
@@ -118,7 +118,7 @@ def data_panel(sources: Mapping[str, Any], items: int = 512, seed: int | None = 
     import pandas as pd
     table = []
     for name, source in sources.items():
-        for statistic, value in statistics(rows_of(name, source, items, seed)).items():
+        for statistic, value in statistics(panel_rows(name, source, items, seed)).items():
             table.append({"source": name, "statistic": statistic, "value": float(value)})
     return pd.DataFrame(table, columns=["source", "statistic", "value"])
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .representations import kept_weights as kept_weights
 
     # how it is shown
-    from .crossing import crossings as crossings
+    from .crossing import crossing_table as crossing_table
     from .crossing import crossing_picture as crossing_picture
     from .figures import LABELS as LABELS
     from .figures import UNITS as UNITS
@@ -88,7 +88,7 @@ _ROOMS = {
         "PAIR_COLUMNS", "KeepWeights", "arm_models", "compare_models", "inside_study",
         "kept_weights",
     ],
-    "pptrain.study.crossing": ["crossings", "crossing_picture"],
+    "pptrain.study.crossing": ["crossing_picture", "crossing_table"],
     "pptrain.study.figures": [
         "LABELS", "UNITS", "all_effects", "claim_effects", "mean_gains", "study_picture",
     ],

@@ -19,7 +19,7 @@ from ..transfer import Fate, TransferReport
 from ..transfer.policies import flow_yaml
 
 # %% auto #0
-__all__ = ['crossings', 'crossing_picture']
+__all__ = ['crossing_table', 'crossing_picture']
 
 # %% ../../nbs/study/28_crossing.ipynb #0057968d
 OUTCOMES = {"crosses": "copied", "partly": "copied", "filled": "transformed", "fresh": "fresh"}
@@ -37,7 +37,7 @@ def counts_of(fate: Fate) -> list[list]:
     return [[component, what, 1, written], [component, "fresh", 0, whole - written]]
 
 # %% ../../nbs/study/28_crossing.ipynb #bc38c4f3
-def crossings(report: TransferReport) -> pd.DataFrame:
+def crossing_table(report: TransferReport) -> pd.DataFrame:
     """Tensors and numbers of a new model by `component` and `what` became of them.
 
     `what` is copied, transformed (set by a rule) or fresh. Of a tensor that crossed in part the
@@ -53,7 +53,7 @@ CROSSING = ["policy", "arms", *COUNTED]
 def keep_crossing(path: Path, arm: str, report: TransferReport) -> None:
     "Write what crossed into the model of an arm."
     policy = flow_yaml(report.policy) if report.policy else "?"
-    rows = crossings(report).to_dict("records")
+    rows = crossing_table(report).to_dict("records")
     write_atomic(path, json.dumps({"arm": arm, "policy": policy, "rows": rows}))
 
 def read_crossings(folders: Sequence[Path]) -> pd.DataFrame:
