@@ -12,6 +12,7 @@ from multiprocessing.context import get_spawning_popen
 from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .columns import Columns, FillColumns
 from .examples import IGNORE, Example
 from .streams import number_within, seed_number, whole_number
 
@@ -59,11 +60,12 @@ class TaskDataset:
     indices)`.
 
     `ds[i]` is the dict of `Example.features`; it depends on (family config, seed, split, epoch,
-    i) alone."""
+    i) alone. `columns` makes the same items as arrays, for batches, where a family can."""
 
     def __init__(self, examples: Examples, count: int, seed: int | None = 0, split: str = "train",
-                 epoch: int = 0):
+                 epoch: int = 0, columns: FillColumns | None = None):
         self.examples = examples
+        self.columns = columns
         self.count = count
         self.seed = None if seed is None else seed_number(seed)
         self.split = split
@@ -80,13 +82,16 @@ class TaskDataset:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.count:,} {self.split} items, seed {self.seed})"
 
+    def places(self, indices: Sequence[int]) -> list[int]:
+        "Where the items are. Raises `IndexError` or `InputError` as `batch` does."
+        return [place_of(i, self.count) for i in indices]
+
     def batch(self, indices: Sequence[int]) -> list[Example]:
         """The examples at `indices`, in that order.
 
         Indices are whole numbers of any type; negative ones count from the end. Raises
         `IndexError` outside the dataset, `InputError` for what is no whole number."""
-        places = [place_of(i, self.count) for i in indices]
-        return self.examples(self.seed, self.split, self.epoch, places)
+        return self.examples(self.seed, self.split, self.epoch, self.places(indices))
 
     def example(self, i: int) -> Example:
         "Item `i` before it becomes tensors. Raises `IndexError` outside the dataset."
@@ -95,7 +100,11 @@ class TaskDataset:
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         return self.example(i).features()
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[dict[str, Tensor]] | Columns:
+        if self.columns is not None:
+            columns = self.columns(self.seed, self.split, self.epoch, self.places(indices))
+            if columns is not None:
+                return columns
         return [example.features() for example in self.batch(indices)]
 
     @property
@@ -119,7 +128,9 @@ class Collate:
     "Stacks features to int64 tensors of shape (batch, longest), padded on the right."
     pad_token_id: int
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Mapping[str, Any]] | Columns) -> dict[str, Tensor]:
+        if isinstance(rows, Columns):
+            return rows.padded(self.pad_token_id)
         from torch.nn.utils.rnn import pad_sequence
         padding = {"input_ids": self.pad_token_id, "labels": IGNORE, "attention_mask": 0}
         batch = {}
