@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib, inspect, os
+from bisect import insort
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,15 @@ def compiled_as(plain: Callable) -> Callable[[Function], Function]:
         TWINS[plain] = kernel(twin)
         return twin
     return note
+
+# %% ../../nbs/data/00_kernels.ipynb #2609f822
+@compiled_as(insort)
+def _insort(xs, x):
+    "Put `x` into the ascending list `xs` where it belongs."
+    at = len(xs)
+    while at > 0 and xs[at - 1] > x:
+        at -= 1
+    xs.insert(at, x)
 
 # %% ../../nbs/data/00_kernels.ipynb #304fa957
 def find_numba() -> ModuleType | None:
@@ -72,9 +82,10 @@ def reachable(function: Callable) -> Iterator[tuple[str, Any]]:
         yield one.__qualname__, code_facts(one.__code__)
         outside = inspect.getclosurevars(one)
         for name, value in sorted((outside.globals | outside.nonlocals).items()):
+            if callable(value) and value in TWINS:
+                waiting.append(TWINS[value])
             if isinstance(value, FunctionType):
                 waiting.append(value)
-                waiting += [TWINS[value]] if value in TWINS else []
             elif isinstance(value, (int, float, str, tuple)):
                 yield name, value
 

@@ -5,56 +5,83 @@
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #4387a2a9
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from bisect import insort
 
 from ...core import Ops
+from ...data.draws import below, uniform
+from ...data.kernels import kernel
 
 # %% auto #0
-__all__ = ['ops']
+__all__ = ['ops', 'distinct']
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #c5f9335b
 ops = Ops()
 
 @ops.named("identity")
-def _identity(xs: list[int]) -> list[int]:
+@kernel
+def _identity(xs):
     "The list itself: `[3, 1, 3] → [3, 1, 3]`."
     return xs
 
 @ops.named("reverse")
-def _reverse(xs: list[int]) -> list[int]:
+@kernel
+def _reverse(xs):
     "The list backwards: `[3, 1, 2] → [2, 1, 3]`."
     return xs[::-1]
 
 @ops.named("sort")
-def _sort(xs: list[int]) -> list[int]:
+@kernel
+def _sort(xs):
     "The symbols in ascending order, repeats included: `[3, 1, 3] → [1, 3, 3]`."
-    return sorted(xs)
+    answer = [xs[0]]
+    for x in xs[1:]:
+        insort(answer, x)
+    return answer
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #2ba8d528
+@kernel
+def distinct(lists):
+    "The distinct symbols of `lists` in order of first appearance."
+    seen = set()
+    answer = []
+    for xs in lists:
+        for x in xs:
+            if x not in seen:
+                seen.add(x)
+                answer.append(x)
+    return answer
+
 @ops.named("set")
-def _set(xs: list[int]) -> list[int]:
+@kernel
+def _set(xs):
     "The distinct symbols in order of first appearance: `[3, 1, 3, 2] → [3, 1, 2]`."
-    return list(dict.fromkeys(xs))
+    return distinct((xs,))
 
 @ops.named("union")
-def _union(a: list[int], b: list[int]) -> list[int]:
+@kernel
+def _union(a, b):
     "The distinct symbols of `a`, then those that only `b` has: `[4, 4], [4, 2] → [4, 2]`."
-    return _set(a + b)
+    return distinct((a, b))
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #f212b8e0
 @ops.named("delete")
-def _delete(xs: list[int], q: int) -> list[int]:
+@kernel
+def _delete(xs, q):
     "`xs` without the first `q`: `[3, 1, 3], 3 → [1, 3]` and `[3, 1], 7 → [3, 1]`."
-    if q not in xs:
-        return xs
-    at = xs.index(q)
-    return xs[:at] + xs[at + 1:]
+    answer = []
+    found = False
+    for x in xs:
+        if x == q and not found:
+            found = True
+        else:
+            answer.append(x)
+    return answer
 
 @ops.named("stack")
-def _stack(moves: list[int]) -> list[int]:
+@kernel
+def _stack(moves):
     "What is left on the stack, top to bottom; 0 pops: `[52, 94, 0, 73] → [73, 52]`."
-    left: list[int] = []
+    left = []
     for move in moves:
         if move:
             left.append(move)
@@ -63,65 +90,82 @@ def _stack(moves: list[int]) -> list[int]:
     return left[::-1]
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #ff31ab24
-def eca_step(cells: Sequence[int], rule: int) -> list[int]:
+@kernel
+def eca_step(cells, rule):
     """One step of an elementary cellular automaton on a ring of 0/1 cells.
 
     `rule` is Wolfram's number, 0..255: `[0, 0, 1, 0]` under 110 → `[0, 1, 1, 0]`."""
-    lefts = [cells[-1], *cells[:-1]]
-    rights = [*cells[1:], cells[0]]
-    patterns = [4 * a + 2 * b + c for a, b, c in zip(lefts, cells, rights)]
-    return [rule >> pattern & 1 for pattern in patterns]
+    after = []
+    for i in range(len(cells)):
+        left, right = cells[i - 1], cells[(i + 1) % len(cells)]
+        pattern = 4 * left + 2 * cells[i] + right
+        after.append(rule >> pattern & 1)
+    return after
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #8f880bed
 @ops.named("eca")
-def _eca(cells: list[int], rule: int) -> list[int]:
+@kernel
+def _eca(cells, rule):
     "One step of the automaton; symbol 1 is dead, 2 alive: `[1, 1, 2, 1], 110 → [1, 2, 2, 1]`."
     states = [cell - 1 for cell in cells]
     return [1 + state for state in eca_step(states, rule)]
 
 @ops.named("copy")
-def _copy(ww: list[int]) -> list[int]:
+@kernel
+def _copy(ww):
     "The list again: `[5, 6] → [5, 6]`."
     return ww
 
+# %% ../../../nbs/tasks/procedural/01_ops.ipynb #d2908e40
+@kernel
+def _number(symbols):
+    "The number that is written with symbols 1..10 for the digits 0..9."
+    number = 0
+    for symbol in symbols:
+        number = 10 * number + symbol - 1
+    return number
+
 @ops.named("addition")
-def _addition(m: list[int], n: list[int]) -> list[int]:
+@kernel
+def _addition(m, n):
     "Digits as symbols 1..10: 99 + 01 = 100 is `[10, 10], [1, 2] → [2, 1, 1]`."
     total = _number(m) + _number(n)
-    return [int(digit) + 1 for digit in str(total)]
-
-def _number(symbols: list[int]) -> int:
-    "The number that is written with symbols 1..10 for the digits 0..9."
-    return int("".join(str(symbol - 1) for symbol in symbols))
+    backwards = [1 + total % 10]
+    while total > 9:
+        total //= 10
+        backwards.append(1 + total % 10)
+    return backwards[::-1]
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #38a3b72b
-def wants_push(t: int, length: int, depth: int, coin: Callable[[], float]) -> bool:
+@kernel
+def wants_push(draws, t, length, depth):
     """Whether step `t` of `length` pushes, given the stack's depth.
 
-    `coin()` is uniform on [0, 1) and tossed only where there is a choice."""
+    A coin is tossed only where there is a choice."""
     last = t == length - 1
     if last and depth > 1:
         return False
     if depth <= 1:
         return True
+    likely = uniform(draws) < 0.75
     pushing_phase = t < 2 * length // 3
-    return coin() < 0.75 if pushing_phase else coin() >= 0.75
+    return likely if pushing_phase else not likely
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #154bfcb8
-def stack_moves(rng: Any, length: int, vocab_size: int) -> list[int]:
+@kernel
+def stack_moves(draws, length, vocab_size):
     """A script of `length` moves: a symbol of 1..vocab_size-1 pushes itself, 0 pops.
 
-    A push without a free symbol becomes a pop. `rng` has numpy's `random()` and `integers(n)`."""
-    stack: list[int] = []
-    moves: list[int] = []
+    A push without a free symbol becomes a pop."""
+    stack = []
+    moves = []
     free = list(range(1, vocab_size))
     for t in range(length):
-        if wants_push(t, length, len(stack), rng.random) and free:
-            symbol = free.pop(rng.integers(len(free)))
+        if wants_push(draws, t, length, len(stack)) and len(free) > 0:
+            symbol = free.pop(below(draws, len(free)))
             stack.append(symbol)
             moves.append(symbol)
         else:
-            free.append(stack.pop())
-            free.sort()
+            insort(free, stack.pop())
             moves.append(0)
     return moves
