@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .look import Look
+from ..data.columns import Columns, FillColumns
 from ..data.datasets import Collate, DatasetBundle, TaskDataset
 from ..data.examples import IGNORE, Example
 from ..data.streams import item_key, item_rngs, number_within, seed_number
@@ -111,6 +112,20 @@ def read_address(i: int, seed: int | None) -> tuple[int, int]:
     Raises `InputError` unless `i` is a whole number from 0 on and `seed` one of at most 64 bits."""
     return number_within(i, "i", 0, 2**64), seed_number(seed)
 
+# %% ../../nbs/core/01_task.ipynb #f3a19f6b
+TELLING = {"columns", "examples", "example", "unbounded", "rngs", "fits", "sample_example",
+           "sample_task", "execute_task", "serialize_task", "solve", "draw", "resample", "ops"}
+
+def tells_items(kind: type) -> bool:
+    "Whether a class defines something that decides what its items are."
+    return any(name in TELLING or name.startswith("draw_") for name in vars(kind))
+
+def trusted_columns(task: AddressedTask) -> FillColumns | None:
+    "`task.columns`, unless nobody wrote it or a later class tells the items in another way."
+    teller = next(kind for kind in type(task).__mro__ if tells_items(kind))
+    written = "columns" in vars(teller) and teller is not AddressedTask
+    return task.columns if written else None
+
 # %% ../../nbs/core/01_task.ipynb #daf7e8cf
 class AddressedTask(Task):
     "A task whose items are computed from their addresses: define `examples`, the rest follows."
@@ -119,6 +134,11 @@ class AddressedTask(Task):
     def examples(self, seed: int | None, split: str, epoch: int,
                  indices: Sequence[int]) -> list[Example]:
         "The items at `indices`, in that order. An item must not depend on its companions."
+
+    def columns(self, seed: int | None, split: str, epoch: int,
+                indices: Sequence[int]) -> Columns | None:
+        "The same items as arrays, for batches; None where they come one by one."
+        return None
 
     def tokenizer_spec(self) -> TokenizerSpec:
         "The ids of `self.vocab`; override where a family has no vocabulary."
@@ -130,8 +150,9 @@ class AddressedTask(Task):
         "Indexed train and eval datasets for `seed`; builds at once, whatever the counts."
         train_count = getattr(self.config, "sequence_count", 1000)
         eval_count = getattr(self.config, "eval_sequence_count", 100)
-        train = TaskDataset(self.examples, train_count, seed)
-        held = TaskDataset(self.examples, eval_count, seed, "eval")
+        columns = trusted_columns(self)
+        train = TaskDataset(self.examples, train_count, seed, columns=columns)
+        held = TaskDataset(self.examples, eval_count, seed, "eval", columns=columns)
         facts = {
             "train_sequence_count": train_count,
             "eval_sequence_count": eval_count,

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ...core import ExecutedSymbolicTask, Example, OpFamily, register_family
+from ...core import (
+    ExecutedSymbolicTask, Example, OpFamily, SymbolicTask, register_family)
 from ...core.look import Knob
-from ...data import item_rngs
+from ...data.columns import Columns
+from ...data.draws import below_each, item_draws, item_keys
 from ...data.streams import seed_number
-from .ops import ops, stack_moves
+from .ops import ops
+from .problems import PARAMETERS, Sizes, row_filler, write_problem
 from .settings import (
     PROCEDURAL_PRESETS, ProceduralConfig, check_procedural, row_width)
 from ...vocab import TokenizerSpec, Vocab
@@ -24,22 +27,19 @@ __all__ = ['Procedural']
 
 # %% ../../../nbs/tasks/procedural/10_family.ipynb #df852736
 def write_row(op: str, inputs: Sequence[Sequence[int]], output: Sequence[int], length: int,
-              vocab_size: int, digits: int = 5) -> tuple[list[int], list[bool], list[bool]]:
+              vocab_size: int, digits: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`(ids, mask, attend)` of one row, padded to `row_width`; loss on the output.
 
     V = `vocab_size` separates, V + 1 pads. The stack attends its padding too."""
-    separator, pad = vocab_size, vocab_size + 1
-    ids: list[int] = []
-    for symbols in inputs:
-        ids += [*symbols, separator]
-    if op == "copy":
-        ids.pop()
-    width = row_width(op, length, digits)
-    begin, end = len(ids), len(ids) + len(output)
-    ids = [*ids, *output, *[pad] * width][:width]
-    mask = [begin <= place < end for place in range(width)]
-    attend = [op == "stack" or token != pad for token in ids]
-    return ids, mask, attend
+    pad = vocab_size + 1
+    ids = np.full(row_width(op, length, digits), pad)
+    mask = np.zeros(len(ids), bool)
+    write_problem(ids, mask, inputs, output, separator_of(op, vocab_size))
+    return ids, mask, (ids != pad) | (op == "stack")
+
+def separator_of(op: str, vocab_size: int) -> int:
+    "The id behind each input; -1 for `copy`, which has none."
+    return -1 if op == "copy" else vocab_size
 
 # %% ../../../nbs/tasks/procedural/10_family.ipynb #738df695
 def official_row(example: Example, vocab_size: int) -> dict[str, Any]:
@@ -80,6 +80,29 @@ class LegacyDraws:
         "Uniform on [0, 1)."
         return self.legacy.random_sample()
 
+# %% ../../../nbs/tasks/procedural/10_family.ipynb #03b26193
+def kernel_rows(family: Procedural, keys: np.ndarray) -> Columns | None:
+    "The rows of `keys`, uint64 (items, 1), which move on; None where nothing is compiled."
+    names, widths = family.config.tasks, family.drawn_lengths(1)
+    fillers = {op: row_filler(op) for op in widths}
+    if None in fillers.values():
+        return None
+    pad, begin = family.config.vocab_size + 1, int(bool(family.marks))
+    rows = Columns.empty(len(keys), max(width for [width] in widths.values()))
+    rows.ids[:] = pad
+    rows.mask[:] = False
+    kinds = below_each(keys, len(names)) if len(names) > 1 else np.zeros(len(keys), int)
+    chosen = np.array(names)[kinds]
+    for op, [width] in widths.items():
+        places = np.flatnonzero(chosen == op)
+        if begin:
+            rows.ids[places, 0] = family.vocab[f"<{op}>"]
+        separator = separator_of(op, family.config.vocab_size)
+        fillers[op](keys, places, rows.ids, rows.mask, begin, width, separator, family.sizes)
+        rows.lengths[places] = width
+    rows.attend = (rows.ids != pad) | (chosen == "stack")[:, None]
+    return rows
+
 # %% ../../../nbs/tasks/procedural/10_family.ipynb #50f0bd8e
 class Procedural(OpFamily):
     """Short algorithms on lists: identity, reverse, sort, set, union, delete, stack (Jiang 2026).
@@ -96,33 +119,22 @@ class Procedural(OpFamily):
         marked = len(config.tasks) > 1 if config.op_token is None else config.op_token
         self.marks = dict.fromkeys(config.tasks) if marked else {}
         self.vocab = procedural_vocab(config.vocab_size, list(self.marks))
+        self.sizes = Sizes(config.length, config.vocab_size, config.digits, config.rule)
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Iterable[int]) -> Iterator[Any]:
+             indices: Sequence[int]) -> Iterator[Any]:
         "The paper's stream for training items when asked for, else ours."
         if self.config.stream == "official" and split == "train":
             return (LegacyDraws(seed_number(seed) + epoch + i) for i in indices)
-        return item_rngs(seed, split, epoch, indices)
+        return item_draws(seed, split, epoch, indices)
 
-    def symbols(self, rng: Any, count: int) -> list[int]:
-        "`count` symbols, uniform on 1..V-1 with replacement."
-        return rng.integers(1, self.config.vocab_size, count).tolist()
-
-    def digits(self, rng: Any) -> list[int]:
-        "A number as symbols 1..10."
-        return rng.integers(1, 11, self.config.digits).tolist()
-
-    def draw_xs(self, rng, drawn): return self.symbols(rng, self.config.length)
-    def draw_ww(self, rng, drawn): return self.symbols(rng, self.config.length)
-    def draw_a(self, rng, drawn): return self.symbols(rng, self.config.length // 2)
-    def draw_b(self, rng, drawn): return self.symbols(rng, self.config.length // 2)
-    def draw_q(self, rng, drawn): return self.symbols(rng, 1)[0]
-    def draw_moves(self, rng, drawn):
-        return stack_moves(rng, self.config.length, self.config.vocab_size)
-    def draw_cells(self, rng, drawn): return rng.integers(1, 3, self.config.length).tolist()
-    def draw_rule(self, rng, drawn): return self.config.rule
-    def draw_m(self, rng, drawn): return self.digits(rng)
-    def draw_n(self, rng, drawn): return self.digits(rng)
+    def draw(self, name: str, rng: Any) -> SymbolicTask:
+        "A problem for one op; a parameter is drawn as its name says."
+        drawn = {}
+        for parameter in self.ops.needs(name):
+            value = PARAMETERS[parameter](rng, self.sizes)
+            drawn[parameter] = np.asarray(value).tolist()
+        return SymbolicTask(name, drawn)
 
     def serialize_task(self, executed: ExecutedSymbolicTask, spec: TokenizerSpec) -> Example:
         "A row of the op's width; an op token before it where ops are mixed."
@@ -131,11 +143,18 @@ class Procedural(OpFamily):
         inputs = [np.atleast_1d(v).tolist() for name, v in given.items() if name != "rule"]
         ids, mask, attend = write_row(op, inputs, output, c.length, c.vocab_size, c.digits)
         if self.marks:
-            ids = [self.vocab[f"<{op}>"], *ids]
-            mask = [False, *mask]
-            attend = [True, *attend]
+            ids = np.append(self.vocab[f"<{op}>"], ids)
+            mask = np.append(False, mask)
+            attend = np.append(True, attend)
         facts = {"inputs": inputs, "output": list(output)}
-        return Example(np.array(ids), np.array(mask), facts, self.vocab, np.array(attend))
+        return Example(ids, mask, facts, self.vocab, attend)
+
+    def columns(self, seed: int | None, split: str, epoch: int,
+                indices: Sequence[int]) -> Columns | None:
+        "The same rows by kernels; None without a compiler, and for the paper's own stream."
+        if self.config.stream == "official" and split == "train":
+            return None
+        return kernel_rows(self, item_keys(seed, split, epoch, indices))
 
     def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
         "The width of each op's rows: no draw is needed."
