@@ -34,7 +34,7 @@ def compiled_as(plain: Callable) -> Callable[[Function], Function]:
         return twin
     return note
 
-# %% ../../nbs/data/00_kernels.ipynb #2609f822
+# %% ../../nbs/data/00_kernels.ipynb #80a6e32a
 @compiled_as(insort)
 def _insort(xs, x):
     "Put `x` into the ascending list `xs` where it belongs."
@@ -58,6 +58,8 @@ def find_numba() -> ModuleType | None:
 def known_to_numba(function: Callable) -> None:
     "Tell numba, once, what compiled code finds under a function's name."
     from numba.extending import overload, register_jitable
+    if isinstance(function, FunctionType):
+        name_apart(function)
     if function in TWINS:
         twin = TWINS[function]
         overload(function, strict=False)(lambda *arguments: twin)
@@ -79,7 +81,7 @@ def reachable(function: Callable) -> Iterator[tuple[str, Any]]:
         if one in seen:
             continue
         seen.add(one)
-        yield one.__qualname__, code_facts(one.__code__)
+        yield one.__name__, code_facts(one.__code__)
         outside = inspect.getclosurevars(one)
         for name, value in sorted((outside.globals | outside.nonlocals).items()):
             if callable(value) and value in TWINS:
@@ -95,6 +97,12 @@ def code_hash(function: Callable) -> str:
     for part in reachable(function):
         digest.update(repr(part).encode())
     return digest.hexdigest()
+
+# %% ../../nbs/data/00_kernels.ipynb #72ab2e87
+def name_apart(function: Callable) -> None:
+    "Give a closure a name that no other closure with another content has."
+    if "<locals>" in function.__qualname__ and "#" not in function.__qualname__:
+        function.__qualname__ += f"#{code_hash(function)[:16]}"
 
 # %% ../../nbs/data/00_kernels.ipynb #dd2659ef
 def kernel_folder() -> Path | None:
@@ -144,6 +152,7 @@ def compiled(function: Callable) -> Callable | None:
         return None
     for each in KERNELS + list(TWINS):
         known_to_numba(each)
+    name_apart(function)
     dispatcher = numba.njit(nogil=True)(function)
     folder = kernel_folder()
     if folder is not None:
