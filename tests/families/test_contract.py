@@ -99,7 +99,7 @@ def test_items_keep_the_contract(family, preset):
     bundle, spec = task.build_datasets(seed=42), task.tokenizer_spec()
     assert len(bundle.train_dataset) == task.config.sequence_count
     assert len(bundle.eval_dataset) == task.config.eval_sequence_count
-    for row in bundle.train_dataset.__getitems__([0, 5]) + [bundle.eval_dataset[-1]]:
+    for row in [*bundle.train_dataset.__getitems__([0, 5]), bundle.eval_dataset[-1]]:
         ids, labels = row["input_ids"], row["labels"]
         assert set(row) == {"input_ids", "labels", "attention_mask"}
         for column in row.values():

@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/dyck/10_family.ipynb #5e8197c1
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,12 @@ import numpy as np
 from ...core import ExecutedSymbolicTask, SymbolicTask, SymbolicTaskFamily, register_family
 from ...core.look import Color, Knob
 from ...data import Example
-from .languages import BracketDraws, bracket_sequence, word_table
-from .settings import DYCK_PRESETS, DyckConfig, check_dyck
+from ...data.columns import Columns
+from ...data.draws import Draws, item_draws, item_keys
+from .languages import (
+    SENTENCES, bracket_sequence, row_filler, walk_of, word_table)
+from .settings import (
+    DYCK_PRESETS, LONGEST_SENTENCE, DyckConfig, check_dyck)
 from .structure import depth
 from ...vocab import TokenizerSpec, Vocab
 
@@ -33,6 +37,18 @@ def dyck_vocab(config: DyckConfig) -> Vocab:
     else:
         names = [str(i) for i in range(config.words)]
     return Vocab([*names, "<pad>"])
+
+# %% ../../../nbs/tasks/dyck/10_family.ipynb #58afe73a
+def fixed_length(c: DyckConfig) -> bool:
+    "Whether every row has `length` tokens."
+    return c.language in ("dyck", "shuffle") or (c.packed and c.language.startswith("hu_"))
+
+def longest_row(c: DyckConfig) -> int:
+    "Tokens of the longest row that is kept."
+    if fixed_length(c):
+        return c.length
+    drawn = LONGEST_SENTENCE if c.language in SENTENCES else 2 * c.word_limit
+    return min(c.max_length, drawn)
 
 # %% ../../../nbs/tasks/dyck/10_family.ipynb #25bc66ab
 class Dyck(SymbolicTaskFamily):
@@ -54,17 +70,35 @@ class Dyck(SymbolicTaskFamily):
         "The language."
         return (self.config.language,)
 
-    def sample_task(self, rng: np.random.Generator) -> SymbolicTask:
+    def rngs(self, seed: int | None, split: str, epoch: int,
+             indices: Sequence[int]) -> Iterator[Draws]:
+        "Numbers that kernels draw too."
+        return item_draws(seed, split, epoch, indices)
+
+    def sample_task(self, rng: Any) -> SymbolicTask:
         "A row of the language, as ids."
-        draws = BracketDraws(rng, self.config.bracket_types)
-        ids = bracket_sequence(draws, self.config, self.table)
+        ids = bracket_sequence(rng, self.config, self.table)
         return SymbolicTask(self.config.language, ids)
+
+    def columns(self, seed: int | None, split: str, epoch: int,
+                indices: Sequence[int]) -> Columns | None:
+        "The same rows by a kernel; None without a compiler, and for words with a topic."
+        c = self.config
+        fill = row_filler(c.language, c.packed, c.tokens)
+        if fill is None:
+            return None
+        rows = Columns.empty(len(indices), longest_row(c))
+        keys = item_keys(seed, split, epoch, indices)
+        tries = 2 * self.max_sampling_attempts
+        fill(keys, rows.ids, rows.lengths, walk_of(c), self.table, tries)
+        if 0 in rows.lengths:
+            raise self.no_fit("example")
+        return rows
 
     def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
         "Rows of a fixed length need no draw."
         c = self.config
-        packed = c.packed and c.language.startswith("hu_")
-        if packed or c.language in ("dyck", "shuffle"):
+        if fixed_length(c):
             return {c.language: [c.length]}
         return super().drawn_lengths(draws)
 

@@ -6,60 +6,27 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import chain, islice
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...data.draws import below, integers, shuffle, uniform
+from ...data.kernels import compiled, kernel
 from .settings import DyckConfig
 
 # %% auto #0
 __all__ = []
 
-# %% ../../../nbs/tasks/dyck/01_languages.ipynb #1bf79948
-def endless(draw: Callable[[int], Any]) -> Iterator[Any]:
-    "Single numbers from `draw(n)`, fetched 256 at a time because single draws are slow."
-    while True:
-        yield from draw(256).tolist()
-
-# %% ../../../nbs/tasks/dyck/01_languages.ipynb #655c8630
-class BracketDraws:
-    "What the languages draw from, on a numpy generator; `k` is the number of bracket types."
-
-    def __init__(self, rng: np.random.Generator, k: int):
-        self.rng = rng
-        self.random = endless(rng.random).__next__                  # uniform on [0, 1)
-        self.kind = endless(partial(rng.integers, 0, k)).__next__   # a bracket type, 0..k-1
-
-    def randrange(self, n: int) -> int:
-        "A number below `n`."
-        return int(self.random() * n)
-
-    def shuffle(self, xs: list) -> None:
-        "Put `xs` into random order, in place."
-        self.rng.shuffle(xs)
-
-    def integers(self, n: int, size: int) -> np.ndarray:
-        "Numbers below `n`, int64 (size,)."
-        return self.rng.integers(n, size=size)
-
-    def uniform(self, size: int) -> np.ndarray:
-        "Numbers in [0, 1), float64 (size,)."
-        return self.rng.random(size)
-
-    def standard_normal(self, size: int | tuple[int, ...]) -> np.ndarray:
-        "Standard normal numbers, float64 of shape `size`."
-        return self.rng.standard_normal(size)
-
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #69528bdd
-def dyck_word(draws: BracketDraws, k: int, length: int, p: float) -> list[int]:
+@kernel
+def dyck_word(draws, k, length, p):
     """A k-Dyck word of even `length` (Jiang et al. 2026): open with chance `p`, closed at the end.
 
     k = 2, length 6: `( [ ] ) [ ]` is [0, 1, 3, 2, 1, 3]; no coin was tossed for the last three."""
-    ids: list[int] = []
-    stack: list[int] = []
+    ids = []
+    stack = []
     for left in range(length, 0, -1):
         depth = len(stack)
         if depth == 0:
@@ -67,33 +34,34 @@ def dyck_word(draws: BracketDraws, k: int, length: int, p: float) -> list[int]:
         elif depth >= left:
             opens = False
         else:
-            opens = draws.random() < p and depth < left - 1
+            opens = uniform(draws) < p and depth < left - 1
         if opens:
-            stack.append(draws.kind())
+            stack.append(below(draws, k))
             ids.append(stack[-1])
         else:
             ids.append(k + stack.pop())
     return ids
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #6a023635
-def shuffle_word(draws: BracketDraws, k: int, length: int, p: float, max_depth: int) -> list[int]:
+@kernel
+def shuffle_word(draws, k, length, p, max_depth):
     """A prefix of a k-Shuffle-Dyck word (Jiang 2026, Hu 2025): every type balances by itself.
 
     k = 2, length 4: `( [ ) ]` is [0, 1, 2, 3], which no stack can read."""
-    ids: list[int] = []
+    ids = []
     count = [0] * k         # open brackets of each type
-    live: list[int] = []    # types that have some, ascending
+    live = [kind for kind in range(0)]   # types that have some, ascending; so far none
     depth = 0
     for _ in range(length):
-        if depth == 0 or (depth < max_depth and draws.random() < p):
-            kind = draws.kind()
+        if depth == 0 or (depth < max_depth and uniform(draws) < p):
+            kind = below(draws, k)
             ids.append(kind)
             depth += 1
             count[kind] += 1
             if count[kind] == 1:
                 insort(live, kind)
         else:
-            kind = live[draws.randrange(len(live))]
+            kind = live[below(draws, len(live))]
             ids.append(k + kind)
             depth -= 1
             count[kind] -= 1
@@ -102,33 +70,39 @@ def shuffle_word(draws: BracketDraws, k: int, length: int, p: float, max_depth: 
     return ids
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #f1fc0443
-def one_word(draws: BracketDraws, k: int, p: float, max_depth: int, limit: int = 510,
-             min_depth: int = 1) -> list[int]:
+@kernel
+def one_word(draws, k, p, max_depth, limit=510, min_depth=1):
     "A Dyck word up to its first return to depth 0 (Hu et al. 2025), closed from `limit` on."
-    ids: list[int] = []
-    stack: list[int] = []
-    while not ids or stack:
-        opens = len(ids) < min_depth or (len(stack) < max_depth and draws.random() < p)
+    ids = []
+    stack = []
+    while len(ids) == 0 or len(stack) > 0:
+        opens = len(ids) < min_depth or (len(stack) < max_depth and uniform(draws) < p)
         if len(ids) >= limit - 1:
-            return ids + [k + kind for kind in reversed(stack)]
+            return ids + [k + kind for kind in stack[::-1]]
         if opens:
-            stack.append(draws.kind())
+            stack.append(below(draws, k))
             ids.append(stack[-1])
         else:
             ids.append(k + stack.pop())
     return ids
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #9ac4b630
-def doubled_word(draws: BracketDraws, longest: int, shortest: int = 10) -> list[int]:
+@kernel
+def doubled_word(draws, k, longest, shortest=10):
     "A random string of `shortest`..`longest` symbols, twice: the language ww (Hu et al. 2025)."
-    length = shortest + draws.randrange(longest - shortest + 1)
-    w = [draws.kind() for _ in range(length)]
+    length = shortest + below(draws, longest - shortest + 1)
+    w = [below(draws, k) for _ in range(length)]
     return w + w
 
-def packed_words(word: Callable[[], list[int]], length: int) -> list[int]:
-    "Words in a row, cut at `length`."
-    endlessly = chain.from_iterable(iter(word, None))
-    return list(islice(endlessly, length))
+def packed_words(word: Callable) -> Callable:
+    "A kernel for words of `word` in a row, cut at the length."
+    @kernel
+    def row(draws, walk, table):
+        ids = word(draws, walk, table)
+        while len(ids) < walk.length:
+            ids.extend(word(draws, walk, table))
+        return ids[: walk.length]
+    return row
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #1107f175
 _SENTENCES = [   # how many of 10,000 Wikipedia sentences have 6..60 words (Ri & Tsuruoka)
@@ -139,13 +113,16 @@ _SENTENCES = [   # how many of 10,000 Wikipedia sentences have 6..60 words (Ri &
     39, 26, 30, 29, 24, 34, 18, 8, 17, 15]
 SENTENCE_LENGTHS = np.cumsum([0] * 6 + _SENTENCES)   # index: words in the sentence
 
-def weighted(draws: BracketDraws, cumulative: np.ndarray, size: int) -> list[int]:
+@kernel
+def weighted(draws, cumulative, size):
     "`size` indices drawn with whole-numbered weights, given as cumulative sums."
-    points = draws.integers(cumulative[-1], size)
-    return np.searchsorted(cumulative, points, side="right").tolist()
+    points = integers(draws, cumulative[-1], size)
+    return np.searchsorted(cumulative, points, side="right")
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #e40b7607
-def word_table(tokens: str, words: int, rng: Any) -> np.ndarray | None:
+NO_TABLE = np.zeros(0, np.int64)
+
+def word_table(tokens: str, words: int, rng: Any) -> np.ndarray:
     """What `draw_words` looks up, by the kind of words.
 
     uniform: nothing; zipf: cumulative weights (words,); random_walk: vectors (words, 10)."""
@@ -154,35 +131,42 @@ def word_table(tokens: str, words: int, rng: Any) -> np.ndarray | None:
         return np.cumsum(words // ranks)
     if tokens == "random_walk":
         return rng.standard_normal((words, 10))
-    return None
+    return NO_TABLE
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #ddf879bf
-def draw_words(draws: BracketDraws, n: int, words: int, table: np.ndarray | None,
-               topic: np.ndarray | None = None) -> list[int]:
-    """`n` ids of 0..words-1.
+@kernel
+def uniform_words(draws, n, words, table):
+    "`n` ids of 0..words-1, all equally likely."
+    return [below(draws, words) for _ in range(n)]
 
-    With word vectors the weights are exp(vector · topic); a topic is drawn when none is given."""
-    if table is None:
-        return [draws.randrange(words) for _ in range(n)]
-    if table.ndim == 1:
-        return weighted(draws, table, n)
+@kernel
+def zipf_words(draws, n, words, table):
+    "`n` ids, each as likely as its weight in `table`, which are cumulative sums."
+    return [int(word) for word in weighted(draws, table, n)]
+
+def topic_words(draws, n, words, table, topic=None):
+    "`n` ids with weights exp(vector · topic); a topic is drawn when none is given."
     if topic is None:
         topic = draws.standard_normal(10)
     weight = np.cumsum(np.exp(table @ topic))
-    points = draws.uniform(n) * weight[-1]
+    points = draws.random(size=n) * weight[-1]
     return np.searchsorted(weight, points, side="right").tolist()
 
+WORDS: dict[str, Callable] = {
+    "uniform": uniform_words, "zipf": zipf_words, "random_walk": topic_words,
+}
+
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #70646d58
-def nested_pairs(draws: BracketDraws, heads: Sequence[int], close: int,
-                 p: float = 0.4) -> list[int]:
+@kernel
+def nested_pairs(draws, heads, close, p=0.4):
     """Nested dependencies (Ri & Tsuruoka 2022): a tail is its head + `close`.
 
     Heads open from the back of the list: 7, 8 with close 10 gives 8 18 7 17 or 8 7 17 18."""
-    heads = list(heads)
-    ids: list[int] = []
-    stack: list[int] = []
-    while heads or stack:
-        if heads and (not stack or draws.random() < p):
+    heads = [head for head in heads]
+    ids = []
+    stack = []
+    while len(heads) + len(stack) > 0:
+        if len(heads) > 0 and (len(stack) == 0 or uniform(draws) < p):
             stack.append(heads.pop())
             ids.append(stack[-1])
         else:
@@ -190,50 +174,121 @@ def nested_pairs(draws: BracketDraws, heads: Sequence[int], close: int,
     return ids
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #656e0683
-def flat_pairs(draws: BracketDraws, heads: Sequence[int], close: int) -> list[int]:
+@kernel
+def flat_pairs(draws, heads, close):
     "Flat dependencies (Ri & Tsuruoka 2022): unopened heads and waiting tails are equally likely."
-    heads = list(heads)
-    ids: list[int] = []
-    waiting: list[int] = []
-    draws.shuffle(heads)
-    while heads or waiting:
+    heads = [head for head in heads]
+    ids = []
+    waiting = []
+    shuffle(draws, heads)
+    while len(heads) + len(waiting) > 0:
         share = len(heads) / (len(heads) + len(waiting))
-        if heads and (not waiting or draws.random() < share):
+        if len(heads) > 0 and (len(waiting) == 0 or uniform(draws) < share):
             waiting.append(heads.pop())
             ids.append(waiting[-1])
-            draws.shuffle(waiting)
+            shuffle(draws, waiting)
         else:
             ids.append(close + waiting.pop())
     return ids
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #d08ca037
-def sentence(draws: BracketDraws, config: DyckConfig, words: list[int]) -> list[int]:
-    "Ri & Tsuruoka's sentence over drawn `words`: half of them become pairs."
-    if config.language == "no_structure":
-        return words
-    pairs = len(words) // 2 + (draws.random() < 0.5)
-    heads = words[:pairs]
-    close = 0 if config.same_token else config.bracket_types
-    if config.language == "nesting":
-        return nested_pairs(draws, heads, close)
-    return flat_pairs(draws, heads, close)
+@kernel
+def bare_sentence(draws, words, close):
+    return words
 
-# %% ../../../nbs/tasks/dyck/01_languages.ipynb #d3c652b8
-def bracket_sequence(draws: BracketDraws, config: DyckConfig,
-                     table: np.ndarray | None = None) -> list[int]:
+@kernel
+def nested_sentence(draws, words, close):
+    pairs = len(words) // 2 + (uniform(draws) < 0.5)
+    return nested_pairs(draws, words[:pairs], close)
+
+@kernel
+def flat_sentence(draws, words, close):
+    pairs = len(words) // 2 + (uniform(draws) < 0.5)
+    return flat_pairs(draws, words[:pairs], close)
+
+SENTENCES: dict[str, Callable] = {
+    "no_structure": bare_sentence, "nesting": nested_sentence, "flat": flat_sentence,
+}
+
+# %% ../../../nbs/tasks/dyck/01_languages.ipynb #7b40da29
+class Walk(NamedTuple):
+    "The numbers of a config, as compiled code takes them."
+    k: int            # bracket types
+    length: int
+    p: float          # chance to open
+    max_depth: int
+    min_depth: int
+    word_limit: int
+    words: int        # that a sentence draws from
+    close: int        # what a tail is above its head
+
+def walk_of(c: DyckConfig) -> Walk:
+    "The numbers of a config."
+    close = 0 if c.same_token else c.bracket_types
+    return Walk(c.bracket_types, c.length, c.open_probability, c.max_depth, c.min_depth,
+                c.word_limit, c.words, close)
+
+# %% ../../../nbs/tasks/dyck/01_languages.ipynb #541a7d00
+@kernel
+def dyck_row(draws, walk, table):
+    return dyck_word(draws, walk.k, walk.length, walk.p)
+
+@kernel
+def shuffle_row(draws, walk, table):
+    return shuffle_word(draws, walk.k, walk.length, walk.p, walk.max_depth)
+
+@kernel
+def hu_dyck_row(draws, walk, table):
+    return one_word(draws, walk.k, walk.p, walk.max_depth, walk.word_limit, walk.min_depth)
+
+@kernel
+def hu_ww_row(draws, walk, table):
+    return doubled_word(draws, walk.k, walk.word_limit)
+
+def sentence_row(sentence: Callable, words: Callable) -> Callable:
+    "A kernel for a sentence of one kind over words of one kind."
+    @kernel
+    def row(draws, walk, table):
+        size = weighted(draws, SENTENCE_LENGTHS, 1)[0]
+        return sentence(draws, words(draws, size, walk.words, table), walk.close)
+    return row
+
+# %% ../../../nbs/tasks/dyck/01_languages.ipynb #1b0b6cf2
+@cache
+def language_row(language: str, packed: bool, tokens: str) -> Callable:
+    "A kernel `(draws, walk, table) → ids` for one item of a language."
+    if language in SENTENCES:
+        return sentence_row(SENTENCES[language], WORDS[tokens])
+    if language in ("hu_dyck", "hu_ww"):
+        word = hu_dyck_row if language == "hu_dyck" else hu_ww_row
+        return packed_words(word) if packed else word
+    return dyck_row if language == "dyck" else shuffle_row
+
+def bracket_sequence(draws: Any, config: DyckConfig, table: np.ndarray = NO_TABLE) -> list[int]:
     "Ids of one item of the language that `config` describes; `table` is its `word_table`."
-    c = config
-    k = c.bracket_types
-    p = c.open_probability
-    if c.language == "dyck":
-        return dyck_word(draws, k, c.length, p)
-    if c.language == "shuffle":
-        return shuffle_word(draws, k, c.length, p, c.max_depth)
-    if c.language == "hu_dyck":
-        word = partial(one_word, draws, k, p, c.max_depth, c.word_limit, c.min_depth)
-        return packed_words(word, c.length) if c.packed else word()
-    if c.language == "hu_ww":
-        word = partial(doubled_word, draws, c.word_limit)
-        return packed_words(word, c.length) if c.packed else word()
-    [length] = weighted(draws, SENTENCE_LENGTHS, 1)
-    return sentence(draws, c, draw_words(draws, length, c.words, table))
+    row = language_row(config.language, config.packed, config.tokens)
+    return row(draws, walk_of(config), table)
+
+# %% ../../../nbs/tasks/dyck/01_languages.ipynb #3c3537f3
+@cache
+def row_filler(language: str, packed: bool, tokens: str) -> Callable | None:
+    """Compiled: write rows of at most `ids.shape[1]` tokens, `(keys, ids, lengths, walk, table, tries)`.
+
+    `keys` uint64 (items, 1). A row that fits in none of the `tries` gets length 0. None where
+    nothing is compiled."""
+    if tokens == "random_walk" and language in SENTENCES:
+        return None
+    draw_row = language_row(language, packed, tokens)
+
+    def fill(keys, ids, lengths, walk, table, tries):
+        for item in range(len(keys)):
+            lengths[item] = 0
+            for _ in range(tries):
+                row = draw_row(keys[item], walk, table)
+                if len(row) <= ids.shape[1]:
+                    for i in range(len(row)):
+                        ids[item, i] = row[i]
+                    lengths[item] = len(row)
+                    break
+
+    return compiled(fill)

@@ -9,17 +9,15 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ...data import item_rngs
 from ...parity import Tally, same_law, sample_count
 from .family import Dyck, dyck_vocab
 from .languages import (
-    SENTENCE_LENGTHS, BracketDraws, bracket_sequence, draw_words, sentence, weighted, word_table)
+    SENTENCE_LENGTHS, SENTENCES, WORDS, bracket_sequence, walk_of, weighted, word_table)
 from ...config import check_ranges
 from .settings import SIZES, DyckConfig
 from .structure import bracket_facts, depth, match
@@ -28,28 +26,23 @@ from .structure import bracket_facts, depth, match
 __all__ = []
 
 # %% ../../../nbs/tasks/dyck/30_replay.ipynb #1941abe8
-class OfficialDraws(BracketDraws):
+class OfficialDraws:
     "Draws as the papers' scripts make them after seeding both of Python's generators."
 
-    def __init__(self, seed: int, k: int, language: str):
+    def __init__(self, seed: int, language: str):
         self.python = random.Random(seed)
         self.numpy = np.random.RandomState(seed)
-        self.random = self.python.random
         # Hu's Dyck alone takes its types from numpy
-        below = self.numpy.randint if language == "hu_dyck" else self.python.randrange
-        self.kind = partial(below, k)
+        self.below = self.numpy.randint if language == "hu_dyck" else self.python.randrange
 
-    def randrange(self, n: int) -> int:
-        return self.python.randrange(n)
+    def random(self, size: int | None = None) -> Any:
+        return self.python.random() if size is None else self.numpy.random(size)
+
+    def integers(self, n: int, size: int | None = None) -> Any:
+        return self.below(n) if size is None else self.numpy.randint(n, size=size)
 
     def shuffle(self, xs: list) -> None:
         self.python.shuffle(xs)
-
-    def integers(self, n: int, size: int) -> np.ndarray:
-        return self.numpy.randint(n, size=size)
-
-    def uniform(self, size: int) -> np.ndarray:
-        return self.numpy.random(size)
 
     def standard_normal(self, size: int | tuple[int, ...]) -> np.ndarray:
         return self.numpy.standard_normal(size)
@@ -63,13 +56,16 @@ def official_sentences(draws: OfficialDraws, config: DyckConfig) -> Iterator[lis
     while True:
         topic = draws.standard_normal(10) if config.tokens == "random_walk" else None
         lengths = [weighted(draws, SENTENCE_LENGTHS, 1)[0] for _ in range(TOPIC_SENTENCES)]
-        words = iter(draw_words(draws, sum(lengths), config.words, table, topic))
-        batch = [sentence(draws, config, list(islice(words, n))) for n in lengths]
+        shared = {} if topic is None else {"topic": topic}
+        words = iter(WORDS[config.tokens](draws, sum(lengths), config.words, table, **shared))
+        close = walk_of(config).close
+        link = SENTENCES[config.language]
+        batch = [link(draws, list(islice(words, n)), close) for n in lengths]
         yield from batch
 
 def official_stream(seed: int, config: DyckConfig) -> Iterator[list[int]]:
     "The sequences of an official run, endlessly."
-    draws = OfficialDraws(seed, config.bracket_types, config.language)
+    draws = OfficialDraws(seed, config.language)
     if config.language not in ("dyck", "shuffle", "hu_dyck"):
         yield from official_sentences(draws, config)
     while True:
@@ -201,6 +197,15 @@ def official_census(seed: int, n: int, config: DyckConfig) -> dict[str, Counter]
     census["mean_match_distance"][0] = distance / max(spans.total(), 1)
     return census
 
+def family_rows(family: Dyck, count: int) -> Iterator[list[int]]:
+    "Ids of the first `count` items of a family."
+    items = (0, "train", 0, range(count))
+    rows = family.columns(*items)
+    if rows is None:
+        yield from (family.sample_task(draws).payload for draws in family.rngs(*items))
+    else:
+        yield from (ids[:end].tolist() for ids, end in zip(rows.ids, rows.lengths))
+
 def replay_dyck_stats(tally: Tally, entry: Mapping) -> None:
     "Check one stored statistic: exactly from the official stream, in law from ours."
     section = f"stats {entry['name']}"
@@ -212,8 +217,7 @@ def replay_dyck_stats(tally: Tally, entry: Mapping) -> None:
             with tally.record(section, name) as expect:
                 expect("counts", sorted(counts.items()), stored_counts(entry[name]))
     family = Dyck(config)
-    rngs = item_rngs(0, "train", 0, range(count))
-    ours = (family.sample_task(rng).payload for rng in rngs)
+    ours = family_rows(family, count)
     free = dyck_census(ours, config, skip=POOLED)
     for name in sorted(free):
         tally.law(f"{section} law", name, same_law(free[name], exact[name]))
