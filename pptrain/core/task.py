@@ -17,6 +17,7 @@ import numpy as np
 from .look import Look
 from ..data.columns import Columns, FillColumns
 from ..data.datasets import Collate, DatasetBundle, TaskDataset
+from ..data.draws import GENERATOR_VERSION
 from ..data.examples import IGNORE, Example
 from ..data.streams import item_key, item_rngs, number_within, seed_number
 from ..errors import InputError
@@ -91,11 +92,12 @@ class Task(Look, ABC):
         return [self.sample(i, split, seed) for i in range(items)]
 
     def fingerprint(self, seed: int | None = 0, items: int = 16) -> str:
-        """sha256 over name, settings, seed and the first training items: equal fingerprints,
-        equal data."""
+        """sha256 over name, settings, seed, generator version and the first training items: equal
+        fingerprints, equal data."""
         data = self.build_datasets(seed).train_dataset
         examples = [example_at(data, i) for i in range(min(items, len(data)))]
-        return sha256_of([self.name, self.export_config(), seed_number(seed)], examples)
+        recipe = [self.name, self.export_config(), seed_number(seed), GENERATOR_VERSION]
+        return sha256_of(recipe, examples)
 
     def summary(self, items: int = 200, split: str = "train", seed: int | None = 0) -> dict:
         "Over the first `items` examples: their number per operation."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib, inspect, os
 from bisect import insort
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -136,10 +137,11 @@ def disk_cache(function: Callable, folder: Path) -> Any:
         def _index_key(self, sig, codegen): return sig, codegen.magic_tuple(), stamp
         def load_overload(self, sig, target_context):
             try: return super().load_overload(sig, target_context)
-            except Exception: return None     # damaged: compiled anew
+            except Exception:     # damaged: forgotten, and compiled anew
+                with suppress(OSError): self.flush()
         def save_overload(self, sig, data):
-            try: super().save_overload(sig, data)
-            except OSError: pass              # no room: compiled again next time
+            with suppress(OSError):     # no room: compiled again next time
+                super().save_overload(sig, data)
 
     return Kept(function)
 

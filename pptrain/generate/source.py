@@ -13,6 +13,7 @@ from typing import Any
 from ..core import Task, example_at
 from ..data import Example, TaskDataset
 from ..data.datasets import Examples
+from ..data.draws import GENERATOR_VERSION
 from ..data.streams import item_key, number_within
 from ..errors import InputError
 
@@ -99,5 +100,6 @@ def spec_of_stream(source: Source, task: Task | None) -> dict[str, Any]:
     "What a source is, in plain values: equal specs, equal items."
     return plain({
         "task": task.name if task else None, "config": task.export_config() if task else None,
+        "generator": GENERATOR_VERSION,
         "seed": source.seed, "split": source.split, "epoch": source.epoch, "count": source.count,
         "fingerprint": content_hash(source)})

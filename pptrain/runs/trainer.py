@@ -16,6 +16,7 @@ from transformers import set_seed
 from ..config import jsonable
 from ..core import Task, registered_task
 from ..data import DatasetBundle
+from ..data.draws import GENERATOR_VERSION
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from ..integrations import CausalLMAdapter, check_model, plain_state, weights_sha256
@@ -95,6 +96,7 @@ def spec_of(trainer: PrePreTrainer, sha256: str) -> dict[str, Any]:
     return jsonable({
         "task": task.name,
         "config": task.export_config(),
+        "generator": GENERATOR_VERSION,
         "fingerprint": task.fingerprint(seed=trainer.data_seed) if has_fingerprint else "",
         "first_rows": sha256,
         "model": model.to_dict() if hasattr(model, "to_dict") else str(model),

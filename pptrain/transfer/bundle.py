@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..data.draws import GENERATOR_VERSION
 from ..errors import InputError, unknown
 from ..files import PathText, read_json, resolve_path
 from ..integrations.wrappers import named
@@ -59,10 +60,11 @@ def sealed(manifest: Mapping[str, Any]) -> bytes:
 
 # %% ../../nbs/transfer/04_bundle.ipynb #4f5ccae7
 def versions() -> dict[str, str]:
-    "Versions of what the weights depend on."
+    "Versions of what the weights depend on; `generator` is that of the synthetic items."
     names = ("pptrain", "torch", "transformers", "numpy")
     installed = {d.name: d.version for d in metadata.distributions() if d.name in names}
-    return {"python": platform.python_version(), **installed}
+    ours = {"python": platform.python_version(), "generator": str(GENERATOR_VERSION)}
+    return ours | installed
 
 # %% ../../nbs/transfer/04_bundle.ipynb #29673f57
 def find_bundle(path: PathText) -> Path:
