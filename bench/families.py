@@ -1,0 +1,217 @@
+"""How fast is data? Tokens per CPU-second of every family and op: ours, ours of before, upstream's.
+
+    python bench/families.py --before ../main --upstream FOLDER_OF_PPTRAIN_0.3.0
+
+`--before` is a checkout of an earlier state, `--upstream` a folder into which pptrain 0.3.0 was
+installed (`pip install --no-deps --target FOLDER pptrain==0.3.0`); both run under this Python.
+Every row is a process of its own with one thread; contestants take turns. Ours are batches of 64
+through the collator, as a trainer takes them; upstream builds a list, and the time of building it
+is counted. A token is an id that attention sees. Prints a table, writes
+bench/results/families-<machine>.csv with a row a measurement, and a picture beside it.
+"""
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH = 64
+LEAST = 1.0        # CPU-seconds of one measurement
+COLUMNS = ("family", "what", "who", "tokens_per_cpu_second", "first_item_s", "first_batch_s",
+           "times_upstream", "times_before")
+
+
+@dataclass(frozen=True)
+class Row:
+    "One thing to draw: our settings, and upstream's of the same kind where it has them."
+    family: str
+    what: str
+    ours: dict
+    theirs: dict | None = None
+
+
+def op_row(family: str, op: str, preset: str, theirs: dict | None) -> Row:
+    return Row(family, op, {"preset": preset, "tasks": [op]}, theirs)
+
+
+def rows() -> list[Row]:
+    "Every op of procedural, simpler_tasks and lime, every language of dyck, and more."
+    shared = ("identity", "reverse", "sort", "set", "union", "delete")
+    table = [Row("procedural", op, {"preset": f"paper_{op}_len64"},
+                 {"preset": f"paper_{op}_len64", "max_length": 192}) for op in shared]
+    table.append(Row("procedural", "stack", {"preset": "paper_stack_len64"}))
+    table += [Row("dyck", name, {"preset": name}, {"preset": name})
+              for name in ("paper_k8", "paper_k16", "paper_k32", "paper_k64")]
+    table += [Row("dyck", name, {"preset": name}) for name in (
+        "official_shuffle", "hu_dyck", "hu_ww", "ri_nesting_uniform", "ri_flat_zipf",
+        "ri_no_structure_uniform", "ri_flat_random_walk")]
+    for op in ("copy", "reverse", "set", "deduplicate", "length", "duplicate", "count", "delete",
+               "filter", "get_index", "search", "sort", "replace", "replace_many", "union",
+               "intersect", "set_1_minus_2"):
+        table.append(op_row("simpler_tasks", op, "paper_set_1m", {
+            "preset": "paper_set_1m", "tasks": [op]}))
+    table += [op_row("lime", op, "paper_mixed_5m", {"preset": "paper_mixed_5m", "modes": [op]})
+              for op in ("induct", "deduct", "abduct")]
+    table.append(Row("lime", "mixed", {"preset": "paper_mixed_5m"}, {"preset": "paper_mixed_5m"}))
+    table += [Row("summarization", name, {"preset": name}, {"preset": name})
+              for name in ("paper_ourtasks_subset_100k", "paper_step_tasks_100k")]
+    return table
+
+
+def ours(row: Row) -> dict:
+    "Batches of 64, collated; the first item and the first batch are timed apart."
+    started = time.perf_counter()
+    import torch
+    from pptrain.core import create_task
+    torch.set_num_threads(1)
+    task = create_task(row.family, {**row.ours, "sequence_count": 10**9})
+    bundle = task.build_datasets(seed=1)
+    data, collate = bundle.train_dataset, bundle.data_collator
+    data[0]
+    first_item = time.perf_counter() - started
+    again = time.perf_counter()
+    collate(data.__getitems__(range(BATCH)))
+    first_batch = time.perf_counter() - again
+    tokens, at, start = 0, BATCH, time.process_time()
+    while time.process_time() - start < LEAST:
+        batch = collate(data.__getitems__(range(at, at + BATCH)))
+        tokens += int(batch["attention_mask"].sum())
+        at += BATCH
+    speed = tokens / (time.process_time() - start)
+    return {"speed": speed, "first_item": first_item, "first_batch": first_batch}
+
+
+def upstream(row: Row) -> dict:
+    "Lists built by upstream, twice as many until a second is over."
+    import torch
+    from pptrain import create_task
+    torch.set_num_threads(1)
+    assert row.theirs is not None
+    count = 64
+    while True:
+        config = {**row.theirs, "sequence_count": count, "eval_sequence_count": 1}
+        task = create_task(row.family, config)
+        start = time.process_time()
+        data = task.build_datasets(seed=1).train_dataset
+        tokens = sum(len(data[i]["input_ids"]) for i in range(len(data)))
+        spent = time.process_time() - start
+        if spent > LEAST:
+            return {"speed": tokens / spent}
+        count *= 2
+
+
+def elsewhere(who: str, place: Path, number: int, cache: str) -> dict | None:
+    "One measurement in a fresh process; None, with a line that says why, where it fails."
+    paths = [str(place), *os.environ.get("PYTHONPATH", "").split(os.pathsep)[1:]]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
+                        "PPTRAIN_CACHE": cache}
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", who, str(number)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cache)
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    print(f"  {who}: not measured ({last[:120]})", file=sys.stderr)
+    return None
+
+
+def records_of(row: Row, found: dict[str, dict]) -> list[dict]:
+    "Rows of the CSV for one thing, with the ratios."
+    speeds = {who: result["speed"] for who, result in found.items()}
+    records = []
+    for who, result in found.items():
+        record = {"family": row.family, "what": row.what, "who": who,
+                  "tokens_per_cpu_second": round(result["speed"])}
+        for name in ("first_item", "first_batch"):
+            if name in result:
+                record[f"{name}_s"] = round(result[name], 2)
+        for other in ("upstream", "before"):
+            if other in speeds:
+                record[f"times_{other}"] = round(result["speed"] / speeds[other], 1)
+        records.append(record)
+    return records
+
+
+def mean_ratio(records: list[dict], family: str) -> float | None:
+    "Geometric mean of ours over upstream's, over the ops of a family."
+    ratios = [r["times_upstream"] for r in records
+              if r["family"] == family and r["who"] == "ours" and "times_upstream" in r]
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+
+
+def draw(records: list[dict], path: Path) -> None:
+    "A dot a measurement, an op a line, on a logarithmic axis."
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    names = list(dict.fromkeys(f"{r['family']} {r['what']}" for r in records))
+    _, axes = plt.subplots(figsize=(8, 0.22 * len(names) + 1))
+    for who, color in (("upstream", "#999999"), ("before", "#e69f00"), ("ours", "#0072b2")):
+        mine = [r for r in records if r["who"] == who]
+        places = [names.index(f"{r['family']} {r['what']}") for r in mine]
+        axes.plot([r["tokens_per_cpu_second"] for r in mine], places, "o", color=color, label=who)
+    axes.set(xscale="log", xlabel="tokens per CPU-second, one thread")
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.invert_yaxis()
+    axes.legend()
+    plt.tight_layout()
+    plt.savefig(path, dpi=120)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--before", type=Path, help="checkout of an earlier state")
+    parser.add_argument("--upstream", type=Path, help="folder that holds pptrain 0.3.0")
+    parser.add_argument("--family", action="append", help="only this one (may be repeated)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    if options.one:
+        who, number = options.one
+        row = rows()[int(number)]
+        print(json.dumps(upstream(row) if who == "upstream" else ours(row)))
+        return
+    places = {"ours": ROOT, "before": options.before, "upstream": options.upstream}
+    records: list[dict] = []
+    with tempfile.TemporaryDirectory() as cache:
+        for number, row in enumerate(rows()):
+            if options.family and row.family not in options.family:
+                continue
+            found = {}
+            for who, place in places.items():
+                if place and (who != "upstream" or row.theirs):
+                    result = elsewhere(who, place.resolve(), number, cache)
+                    found |= {who: result} if result else {}
+            records += records_of(row, found)
+            speeds = "  ".join(f"{who} {result['speed'] / 1e6:7.2f}M"
+                               for who, result in found.items())
+            print(f"{row.family:14} {row.what:26} {speeds}", flush=True)
+    for family in dict.fromkeys(row.family for row in rows()):
+        mean = mean_ratio(records, family)
+        if mean:
+            print(f"{family}: {mean:.1f} x upstream (geometric mean over its ops)")
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"families-{platform.node()}.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(records)
+    draw(records, path.with_suffix(".png"))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
