@@ -30,7 +30,7 @@ class Columns:
 
     @classmethod
     def empty(cls, items: int, width: int) -> Columns:
-        "Room for `items` rows of up to `width` tokens, all of which carry loss until said otherwise."
+        "Room for `items` rows of `width` tokens; all carry loss until said otherwise."
         ids = np.zeros((items, width), np.int64)
         return cls(ids, np.ones((items, width), bool), np.full(items, width))
 

@@ -128,17 +128,17 @@ def _uniform(draws):
 
 @compiled_as(below)
 def _below(draws, n):
-    return int(uniform(draws) * n)
+    return int(_uniform(draws) * n)
 
 @compiled_as(integers)
 def _integers(draws, n, count):
     numbers = np.empty(count, np.int64)
     for i in range(count):
-        numbers[i] = below(draws, n)
+        numbers[i] = _below(draws, n)
     return numbers
 
 @compiled_as(shuffle)
 def _shuffle(draws, xs):
     for last in range(len(xs) - 1, 0, -1):
-        other = below(draws, last + 1)
+        other = _below(draws, last + 1)
         xs[last], xs[other] = xs[other], xs[last]

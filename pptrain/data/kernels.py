@@ -44,29 +44,6 @@ def _insort(xs, x):
         at -= 1
     xs.insert(at, x)
 
-# %% ../../nbs/data/00_kernels.ipynb #304fa957
-def find_numba() -> ModuleType | None:
-    "numba; None where it is not installed or `NUMBA_DISABLE_JIT=1` turns it off."
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        return None
-    try:
-        import numba
-    except ImportError:
-        return None
-    return numba
-
-@cache
-def known_to_numba(function: Callable) -> None:
-    "Tell numba, once, what compiled code finds under a function's name."
-    from numba.extending import overload, register_jitable
-    if isinstance(function, FunctionType):
-        name_apart(function)
-    if function in TWINS:
-        twin = TWINS[function]
-        overload(function, strict=False)(lambda *arguments: twin)
-    else:
-        register_jitable(function)
-
 # %% ../../nbs/data/00_kernels.ipynb #806696c5
 def code_facts(code: CodeType) -> tuple:
     "What a function does, without where it stands: bytecode, names and constants."
@@ -104,6 +81,29 @@ def name_apart(function: Callable) -> None:
     "Give a closure a name that no other closure with another content has."
     if "<locals>" in function.__qualname__ and "#" not in function.__qualname__:
         function.__qualname__ += f"#{code_hash(function)[:16]}"
+
+# %% ../../nbs/data/00_kernels.ipynb #304fa957
+def find_numba() -> ModuleType | None:
+    "numba; None where it is not installed or `NUMBA_DISABLE_JIT=1` turns it off."
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return None
+    try:
+        import numba
+    except ImportError:
+        return None
+    return numba
+
+@cache
+def known_to_numba(function: Callable) -> None:
+    "Tell numba, once, what compiled code finds under a function's name."
+    from numba.extending import overload, register_jitable
+    if isinstance(function, FunctionType):
+        name_apart(function)
+    if function in TWINS:
+        twin = TWINS[function]
+        overload(function, strict=False)(lambda *arguments: twin)
+    else:
+        register_jitable(function)
 
 # %% ../../nbs/data/00_kernels.ipynb #dd2659ef
 def kernel_folder() -> Path | None:

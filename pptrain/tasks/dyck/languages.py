@@ -272,7 +272,7 @@ def bracket_sequence(draws: Any, config: DyckConfig, table: np.ndarray = NO_TABL
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #3c3537f3
 @cache
 def row_filler(language: str, packed: bool, tokens: str) -> Callable | None:
-    """Compiled: write rows of at most `ids.shape[1]` tokens, `(keys, ids, lengths, walk, table, tries)`.
+    """Compiled: write rows, `(keys, ids, lengths, walk, table, tries)`.
 
     `keys` uint64 (items, 1). A row that fits in none of the `tries` gets length 0. None where
     nothing is compiled."""

@@ -112,7 +112,7 @@ def write_problem(ids, mask, inputs, output, separator):
 # %% ../../../nbs/tasks/procedural/02_problems.ipynb #f32bf5ba
 @cache
 def row_filler(op: str) -> Callable | None:
-    """Compiled: write the rows of one op, `(keys, places, ids, mask, begin, end, separator, sizes)`.
+    """Compiled: `(keys, places, ids, mask, begin, end, separator, sizes)` writes rows of one op.
 
     `keys` uint64 (items, 1); `places` says which of them, `begin` and `end` where in a row. None
     where nothing is compiled."""
