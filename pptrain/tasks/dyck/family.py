@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/dyck/10_family.ipynb #5e8197c1
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,9 +71,9 @@ class Dyck(SymbolicTaskFamily):
         return (self.config.language,)
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Sequence[int]) -> Iterator[Draws]:
+             indices: Iterable[int]) -> Iterator[Draws]:
         "Numbers that kernels draw too."
-        return item_draws(seed, split, epoch, indices)
+        return item_draws(seed, split, epoch, list(indices))
 
     def sample_task(self, rng: Any) -> SymbolicTask:
         "A row of the language, as ids."

@@ -122,11 +122,11 @@ class Procedural(OpFamily):
         self.sizes = Sizes(config.length, config.vocab_size, config.digits, config.rule)
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Sequence[int]) -> Iterator[Any]:
+             indices: Iterable[int]) -> Iterator[Any]:
         "The paper's stream for training items when asked for, else ours."
         if self.config.stream == "official" and split == "train":
             return (LegacyDraws(seed_number(seed) + epoch + i) for i in indices)
-        return item_draws(seed, split, epoch, indices)
+        return item_draws(seed, split, epoch, list(indices))
 
     def draw(self, name: str, rng: Any) -> SymbolicTask:
         "A problem for one op; a parameter is drawn as its name says."
