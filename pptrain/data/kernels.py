@@ -61,7 +61,7 @@ def reachable(function: Callable) -> Iterator[tuple[str, Any]]:
         seen.add(one)
         yield one.__name__, code_facts(one.__code__)
         outside = inspect.getclosurevars(one)
-        for name, value in sorted((outside.globals | outside.nonlocals).items()):
+        for name, value in sorted({**outside.globals, **outside.nonlocals}.items()):
             if callable(value) and value in TWINS:
                 waiting.append(TWINS[value])
             if isinstance(value, FunctionType):
@@ -130,7 +130,7 @@ def disk_cache(function: Callable, folder: Path) -> Any:
         def from_function(cls, py_func, py_file): return cls()
 
     class Impl(caching.CompileResultCacheImpl):
-        _locator_classes = [Place]
+        _locator_classes: Any = [Place]
 
     class Kept(caching.FunctionCache):
         _impl_class = Impl

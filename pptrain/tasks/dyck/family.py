@@ -14,7 +14,7 @@ from ...core import ExecutedSymbolicTask, SymbolicTask, SymbolicTaskFamily, regi
 from ...core.look import Color, Knob
 from ...data import Example
 from ...data.columns import Columns
-from ...data.draws import Draws, item_draws, item_keys
+from ...data.draws import item_draws, item_keys
 from .languages import (
     SENTENCES, bracket_sequence, row_filler, walk_of, word_table)
 from .settings import (
@@ -71,7 +71,7 @@ class Dyck(SymbolicTaskFamily):
         return (self.config.language,)
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Iterable[int]) -> Iterator[Draws]:
+             indices: Iterable[int]) -> Iterator[Any]:
         "Numbers that kernels draw too."
         return item_draws(seed, split, epoch, list(indices))
 

@@ -25,8 +25,8 @@ def dyck_word(draws, k, length, p):
     """A k-Dyck word of even `length` (Jiang et al. 2026): open with chance `p`, closed at the end.
 
     k = 2, length 6: `( [ ] ) [ ]` is [0, 1, 3, 2, 1, 3]; no coin was tossed for the last three."""
-    ids = []
-    stack = []
+    ids: list[int] = []
+    stack: list[int] = []
     for left in range(length, 0, -1):
         depth = len(stack)
         if depth == 0:
@@ -48,7 +48,7 @@ def shuffle_word(draws, k, length, p, max_depth):
     """A prefix of a k-Shuffle-Dyck word (Jiang 2026, Hu 2025): every type balances by itself.
 
     k = 2, length 4: `( [ ) ]` is [0, 1, 2, 3], which no stack can read."""
-    ids = []
+    ids: list[int] = []
     count = [0] * k         # open brackets of each type
     live = [kind for kind in range(0)]   # types that have some, ascending; so far none
     depth = 0
@@ -73,8 +73,8 @@ def shuffle_word(draws, k, length, p, max_depth):
 @kernel
 def one_word(draws, k, p, max_depth, limit=510, min_depth=1):
     "A Dyck word up to its first return to depth 0 (Hu et al. 2025), closed from `limit` on."
-    ids = []
-    stack = []
+    ids: list[int] = []
+    stack: list[int] = []
     while len(ids) == 0 or len(stack) > 0:
         opens = len(ids) < min_depth or (len(stack) < max_depth and uniform(draws) < p)
         if len(ids) >= limit - 1:
@@ -163,8 +163,8 @@ def nested_pairs(draws, heads, close, p=0.4):
 
     Heads open from the back of the list: 7, 8 with close 10 gives 8 18 7 17 or 8 7 17 18."""
     heads = [head for head in heads]
-    ids = []
-    stack = []
+    ids: list[int] = []
+    stack: list[int] = []
     while len(heads) + len(stack) > 0:
         if len(heads) > 0 and (len(stack) == 0 or uniform(draws) < p):
             stack.append(heads.pop())
@@ -178,8 +178,8 @@ def nested_pairs(draws, heads, close, p=0.4):
 def flat_pairs(draws, heads, close):
     "Flat dependencies (Ri & Tsuruoka 2022): unopened heads and waiting tails are equally likely."
     heads = [head for head in heads]
-    ids = []
-    waiting = []
+    ids: list[int] = []
+    waiting: list[int] = []
     shuffle(draws, heads)
     while len(heads) + len(waiting) > 0:
         share = len(heads) / (len(heads) + len(waiting))

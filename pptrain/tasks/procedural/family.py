@@ -84,7 +84,7 @@ class LegacyDraws:
 def kernel_rows(family: Procedural, keys: np.ndarray) -> Columns | None:
     "The rows of `keys`, uint64 (items, 1), which move on; None where nothing is compiled."
     names, widths = family.config.tasks, family.drawn_lengths(1)
-    fillers = {op: row_filler(op) for op in widths}
+    fillers: dict[str, Any] = {op: row_filler(op) for op in widths}
     if None in fillers.values():
         return None
     pad, begin = family.config.vocab_size + 1, int(bool(family.marks))

@@ -43,7 +43,7 @@ def _sort(xs):
 def distinct(lists):
     "The distinct symbols of `lists` in order of first appearance."
     seen = set()
-    answer = []
+    answer: list[int] = []
     for xs in lists:
         for x in xs:
             if x not in seen:
@@ -68,7 +68,7 @@ def _union(a, b):
 @kernel
 def _delete(xs, q):
     "`xs` without the first `q`: `[3, 1, 3], 3 → [1, 3]` and `[3, 1], 7 → [3, 1]`."
-    answer = []
+    answer: list[int] = []
     found = False
     for x in xs:
         if x == q and not found:
@@ -81,7 +81,7 @@ def _delete(xs, q):
 @kernel
 def _stack(moves):
     "What is left on the stack, top to bottom; 0 pops: `[52, 94, 0, 73] → [73, 52]`."
-    left = []
+    left: list[int] = []
     for move in moves:
         if move:
             left.append(move)
@@ -95,7 +95,7 @@ def eca_step(cells, rule):
     """One step of an elementary cellular automaton on a ring of 0/1 cells.
 
     `rule` is Wolfram's number, 0..255: `[0, 0, 1, 0]` under 110 → `[0, 1, 1, 0]`."""
-    after = []
+    after: list[int] = []
     for i in range(len(cells)):
         left, right = cells[i - 1], cells[(i + 1) % len(cells)]
         pattern = 4 * left + 2 * cells[i] + right
@@ -157,8 +157,8 @@ def stack_moves(draws, length, vocab_size):
     """A script of `length` moves: a symbol of 1..vocab_size-1 pushes itself, 0 pops.
 
     A push without a free symbol becomes a pop."""
-    stack = []
-    moves = []
+    stack: list[int] = []
+    moves: list[int] = []
     free = list(range(1, vocab_size))
     for t in range(length):
         if wants_push(draws, t, length, len(stack)) and len(free) > 0:
