@@ -151,16 +151,15 @@ class StudySetup:
         return held.repeat(min(self.config.eval_blocks, len(held)))
 
 # %% ../../nbs/study/02_variants.ipynb #ad146b87
+def step_rows(count: int, step: int, batch_size: int) -> tuple[int, range]:
+    "`(epoch, items)` that the trainer reads in a step, of `count` rows; the last may be fewer."
+    epoch, place = divmod(step, -(-count // batch_size))
+    start = place * batch_size
+    return epoch, range(start, min(start + batch_size, count))
+
 def rows_in_steps(dataset: TaskDataset, steps: int, batch_size: int) -> list[tuple[int, range]]:
     "`(epoch, items)` of every step, as the trainer reads them."
-    count = len(dataset)
-    a_pass = -(-count // batch_size)
-    read = []
-    for step in range(steps):
-        epoch, place = divmod(step, a_pass)
-        start = place * batch_size
-        read.append((epoch, range(start, min(start + batch_size, count))))
-    return read
+    return [step_rows(len(dataset), step, batch_size) for step in range(steps)]
 
 def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     "Tokens of every row that a warm-up on the family reads, in order."
