@@ -71,14 +71,14 @@ def sums(op: str, count: int, split: str = "eval", seed: int = 0) -> list[tuple[
         raise unknown("sum", op, SUMS)
     return draw_exercises(op, SUMS[op], count, split, seed)
 
-# %% ../../nbs/corpora/08_exercises.ipynb #a9437e8c
+# %% ../../nbs/corpora/08_exercises.ipynb #02ece02e
 LETTERS = "abcdefghijklmnopqrstuvw"
 
 def draw_term(rng: Generator) -> str:
-    "A letter, or two in brackets."
+    "A letter; one time in four two in brackets."
     a, b = (LETTERS[number_below(rng, len(LETTERS))] for _ in range(2))
     sign = "+-"[number_below(rng, 2)]
-    return f"( {a} {sign} {b} )" if number_below(rng, 2) else a
+    return f"( {a} {sign} {b} )" if not number_below(rng, 4) else a
 
 def expand(rng: Generator) -> tuple[str, str]:
     a, b, c = (draw_term(rng) for _ in range(3))
@@ -108,7 +108,7 @@ def match(rng: Generator) -> tuple[str, str]:
 ALGEBRA: dict[str, Draw] = {
     "expand": expand, "factor": factor, "put": substitute, "match": match}
 
-# %% ../../nbs/corpora/08_exercises.ipynb #559ffe56
+# %% ../../nbs/corpora/08_exercises.ipynb #33578d3c
 def algebra(op: str, count: int, split: str = "eval", seed: int = 0) -> list[tuple[str, str]]:
     """`count` (question, answer) of a step; those of `train` and `eval` never meet.
 
