@@ -237,7 +237,7 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
 
-# %% ../../nbs/study/02_variants.ipynb #11993565
+# %% ../../nbs/study/02_variants.ipynb #adeb6c19
 def warm_up_steps(setup: StudySetup, arm: Arm) -> int:
     "Steps of a warm-up on synthetic rows; on an arm's own as many as match those of the study."
     config = setup.config
