@@ -232,8 +232,8 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     config, text = setup.config, setup.text("train", seed)
     block = config.block_size
     extra = matched_tokens(setup, seed, "last", block)
-    rows = math.ceil(extra / (block * config.batch_size)) * config.batch_size
-    usual = np.full(config.text_steps * config.batch_size, block)
+    rows = math.ceil(extra / (block * config.text_batch)) * config.text_batch
+    usual = np.full(config.text_steps * config.text_batch, block)
     lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
 
@@ -276,6 +276,11 @@ def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rate
         place += f"-text{rates.text:g}"
     return place
 
+# %% ../../nbs/study/02_variants.ipynb #9c05499f
+def in_bfloat16(config: StudyConfig) -> bool:
+    "Whether the stages multiply in bfloat16: where it is asked for and there is a GPU."
+    return config.bf16 and torch.cuda.is_available()
+
 # %% ../../nbs/study/02_variants.ipynb #4a197b65
 def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> PrePreTrainer:
     "The first stage of an arm that has one, ready to run."
@@ -289,7 +294,8 @@ def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> Pre
         max_steps=steps, per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=1, learning_rate=rates.warm_up,
         lr_scheduler_type="constant_with_warmup", warmup_steps=config.warmup_steps,
-        save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True)
+        save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True,
+        bf16=in_bfloat16(config))
     return PrePreTrainer(
         task, setup.adapter, run, wrap=control, measures=("perplexity", "accuracy"))
 
@@ -360,14 +366,15 @@ def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
     steps, end_measures = config.text_steps, []
     if arm.longer:
         text = longer_text(setup, seed)
-        steps = len(text) // config.batch_size
+        steps = len(text) // config.text_batch
     if config.keep_models and seed != config.tuning_seed:
         end_measures.append(KeepWeights(weights_path(setup, arm.name, seed)))
     return train_on_text(
         model, text, setup.text("eval"), seed=seed, steps=steps,
-        batch_size=config.batch_size, learning_rate=rates.text,
+        batch_size=config.text_batch, learning_rate=rates.text,
         warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True)
+        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True,
+        bf16=in_bfloat16(config))
 
 def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
                training: Mapping[str, Any] | None, tokens: int) -> list[dict[str, Any]]:
