@@ -27,6 +27,9 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .tuning import best_rates as best_rates
     from .tuning import run_study as run_study
     from .tuning import tuned_rates as tuned_rates
+    from .stacks import run_stacked as run_stacked
+    from .skills import SkillConfig as SkillConfig
+    from .skills import run_skill as run_skill
     from .facts import guessing as guessing
     from .facts import study_facts as study_facts
 
@@ -80,6 +83,8 @@ _ROOMS = {
         "text_model", "warm_up",
     ],
     "pptrain.study.tuning": ["best_rates", "run_study", "tuned_rates"],
+    "pptrain.study.stacks": ["run_stacked"],
+    "pptrain.study.skills": ["SkillConfig", "run_skill"],
     "pptrain.study.facts": ["guessing", "study_facts"],
     "pptrain.measure.savings": ["gains", "token_saving", "tokens_to_reach"],
     "pptrain.study.statistics": ["Decision", "Effect", "decide", "paired_effect", "verdict"],

@@ -73,7 +73,7 @@ class PlannedSetup(StudySetup):
 def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
     "Tokens of one warm-up of an arm, and of one text stage, padding apart."
     config = setup.config
-    text = config.text_steps * config.batch_size * config.block_size
+    text = config.text_steps * config.text_batch * config.block_size
     if arm.longer:
         text += matched_tokens(setup, 0, "last", config.block_size)
     if arm.data == "nothing":

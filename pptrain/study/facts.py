@@ -66,7 +66,7 @@ def model_facts(setup: StudySetup) -> dict[str, dict[str, int]]:
 def text_facts(setup: StudySetup) -> dict[str, Any]:
     "The text: how much there is, and how much of it is read."
     config, text = setup.config, setup.text("train")
-    rows = config.text_steps * config.batch_size
+    rows = config.text_steps * config.text_batch
     return {"corpus": setup.corpus.name, "corpus_sha256": setup.corpus.sha256,
             "vocabulary": len(setup.tokenizer), "text_tokens": rows * config.block_size,
             "epochs": rows / text.blocks}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .facts import chance_of
 from .head import learnt_word, mean_of
 from .profiles import PROFILES, read_seeds
 from .representations import inside_study
+from .stacks import run_stacked
 from .tuning import run_study
 from .variants import VARIANTS, StudySetup
 
@@ -155,16 +157,18 @@ def save_inside(config: StudyConfig, folder: Path, table: pd.DataFrame,
 # %% ../../nbs/study/40_replication.ipynb #d4d699f7
 def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
         seeds: str | int | Iterable[int] | None = None, say: Callable[[str], Any] = print,
-        **chosen: Any) -> ReplicationResult:
+        stacked: Mapping[str, Any] | None = None, **chosen: Any) -> ReplicationResult:
     """Run a replication in `out_dir` and judge its claims; finished runs are read back.
 
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
-    None or empty for the profile's own. Leaves `rows.csv`, `claims.json`, `facts.json` and
+    None or empty for the profile's own. `stacked`, options of `run_stacked`, trains the models side
+    by side: `{"device": "cuda"}`. Leaves `rows.csv`, `claims.json`, `facts.json` and
     `inside.csv` for the report. Raises `InputError` for an unknown profile or field, and for
     another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
-    rows = run_study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
+    study = run_study if stacked is None else partial(run_stacked, **stacked)
+    rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)
     save_inside(config, Path(out_dir), rows, say)
     verdicts = judge_study(rows, replication.claims, asdict(config), profile)
