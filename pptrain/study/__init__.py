@@ -56,6 +56,7 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .representations import compare_models as compare_models
     from .representations import inside_study as inside_study
     from .representations import kept_weights as kept_weights
+    from .donors import donor_of as donor_of
 
     # how it is shown
     from .crossing import crossing_table as crossing_table
@@ -93,6 +94,7 @@ _ROOMS = {
         "PAIR_COLUMNS", "KeepWeights", "arm_models", "compare_models", "inside_study",
         "kept_weights",
     ],
+    "pptrain.study.donors": ["donor_of"],
     "pptrain.study.crossing": ["crossing_picture", "crossing_table"],
     "pptrain.study.figures": [
         "LABELS", "UNITS", "all_effects", "claim_effects", "mean_gains", "study_picture",

@@ -20,9 +20,9 @@ from .budgets import StudyConfig, configure
 from .grid import RunSpec, replications
 from .replication import Replication
 from .tuning import what_to_run
-from pptrain.study.variants import (
-    VARIANTS, StudySetup, matched_tokens, natural_lengths, rows_in_steps, token_flops,
-    warm_up_lengths)
+from .variants import (
+    VARIANTS, StudySetup, matched_tokens, mean_length, natural_lengths, rows_in_steps,
+    token_flops, warm_up_lengths, warm_up_steps)
 from ..vocab import TokenizerSpec
 
 # %% auto #0
@@ -50,7 +50,7 @@ def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
     profile, seeds = chosen.pop("profile"), chosen.pop("seeds", None)
     settings = replication.settings(profile, **chosen)
     config, numbers = configure(spec.study, profile, seeds, **settings)
-    return config, numbers, replication.variants
+    return config, numbers, replication.arms(profile)
 
 # %% ../../nbs/study/41_costs.ipynb #290b957e
 class PlannedSetup(StudySetup):
@@ -73,7 +73,7 @@ class PlannedSetup(StudySetup):
 def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
     "Tokens of one warm-up of an arm, and of one text stage, padding apart."
     config = setup.config
-    text = config.text_steps * config.batch_size * config.block_size
+    text = config.text_steps * config.text_batch * config.block_size
     if arm.longer:
         text += matched_tokens(setup, 0, "last", config.block_size)
     if arm.data == "nothing":
@@ -81,6 +81,9 @@ def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
     lengths: np.ndarray | None = warm_up_lengths(setup, 0)
     if arm.data == "text":
         lengths = natural_lengths(setup, 0)
+    if arm.task is not None:
+        rows = warm_up_steps(setup, arm) * config.batch_size
+        return round(rows * mean_length(setup.task_of(arm))), text
     if lengths is None:         # rows of text in their mean length
         return config.synthetic_steps * config.batch_size * setup.width, text
     return int(lengths.sum()), text
@@ -116,7 +119,8 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
         first, text = arm_tokens(setup, arm)
         flops = texts * text * last
         if needed:
-            flops += len(needed) * first * token_flops(setup, arm.data, setup.width)
+            task = setup.task_of(arm)
+            flops += len(needed) * first * token_flops(setup, arm.data, setup.width, task)
         rows.append({"arm": arm.name, "warm-ups": len(needed), "texts": texts,
                      "warm-up tokens": len(needed) * first, "text tokens": texts * text,
                      "FLOPs": flops})

@@ -170,7 +170,7 @@ def measured(config: StudyConfig, rows: Iterable[Mapping[str, Any]],
     table = []
     for row in rows:
         step = row["step"]
-        at = dict(step=step, tokens=step * config.batch_size * config.block_size)
+        at = dict(step=step, tokens=step * config.text_batch * config.block_size)
         loss = row["eval_loss"]
         bits = loss / math.log(2) / bytes_per_token
         table += [at | dict(metric="eval_loss", value=loss),
@@ -198,10 +198,10 @@ def train_texts(setup: StudySetup, stacking: Stacking, given: Mapping[Trial, Tra
     if not trials:
         return
     collate = Collate(setup.tokenizer.pad_token_id)
-    held, count = setup.text("eval"), config.text_steps * config.batch_size
+    held, count = setup.text("eval"), config.text_steps * config.text_batch
     seeds = list(dict.fromkeys(seed for _, seed, _ in trials))
     batches = StackRows([setup.text("train", seed).repeat(count) for seed in seeds],
-                        [seeds.index(seed) for _, seed, _ in trials], config.batch_size, collate)
+                        [seeds.index(seed) for _, seed, _ in trials], config.text_batch, collate)
     models = [start_of(setup, trial, donor) for trial, donor in given.items()]
     look = HeldOut(held, collate)
     before = look(ManyGPT2(models).to(stacking.device))["eval_loss"].tolist()

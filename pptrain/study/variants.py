@@ -88,6 +88,17 @@ def attended_tokens(row: Example) -> int:
     "How many tokens a row has, padding apart."
     return len(row) if row.attend is None else int(np.sum(row.attend))
 
+def mean_length(task: Task, rows: int = 64) -> float:
+    "Mean number of attended tokens in the first training rows."
+    return sum(attended_tokens(task.sample(i)) for i in range(rows)) / rows
+
+def longest_row(setup: StudySetup) -> int:
+    "Tokens of the longest row that a model of the study is to read."
+    own = [arm_of(setup.config, name) for name in setup.config.arms]
+    tasks = [setup.task, *(setup.task_of(arm) for arm in own if arm.task is not None)]
+    rows = [max(getattr(task.config, "max_length", 0), round(mean_length(task))) for task in tasks]
+    return max(setup.config.block_size, *rows)
+
 # %% ../../nbs/study/02_variants.ipynb #98375c0c
 class StudySetup:
     "The shared materials of a study: task, text, tokenizer, adapter; made when first needed."
@@ -100,6 +111,13 @@ class StudySetup:
     def task(self) -> Task:
         "The synthetic family."
         return create_task(self.config.family, self.config.overrides, preset=self.config.preset)
+
+    def task_of(self, arm: Arm) -> Task:
+        "The synthetic rows of an arm: those of the study, or its own."
+        if arm.task is None:
+            return self.task
+        family, preset, changed = arm.task_settings(self.config)
+        return create_task(family, changed, preset=preset)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -125,16 +143,17 @@ class StudySetup:
     @cached_property
     def width(self) -> int:
         "Mean number of attended tokens in a synthetic row."
-        return round(sum(attended_tokens(self.task.sample(i)) for i in range(64)) / 64)
+        return round(mean_length(self.task))
 
     @cached_property
     def adapter(self) -> HFCausalLMAdapter:
         "The model: a context for either kind of row, and no dropout, since runs are short."
-        name, own = self.config.model, getattr(self.task.config, "max_length", 0)
-        longest = max(self.config.block_size, own, self.width)
+        name, longest = self.config.model, longest_row(self)
         fields: dict[str, Any] = {"max_position_embeddings": longest}
         if name.startswith("gpt2"):
             fields = dict(n_positions=longest, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        if self.config.init_std is not None:
+            fields["initializer_range"] = self.config.init_std
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
     @cached_property
@@ -174,14 +193,17 @@ def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     return setup.read[seed]
 
 # %% ../../nbs/study/02_variants.ipynb #215cb2d4
-def token_flops(setup: StudySetup, stage: str, length: float) -> float:
-    "FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`."
+def token_flops(setup: StudySetup, stage: str, length: float, task: Task | None = None) -> float:
+    """FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`.
+
+    `task` is that of the study unless given."""
     with torch.device("meta"):
         if stage == "last":
             ids = setup.text_spec.vocab_size
             model = downstream_model(setup.adapter, ids, setup.config.block_size, 0)
         else:
-            spec = setup.text_spec if stage == "text" else setup.task.tokenizer_spec()
+            rows = task or setup.task
+            spec = setup.text_spec if stage == "text" else rows.tokenizer_spec()
             model = setup.adapter.create_prepretrain_model(spec)
     return training_flops(model, 1, length)
 
@@ -212,10 +234,24 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     config, text = setup.config, setup.text("train", seed)
     block = config.block_size
     extra = matched_tokens(setup, seed, "last", block)
-    rows = math.ceil(extra / (block * config.batch_size)) * config.batch_size
-    usual = np.full(config.text_steps * config.batch_size, block)
+    rows = math.ceil(extra / (block * config.text_batch)) * config.text_batch
+    usual = np.full(config.text_steps * config.text_batch, block)
     lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
+
+# %% ../../nbs/study/02_variants.ipynb #adeb6c19
+def warm_up_steps(setup: StudySetup, arm: Arm) -> int:
+    "Steps of a warm-up on synthetic rows; on an arm's own as many as match those of the study."
+    config = setup.config
+    if arm.task is None or config.match == "none":
+        return config.synthetic_steps
+    task = setup.task_of(arm)
+    ours, theirs = mean_length(setup.task, 512), mean_length(task, 512)
+    ratio = ours / theirs
+    if config.match == "flops":
+        costs = token_flops(setup, "task", ours), token_flops(setup, "task", theirs, task)
+        ratio *= costs[0] / costs[1]
+    return max(1, round(config.synthetic_steps * ratio))
 
 # %% ../../nbs/study/02_variants.ipynb #d9111285
 VARIANTS = ("scratch", "transferred", "shuffled", "natural")
@@ -228,7 +264,8 @@ def warm_up_data(setup: StudySetup, arm: Arm,
         aside = split_corpus(setup.corpus)[1]
         lengths = natural_lengths(setup, seed)
         return TextTask(aside, setup.tokenizer, setup.width, lengths), None
-    return setup.task, None if arm.control is None else create_control(arm.control)
+    task = setup.task_of(arm)
+    return task, None if arm.control is None else create_control(arm.control)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
 def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
@@ -241,20 +278,26 @@ def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rate
         place += f"-text{rates.text:g}"
     return place
 
+# %% ../../nbs/study/02_variants.ipynb #9c05499f
+def in_bfloat16(config: StudyConfig) -> bool:
+    "Whether the stages multiply in bfloat16: where it is asked for and there is a GPU."
+    return config.bf16 and torch.cuda.is_available()
+
 # %% ../../nbs/study/02_variants.ipynb #4a197b65
 def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> PrePreTrainer:
     "The first stage of an arm that has one, ready to run."
     config = setup.config
     task, control = warm_up_data(setup, arm, seed)
     exact = getattr(task, "lengths", None)
-    steps = config.synthetic_steps if exact is None else len(exact) // config.batch_size
+    steps = warm_up_steps(setup, arm) if exact is None else len(exact) // config.batch_size
     often = max(1, steps // 10)
     run = RunConfig(
         setup.folder / run_place(config, "warm-up", arm.warm_up, seed, rates), seed=seed,
         max_steps=steps, per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=1, learning_rate=rates.warm_up,
         lr_scheduler_type="constant_with_warmup", warmup_steps=config.warmup_steps,
-        save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True)
+        save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True,
+        bf16=in_bfloat16(config))
     return PrePreTrainer(
         task, setup.adapter, run, wrap=control, measures=("perplexity", "accuracy"))
 
@@ -307,8 +350,11 @@ def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
     "FLOPs of both stages of a run."
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
+        task = setup.task_of(arm)
         length = float(warm_up_lengths(setup, seed).mean())
-        total += warm_up_tokens * token_flops(setup, arm.data, length)
+        if arm.task is not None:
+            length = mean_length(task)
+        total += warm_up_tokens * token_flops(setup, arm.data, length, task)
     return total
 
 # %% ../../nbs/study/02_variants.ipynb #85060aef
@@ -322,14 +368,15 @@ def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
     steps, end_measures = config.text_steps, []
     if arm.longer:
         text = longer_text(setup, seed)
-        steps = len(text) // config.batch_size
+        steps = len(text) // config.text_batch
     if config.keep_models and seed != config.tuning_seed:
         end_measures.append(KeepWeights(weights_path(setup, arm.name, seed)))
     return train_on_text(
         model, text, setup.text("eval"), seed=seed, steps=steps,
-        batch_size=config.batch_size, learning_rate=rates.text,
+        batch_size=config.text_batch, learning_rate=rates.text,
         warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True)
+        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True,
+        bf16=in_bfloat16(config))
 
 def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
                training: Mapping[str, Any] | None, tokens: int) -> list[dict[str, Any]]:
