@@ -343,15 +343,21 @@ def warm_up_facts(training: Mapping[str, Any] | None, rates: Rates) -> dict[str,
             facts[f"warmup_{name}"] = training[name]
     return facts
 
+def rows_read(setup: StudySetup, arm: Arm, task: Task) -> int:
+    "How many rows a warm-up on `task` reads."
+    rows, steps = task.build_datasets(0).train_dataset, warm_up_steps(setup, arm)
+    return sum(len(items) for _, items in rows_in_steps(rows, steps, setup.config.batch_size))
+
 def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
                 tokens: int) -> float:
     "FLOPs of both stages of a run."
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
         task = setup.task_of(arm)
-        length = float(warm_up_lengths(setup, seed).mean())
-        if arm.task is not None:
-            length = mean_length(task)
+        if arm.data == "task":
+            length = warm_up_tokens / rows_read(setup, arm, task)
+        else:
+            length = float(warm_up_lengths(setup, seed).mean())
         total += warm_up_tokens * token_flops(setup, arm.data, length, task)
     return total
 
