@@ -37,6 +37,7 @@ class StudyConfig:
     corpus_bytes: int = 2_000_000    # of it, at most
     vocab_size: int = 1024           # tokenizer trained on that text
     model: str = "gpt2-2_4_64"       # layers_heads_width, or any built-in name
+    init_std: float | None = None    # of fresh weights; None: as the model says, mostly .02
     block_size: int = 128            # text context, tokens
     batch_size: int = 16             # sequences per step
     text_batch_size: int | None = None   # of the text stage; None: as many
@@ -99,6 +100,8 @@ def check_study(config: StudyConfig) -> None:
         value = getattr(config, name)
         if not 0 < value < math.inf:
             raise InputError(f"{name}={value!r}: it must be above zero, and finite")
+    if config.init_std is not None and not 0 < config.init_std < math.inf:
+        raise InputError(f"init_std={config.init_std!r}: it must be above zero, and finite")
     if config.warmup_steps < 0:
         raise InputError(f"warmup_steps={config.warmup_steps!r}: it cannot be negative")
     if config.match not in MATCHES:

@@ -152,6 +152,8 @@ class StudySetup:
         fields: dict[str, Any] = {"max_position_embeddings": longest}
         if name.startswith("gpt2"):
             fields = dict(n_positions=longest, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        if self.config.init_std is not None:
+            fields["initializer_range"] = self.config.init_std
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
     @cached_property
@@ -237,7 +239,7 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
 
-# %% ../../nbs/study/02_variants.ipynb #11993565
+# %% ../../nbs/study/02_variants.ipynb #adeb6c19
 def warm_up_steps(setup: StudySetup, arm: Arm) -> int:
     "Steps of a warm-up on synthetic rows; on an arm's own as many as match those of the study."
     config = setup.config
