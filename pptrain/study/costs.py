@@ -5,7 +5,9 @@
 # %% ../../nbs/study/41_costs.ipynb #d38940b7
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,8 @@ def warm_ups_of(config: StudyConfig, arm: Arm, seeds: Sequence[int]) -> set[tupl
     return needed
 
 # %% ../../nbs/study/41_costs.ipynb #0d366cf1
+_COUNTED: dict[tuple, pd.DataFrame] = {}     # what is asked → the answer: seeds cost the same
+
 def study_costs(config: StudyConfig, seeds: Sequence[int],
                 variants: Sequence[str] = VARIANTS) -> pd.DataFrame:
     """What `run_study` would train, a row for each arm; nothing is trained.
@@ -108,6 +112,9 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
     Columns: arm, warm-ups and texts (how many), warm-up tokens and text tokens, FLOPs (of all
     of them). Raises `InputError` for arms and seeds that `run_study` refuses."""
     numbers, arms = what_to_run(config, seeds, variants)
+    asked = (json.dumps(asdict(config), sort_keys=True), len(numbers), *(a.name for a in arms))
+    if asked in _COUNTED:
+        return _COUNTED[asked].copy()
     setup, rows = PlannedSetup(config), []
     made: set[tuple] = set()
     last = token_flops(setup, "last", config.block_size)
@@ -124,4 +131,5 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
         rows.append({"arm": arm.name, "warm-ups": len(needed), "texts": texts,
                      "warm-up tokens": len(needed) * first, "text tokens": texts * text,
                      "FLOPs": flops})
-    return pd.DataFrame(rows)
+    _COUNTED[asked] = pd.DataFrame(rows)
+    return _COUNTED[asked].copy()

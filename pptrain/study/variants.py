@@ -89,8 +89,12 @@ def attended_tokens(row: Example) -> int:
     return len(row) if row.attend is None else int(np.sum(row.attend))
 
 def mean_length(task: Task, rows: int = 64) -> float:
-    "Mean number of attended tokens in the first training rows."
-    return sum(attended_tokens(task.sample(i)) for i in range(rows)) / rows
+    "Mean number of attended tokens in the first training rows; a few tell where all are alike."
+    few = min(rows, 64)
+    lengths = list(map(attended_tokens, task.head(few)))
+    if len(set(lengths)) > 1 and few < rows:
+        lengths = list(map(attended_tokens, task.head(rows)))
+    return sum(lengths) / len(lengths)
 
 def longest_row(setup: StudySetup) -> int:
     "Tokens of the longest row that a model of the study is to read."
