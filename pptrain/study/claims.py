@@ -156,14 +156,15 @@ def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
     return f"diverged: {'; '.join(said[:3])}{more}"
 
-# %% ../../nbs/study/11_claims.ipynb #ed8b87f6
-OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
-TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
-
+# %% ../../nbs/study/11_claims.ipynb #02276dc5
 def not_measured(claim: Claim, table: pd.DataFrame) -> str:
     "What to say of a metric that no run of the study has; empty where some has."
     missing = claim.measure not in EFFECT_UNITS and claim.measure not in set(table.metric)
     return f"{claim.measure} was not measured" if missing else ""
+
+# %% ../../nbs/study/11_claims.ipynb #ed8b87f6
+OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
+TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
 def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, str]:
     "The cells `verdict` and `why` of a claim; `lost` says what is no number, or was not measured."

@@ -62,7 +62,7 @@ def in_one_line(value: Any) -> str:
     return value if plain and parse_yaml(value) == value else json.dumps(value)
 
 def flat(parts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    "Dotted names → values; a mapping inside `task`, `model`, `run` and `text` is opened, no policy."
+    "Dotted names → values; mappings are opened, but for a policy."
     found: dict[str, Any] = {}
     for name, value in parts.items():
         path = f"{above}{name}"

@@ -1,4 +1,4 @@
-"""What the replication notebooks say of themselves, before anything is trained: arms, claims, sizes, and lines of a shell."""
+"""What replication notebooks say before anything is trained: arms, claims, sizes, shell lines."""
 from __future__ import annotations
 
 import re
@@ -27,7 +27,8 @@ def test_every_profile_can_be_priced(study, profile):
     row = dry_run([spec]).iloc[0]
     config, _, variants = study_of(spec)
     assert row.arms == tuple(variants) and row.FLOPs > 0 and row["warm-up tokens"] > 0
-    assert row["text tokens"] == row.texts * config.text_steps * config.text_batch * config.block_size
+    a_text = config.text_steps * config.text_batch * config.block_size
+    assert row["text tokens"] == row.texts * a_text
     tried = len(config.rates) > 1 or len(config.warmup_rates) > 1
     assert row.texts > len(variants) if tried else row.texts == len(variants)
 
