@@ -1,6 +1,7 @@
 """A replication notebook's study in stacks, for a GPU: seeds and arms side by side.
 
     python bench/stacked.py nbs/replication/r3_procedural.ipynb --out runs/r3 --device cuda
+    python bench/stacked.py results/laptop/2026-11-27/plan.py:r3_text --out runs/r3_text
     python bench/stacked.py nbs/replication/r3_haystack.ipynb --out /tmp/toy --toy     # on a CPU
 
 Runs the cells of a notebook up to the one that starts the study, takes what they define, and runs
@@ -23,8 +24,14 @@ def say(*words):
 
 
 def defined(notebook, **parameters):
-    "What the cells before the study define, with some parameters in place of the notebook's."
+    """What the cells before the study define, with some parameters in place of the notebook's.
+
+    `plan.py:name` is a `Replication` of that name in a file."""
     names = {}
+    plan, _, name = str(notebook).partition(".py:")
+    if name:
+        exec(Path(f"{plan}.py").read_text(), names)
+        return {"replication": names[name]}
     for cell in json.loads(Path(notebook).read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] != "code":
@@ -60,6 +67,8 @@ def skill_study(names, settings, options):
         donors = {name: donor | {"steps": 10} for name, donor in config.donors.items()}
         config = replace(config, steps=20, eval_every=10, eval_rows=64, batch_size=8, donors=donors)
     seeds = settings.seeds or names["seeds"]
+    if settings.device != "cpu":
+        config = replace(config, together=len(seeds))
     rows = run_skill(config, settings.out, seeds, say, **options)
     save_results(settings.out, rows, names["claims"])
     return judge_study(rows, names["claims"], asdict(config), settings.profile)

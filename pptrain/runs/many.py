@@ -260,7 +260,7 @@ def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
     done = (step - warmup) / max(1, steps - warmup)
     return .5 * (1 + math.cos(math.pi * done))
 
-# %% ../../nbs/runs/20_many.ipynb #b83b9616
+# %% ../../nbs/runs/20_many.ipynb #dee6c40b
 @dataclass
 class Steps(Dataset):
     "The batch of a step, for a loader."
@@ -288,7 +288,7 @@ def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
 
     `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
     there and the same call goes on from it; where `until()` is true the loop stops there early.
-    `lr` may be one rate or one per model. `workers` processes make the batches ahead of time."""
+    `lr` may be one rate or one per model; a `max_grad_norm` of 0 clips nothing. `workers` processes make the batches ahead of time."""
     rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
     usual = float(rates.max())
     shares = None if len(rates.unique()) == 1 else rates / usual
@@ -301,7 +301,7 @@ def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
         losses, _ = many_losses(many, *(part.to(rates.device) for part in batch))
         optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
-        if max_grad_norm is not None:
+        if max_grad_norm:
             clip_each(many.weights, max_grad_norm)
         step_each(many.weights, optimizer, shares)
         if (step + 1) % every == 0 or step + 1 == steps:
