@@ -5,7 +5,10 @@
 # %% ../../nbs/study/41_costs.ipynb #d38940b7
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 
+from ..errors import InputError
 from ..integrations import quiet
 from .arms import Arm, rates_to_try
 from .budgets import StudyConfig, configure
@@ -31,17 +35,29 @@ __all__ = ['study_costs']
 # %% ../../nbs/study/41_costs.ipynb #c38a12d5
 @cache
 def replication_of(notebook: str) -> Replication:
-    "The value `replication` of a notebook of the package: its cells are run up to there."
+    """The value `replication` of a notebook of the package: its cells are run up to there.
+
+    Raises `InputError` for one that makes none; nothing of it is run."""
+    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells
+             if cell.cell_type == "code"]
+    places = [i for i, source in enumerate(cells) if re.search("^replication = ", source, re.M)]
+    if not places:
+        raise InputError(f"{Path(notebook).name} makes no value `replication`, so what it costs "
+                         "is not known before it runs")
     names: dict[str, Any] = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type == "code" and "replication" not in names:
-            exec(cell.source, names)
+    for source in cells[:places[0] + 1]:
+        exec(source, names)
     return names["replication"]
 
 def is_replication(spec: RunSpec) -> bool:
-    "Whether a run is one of the package's notebooks."
+    "Whether a run is one of the package's notebooks, and one that can be counted."
     own = [Path(path).resolve() for path in replications().values()]
-    return Path(spec.notebook).resolve() in own
+    return Path(spec.notebook).resolve() in own and can_be_counted(str(spec.notebook))
+
+@cache
+def can_be_counted(notebook: str) -> bool:
+    "Whether a notebook makes a value `replication`."
+    return "replication = Replication(" in Path(notebook).read_text(encoding="utf-8")
 
 # %% ../../nbs/study/41_costs.ipynb #d3705690
 def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
@@ -101,6 +117,8 @@ def warm_ups_of(config: StudyConfig, arm: Arm, seeds: Sequence[int]) -> set[tupl
     return needed
 
 # %% ../../nbs/study/41_costs.ipynb #0d366cf1
+_COUNTED: dict[tuple, pd.DataFrame] = {}     # what is asked → the answer: seeds cost the same
+
 def study_costs(config: StudyConfig, seeds: Sequence[int],
                 variants: Sequence[str] = VARIANTS) -> pd.DataFrame:
     """What `run_study` would train, a row for each arm; nothing is trained.
@@ -108,6 +126,9 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
     Columns: arm, warm-ups and texts (how many), warm-up tokens and text tokens, FLOPs (of all
     of them). Raises `InputError` for arms and seeds that `run_study` refuses."""
     numbers, arms = what_to_run(config, seeds, variants)
+    asked = (json.dumps(asdict(config), sort_keys=True), len(numbers), *(a.name for a in arms))
+    if asked in _COUNTED:
+        return _COUNTED[asked].copy()
     setup, rows = PlannedSetup(config), []
     made: set[tuple] = set()
     last = token_flops(setup, "last", config.block_size)
@@ -124,4 +145,5 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
         rows.append({"arm": arm.name, "warm-ups": len(needed), "texts": texts,
                      "warm-up tokens": len(needed) * first, "text tokens": texts * text,
                      "FLOPs": flops})
-    return pd.DataFrame(rows)
+    _COUNTED[asked] = pd.DataFrame(rows)
+    return _COUNTED[asked].copy()

@@ -15,7 +15,7 @@ import torch
 from ..integrations import quiet
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
-from .costs import PlannedSetup, study_costs, study_of
+from .costs import PlannedSetup, is_replication, study_costs, study_of
 from .forecast import FOR_A_GPU, GPU_SPEED, forecast, gpu_seconds, step_seconds
 from .grid import RunSpec
 from .launch import launch_lines
@@ -37,9 +37,10 @@ def dry_run(specs: Sequence[RunSpec]) -> pd.DataFrame:
     """What the runs of a replication grid (`plan`) would train, a row each; nothing is trained.
 
     Columns: study, seeds, model, parameters; arms (names); how many warm-ups and texts are
-    trained; their tokens; FLOPs. Raises `InputError` for what a run would refuse."""
+    trained; their tokens; FLOPs. Notebooks that cannot be counted are left out. Raises
+    `InputError` for what a run would refuse."""
     rows = []
-    for spec in specs:
+    for spec in filter(is_replication, specs):
         config, seeds, variants = study_of(spec)
         with quiet():
             costs = study_costs(config, seeds, variants)
@@ -98,6 +99,11 @@ def launch_text(specs: Sequence[RunSpec]) -> list[str]:
 def dry_run_text(specs: Sequence[RunSpec], workers: int,
                  step: Callable[[StudyConfig], float] = step_seconds) -> str:
     "`dry_run` as text, with sums, and how long it takes here, `workers` notebooks at a time."
+    others = ", ".join(dict.fromkeys(s.study for s in specs if not is_replication(s)))
+    left_out = [f"not counted, its notebook says what it trains: {others}"] if others else []
+    specs = list(filter(is_replication, specs))
+    if not specs:
+        return "\n".join([*left_out, "nothing was run"])
     table = dry_run(specs)
     tokens = table["warm-up tokens"].sum() + table["text tokens"].sum()
     shown = table.drop(columns="arms")
@@ -107,5 +113,5 @@ def dry_run_text(specs: Sequence[RunSpec], workers: int,
     runs = f"{len(specs)} runs, {min(workers, len(specs))} at a time"
     cost = (f"{in_short(tokens)} tokens, {in_short(table['FLOPs'].sum())} FLOPs, "
             f"{price_line(specs, workers, step)}")
-    return "\n".join([shown.to_string(index=False), runs, *arm_lines(table), cost,
+    return "\n".join([shown.to_string(index=False), runs, *arm_lines(table), cost, *left_out,
                       *launch_text(specs)])

@@ -91,6 +91,16 @@ def planned_steps(spec: RunSpec) -> tuple[StudyConfig, float] | None:
     learning = tokens / (config.text_batch * config.block_size)
     return config, float(learning + told.texts.sum() * steps_measuring(config))
 
+# %% ../../nbs/study/42_forecast.ipynb #c1b3ac40
+FOR_A_GPU = ("gpu", "paper")
+GPU_SPEED = 1e14        # FLOP/s of our loop on an H200, by the same count of operations
+
+def gpu_seconds(spec: RunSpec) -> float | None:
+    "How long one GPU works on a run of a profile that is made for it; None for any other."
+    if spec.parameters.get("profile") not in FOR_A_GPU or not is_replication(spec):
+        return None
+    return float(study_costs(*study_of(spec)).FLOPs.sum()) / GPU_SPEED
+
 # %% ../../nbs/study/42_forecast.ipynb #936b747f
 def forecast(specs: Sequence[RunSpec], workers: int,
              step: Callable[[StudyConfig], float] = step_seconds) -> float | None:
@@ -115,13 +125,3 @@ def forecast(specs: Sequence[RunSpec], workers: int,
         total, longest = total + seconds, max(longest, seconds)
     at_a_time = max(1, min(workers, len(specs), os.cpu_count() or 1))
     return max(longest, total / at_a_time)
-
-# %% ../../nbs/study/42_forecast.ipynb #c1b3ac40
-FOR_A_GPU = ("gpu", "paper")
-GPU_SPEED = 1e14        # FLOP/s of our loop on an H200, by the same count of operations
-
-def gpu_seconds(spec: RunSpec) -> float | None:
-    "How long one GPU works on a run of a profile that is made for it; None for any other."
-    if spec.parameters.get("profile") not in FOR_A_GPU or not is_replication(spec):
-        return None
-    return float(study_costs(*study_of(spec)).FLOPs.sum()) / GPU_SPEED

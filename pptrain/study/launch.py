@@ -62,7 +62,7 @@ def in_one_line(value: Any) -> str:
     return value if plain and parse_yaml(value) == value else json.dumps(value)
 
 def flat(parts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    "Dotted names → values; a mapping inside `task`, `model`, `run` and `text` is opened, no policy."
+    "Dotted names → values; mappings are opened, but for a policy."
     found: dict[str, Any] = {}
     for name, value in parts.items():
         path = f"{above}{name}"
@@ -89,7 +89,7 @@ def launch_lines(spec: RunSpec) -> list[str]:
     file = f"{config.study}.yaml"
     nodes = f"--nnodes {gpus // 8} " if gpus > 8 else ""
     start = f"torchrun {nodes}--nproc-per-node {min(gpus, 8)} --no-python pptrain fit {file}"
-    lines = [f"pptrain config {config.family} --out {file}", start]
+    lines = [f"pptrain config {config.family} | sed /n_positions/d > {file}", start]
     for name, value in settings_over(config, seeds[0], gpus).items():
         lines.append(f"    --set {shlex.quote(f'{name}={in_one_line(value)}')}")
     return [lines[0], *(f"{line} \\" for line in lines[1:-1]), lines[-1]]

@@ -89,8 +89,12 @@ def attended_tokens(row: Example) -> int:
     return len(row) if row.attend is None else int(np.sum(row.attend))
 
 def mean_length(task: Task, rows: int = 64) -> float:
-    "Mean number of attended tokens in the first training rows."
-    return sum(attended_tokens(task.sample(i)) for i in range(rows)) / rows
+    "Mean number of attended tokens in the first training rows; a few tell where all are alike."
+    few = min(rows, 64)
+    lengths = list(map(attended_tokens, task.head(few)))
+    if len(set(lengths)) > 1 and few < rows:
+        lengths = list(map(attended_tokens, task.head(rows)))
+    return sum(lengths) / len(lengths)
 
 def longest_row(setup: StudySetup) -> int:
     "Tokens of the longest row that a model of the study is to read."
@@ -345,15 +349,21 @@ def warm_up_facts(training: Mapping[str, Any] | None, rates: Rates) -> dict[str,
             facts[f"warmup_{name}"] = training[name]
     return facts
 
+def rows_read(setup: StudySetup, arm: Arm, task: Task) -> int:
+    "How many rows a warm-up on `task` reads."
+    rows, steps = task.build_datasets(0).train_dataset, warm_up_steps(setup, arm)
+    return sum(len(items) for _, items in rows_in_steps(rows, steps, setup.config.batch_size))
+
 def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
                 tokens: int) -> float:
     "FLOPs of both stages of a run."
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
         task = setup.task_of(arm)
-        length = float(warm_up_lengths(setup, seed).mean())
-        if arm.task is not None:
-            length = mean_length(task)
+        if arm.data == "task":
+            length = warm_up_tokens / rows_read(setup, arm, task)
+        else:
+            length = float(warm_up_lengths(setup, seed).mean())
         total += warm_up_tokens * token_flops(setup, arm.data, length, task)
     return total
 
