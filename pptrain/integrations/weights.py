@@ -164,7 +164,7 @@ def parts(model: nn.Module) -> dict[str, str]:
             found[name] = "position" if place in tables else part_by_name(name, way)
     return found
 
-# %% ../../nbs/integrations/03_weights.ipynb #0f3243e9
+# %% ../../nbs/integrations/03_weights.ipynb #20bb9f3b
 def at_rest(model: nn.Module) -> None:
     "Undoes, in place, what RWKV does to its weights for eval mode; its next call does it again."
     for module in model.modules():
@@ -219,3 +219,22 @@ def write_model(model: nn.Module, folder: Path, max_shard_size: str | int = "5GB
         config = copy.deepcopy(config)
         config.architectures = [type(model).__name__]
         config.save_pretrained(folder)
+
+# %% ../../nbs/integrations/03_weights.ipynb #00f23621
+def described(folder: Path) -> nn.Module | None:
+    "The model that the `config.json` of a folder describes, without numbers; None where it cannot."
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except Exception:      # whatever a config of somebody else's stumbles over: nothing is known
+        return None
+
+def left_out(folder: Path) -> dict[str, str]:
+    "Tied names of the model that a folder describes → the first name of the same numbers."
+    model = described(folder)
+    told = {} if model is None else ties(model)
+    return {name: first for name, first in told.items() if name != first}

@@ -19,6 +19,7 @@ from ..integrations.wrappers import named
 from .bundle import TransferBundle
 from .checkpoints import load_state
 from .components import ComponentTransferPolicy, belongs, component_names
+from .names import with_ties
 from .policies import (
     ReinitializeEmbeddingTransferPolicy, TransferPolicy, carry, check_crossing, check_given,
     leave_group, register_policy, told)
@@ -34,7 +35,7 @@ Donor = TransferBundle | Mapping[str, Tensor] | str | Path
 def donor_state(donor: Donor, key: str) -> tuple[Mapping[str, Tensor], str]:
     "Tensors of a donor, and what to call it. Raises `InputError`."
     if isinstance(donor, TransferBundle):
-        return donor.state_dict(), donor.task_name
+        return with_ties(donor.state_dict(), donor.tied), donor.task_name
     if isinstance(donor, (str, Path)):
         try:
             return load_state(donor), str(donor)
