@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..integrations.attention import Piece, pieces
+from ..integrations.weights import weights_sha256
 from ..integrations.wrappers import named
 from .bundle import TransferBundle
 from .checkpoints import load_state
@@ -196,6 +197,12 @@ class MixtureTransferPolicy(ComponentTransferPolicy):
         if not mine:
             return ReinitializeEmbeddingTransferPolicy()
         return ComponentTransferPolicy(mine, **options)
+
+    def identity(self) -> dict[str, Any]:
+        "`to_dict()` with the sha256 of each donor's weights, wherever they lie. `InputError`."
+        donors = {key: donor if donor == OWN else weights_sha256(dict(donor_state(donor, key)[0]))
+                  for key, donor in self.donors.items()}
+        return {**self.to_dict(), "donors": donors}
 
     def to_dict(self) -> dict[str, Any]:
         "`{'name': 'mix', 'donors': …}` and further options."

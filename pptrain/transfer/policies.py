@@ -318,6 +318,10 @@ class TransferPolicy:
         "What of it can be done with one trained model and no other file: so a bundle names it."
         return self
 
+    def identity(self) -> dict[str, Any]:
+        "`to_dict()`, with the sha256 of weights for the paths of other files: equal, the same deed."
+        return self.to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         "`{'name': …, **options}` in plain values, which `create_policy` reads."
         defaults = {f.name: f.default for f in fields(self) if f.name in self.quiet}
