@@ -89,9 +89,9 @@ def own_head(name: str) -> int | None:
     number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
     return int(number[2]) if number else None
 
-# %% ../../nbs/integrations/04_attention.ipynb #882800f0
+# %% ../../nbs/integrations/04_attention.ipynb #3186235a
 def shared_heads(role: str, rows: int, heads: int, width: int) -> int:
-    """How many heads of keys and values a matrix of `rows` rows has; 0 where that does not come out.
+    """How many heads of keys and values a matrix of `rows` rows has; 0 where it does not come out.
 
     `width` is what the output matrix reads; with 0, unknown, every head has its own."""
     asked = role.count("k") + role.count("v")

@@ -319,7 +319,7 @@ class TransferPolicy:
         return self
 
     def identity(self) -> dict[str, Any]:
-        "`to_dict()`, with the sha256 of weights for the paths of other files: equal, the same deed."
+        "`to_dict()`, with the sha256 of weights for paths: equal ones do the same."
         return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
