@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any
 
@@ -146,6 +146,24 @@ def arm_of(config: StudyConfig, name: str) -> Arm:
     if arm.data != "nothing":
         arm.transfer_policy(config)
     return arm
+
+# %% ../../nbs/study/02_arms.ipynb #9fbffd84
+def by_weights(said: Any) -> Any:
+    "A policy as a study says it; where it reads other files, with the sha256 of their weights."
+    policy = create_policy(said)
+    identity = policy.identity()
+    return said if identity == policy.to_dict() else identity
+
+def settings_of(config: StudyConfig) -> dict[str, Any]:
+    "All settings of a study, donors by their weights. Raises `InputError` for one that is gone."
+    settings = asdict(config)
+    settings["policy"] = by_weights(config.policy)
+    for name, said in config.arms.items():
+        if not isinstance(said, Mapping) or "name" in said:
+            settings["arms"][name] = by_weights(said)
+        elif said.get("policy") is not None:
+            settings["arms"][name] = {**said, "policy": by_weights(said["policy"])}
+    return settings
 
 # %% ../../nbs/study/02_arms.ipynb #78ff53f6
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
-from .arms import Arm, CutExamples, Rates, arm_of, even_lengths
+from .arms import Arm, CutExamples, Rates, arm_of, even_lengths, settings_of
 from .budgets import StudyConfig, training_flops
 from .crossing import keep_crossing
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
@@ -130,8 +130,8 @@ class StudySetup:
 
     @cached_property
     def settings_hash(self) -> str:
-        "Eight hex digits over the config and the text: rows of equal ones may be pooled."
-        settings = json.dumps([asdict(self.config), self.corpus.sha256], sort_keys=True)
+        "Eight hex digits over the config, donors' weights and the text; equal: rows may be pooled."
+        settings = json.dumps([settings_of(self.config), self.corpus.sha256], sort_keys=True)
         return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
     @cached_property
