@@ -26,7 +26,7 @@ STAMPS = {"dyck": "paper_k16", "lime": "official_mixed", "nca": "paper_web_text"
 
 
 def nca_film() -> str:
-    "The tamest of the first worlds of the paper's preset: its cells, and the patches a model reads."
+    "The tamest of twelve worlds of the paper's preset: its cells, and the patches a model reads."
     task = create_task("nca", {"preset": "paper_web_text"})
     worlds = [task.sample(i) for i in range(12)]
     x = min(worlds, key=lambda world: world.meta["gzip_ratio"])
@@ -52,7 +52,8 @@ def dyck_arcs() -> str:
 
 def render() -> dict[str, bytes]:
     "Every picture: {path below the root: bytes}."
-    files = {f"{PICTURES}/nca.svg": nca_film().encode(), f"{PICTURES}/dyck.svg": dyck_arcs().encode()}
+    moving = {"nca": nca_film(), "dyck": dyck_arcs()}
+    files = {f"{PICTURES}/{name}.svg": picture.encode() for name, picture in moving.items()}
     for family, preset in STAMPS.items():
         values, colors = pixels(create_task(family, {"preset": preset}))
         larger = values.repeat(4, axis=0).repeat(4, axis=1)
