@@ -3,7 +3,7 @@
     python docs/pictures.py            write them
     python docs/pictures.py --check    exit 1 when they differ from what would be written
 
-`nca.svg` and `dyck.svg` move; `stamp_FAMILY.png` are the gallery's. The pictures of results are
+`nca.svg` and `dyck.svg` move; a `FAMILY.png` each are the gallery's. The pictures of results are
 made by docs/replications.py.
 """
 from __future__ import annotations
@@ -57,7 +57,7 @@ def render() -> dict[str, bytes]:
     for family, preset in STAMPS.items():
         values, colors = pixels(create_task(family, {"preset": preset}))
         larger = values.repeat(4, axis=0).repeat(4, axis=1)
-        files[f"{PICTURES}/stamp_{family}.png"] = stamp_png(larger, colors)
+        files[f"{PICTURES}/{family}.png"] = stamp_png(larger, colors)
     return files
 
 

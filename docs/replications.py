@@ -189,8 +189,8 @@ def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> 
         others = claims[(claims.kind == "claim") & ~claims.main.eq(True)].verdict.value_counts()
         counts = ", ".join(f"{count} {word}" for word, count in others.items())
         paper = f" (the paper: {main['paper']})" if main["paper"] else ""
-        words = f"* `{study.name}`: {judged_words(main)}{paper}."
-        words += f" Other claims: {counts}." if counts else ""
+        words = f"* `{study.name}`, {main['claim'].rstrip('.')}{paper}: **{verdict_words(main)}**"
+        words += f", n = {main['n']}; others: {counts}." if counts else f", n = {main['n']}."
         lines.append(fill(words, WIDE - 5, subsequent_indent="  ", break_on_hyphens=False))
     if not lines:
         return "No study whose claims were named beforehand has been finished yet."
