@@ -26,6 +26,7 @@ from pptrain.errors import InputError
 
 PICTURES = "docs/pictures"
 WIDE = 150      # characters of a line in a terminal
+ROOM = 7        # lines for results in the README, which has fewer than 200
 HEAD = """<!-- made by docs/replications.py from results/: `python docs/replications.py` -->
 
 # What replicated
@@ -180,8 +181,9 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
 
 
 def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
-    "The main claims, each in a line or two; the verdicts of the others counted."
+    "The main claims, each in a line or two, others counted; of many studies the verdicts alone."
     lines = []
+    short = []
     for study in studies:
         claims = judged[study.name]
         main = main_claim(claims)
@@ -191,10 +193,15 @@ def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> 
         paper = f" (the paper: {main['paper']})" if main["paper"] else ""
         words = f"* `{study.name}`, {main['claim'].rstrip('.')}{paper}: **{verdict_words(main)}**"
         words += f", n = {main['n']}; others: {counts}." if counts else f", n = {main['n']}."
+        short.append(f"`{study.name}` **{main['verdict']}** (n = {main['n']})")
         lines.append(fill(words, WIDE - 5, subsequent_indent="  ", break_on_hyphens=False))
     if not lines:
         return "No study whose claims were named beforehand has been finished yet."
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    if text.count("\n") < ROOM:
+        return text
+    words = f"Main claims: {'; '.join(short)}. [All of them](REPLICATIONS.md)."
+    return fill(words, WIDE - 5, break_on_hyphens=False)
 
 
 CELLS = {"<!-- haystack -->": argument, "<!-- replications -->": replicated}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,15 @@ def test_the_index_says_what_the_rows_say(root):
     assert "**replicated**" in listed and "11 → 89 %" in listed
     assert max(map(len, (argument + listed).splitlines())) <= replications.WIDE
     assert mine == "mine"
+
+
+def test_many_studies_fit_the_front_page(root):
+    for i in range(9):
+        shutil.copytree(root / "results/looking", root / f"results/looking_{i}")
+    written = json.loads(replications.render(root)["index.ipynb"])
+    listed = "".join(written["cells"][1]["source"]).splitlines()
+    assert len(listed) <= replications.ROOM + 1 and max(map(len, listed)) <= replications.WIDE
+    assert " ".join(listed).count("**replicated**") == 10
 
 
 def test_failed_attempts_are_logged_by_date(root):
