@@ -29,9 +29,9 @@ from ..integrations import quiet
 from ..integrations.wrappers import inside
 from ..measure import create_measure
 from ..processes import once
-from pptrain.runs.folder import (
-    SEAL, clear, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows, write_history,
-    write_record)
+from .folder import (
+    INSTEAD, SEAL, clear, damage, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows,
+    write_history, write_record)
 from .screen import Screen, say
 from .settings import RunConfig, first_line, trying
 
@@ -239,6 +239,14 @@ class LoopTrainer(WaitlessTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
 
+    def _load_best_model(self) -> None:
+        place = Path(self.args.output_dir, f"checkpoint-{self.state.best_global_step}")
+        why = damage(place)
+        if why:
+            raise InputError(f"{place}, the best one, cannot be used: {why}; {INSTEAD}")
+        self.state.best_model_checkpoint = str(place)    # the run may have been moved
+        super()._load_best_model()
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         place = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
@@ -298,15 +306,23 @@ def go_on(trainer: LoopTrainer, checkpoint: Path | None) -> None:
     trainer._load_from_checkpoint(str(checkpoint))
     trainer.accelerator.prepare_model(trainer.model, evaluation_mode=True)
     trainer.state = state
+    if ends_with_best(trainer):
+        trainer._load_best_model()
 
 # %% ../../nbs/runs/03_fit.ipynb #c52deaa3
+def ends_with_best(trainer: Trainer) -> bool:
+    "Whether the model ends with the weights of its best checkpoint, rather than the last."
+    asked = trainer.args.load_best_model_at_end
+    return asked and trainer.state.best_model_checkpoint is not None
+
 def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
     "The measurement of the final weights: the one the training ended with, or a new one."
     state = trainer.state
     if trainer.eval_dataset is None:
         return {}
+    step = state.best_global_step if ends_with_best(trainer) else state.global_step
     for entry in reversed(state.log_history):
-        if is_measurement(entry) and entry["step"] == state.global_step:
+        if is_measurement(entry) and entry["step"] == step:
             break
     else:
         trainer.evaluate()

@@ -209,7 +209,7 @@ def newest_checkpoint(run_dir: Path, say: Callable[[str], Any] = print_line) -> 
 def keep_newest(run_dir: Path, limit: int | None, best: str | None = None) -> None:
     "Removes the oldest checkpoints beyond `limit`, except the newest and the one at path `best`."
     ours = checkpoints(run_dir)
-    spare = [path for path in ours[:-1] if best is None or path != Path(best)]
+    spare = [path for path in ours[:-1] if best is None or path.name != Path(best).name]
     for path in spare[:max(0, len(ours) - limit)] if limit and limit > 0 else ():
         remove_folder(path)
 
