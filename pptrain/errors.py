@@ -32,11 +32,6 @@ def shown(value: object) -> str:
     except Exception as e:   # more digits than Python spells, or a `__repr__` that fails
         return f"<{type(value).__name__}: {type(e).__name__}>"
 
-# %% ../nbs/00_errors.ipynb #e44f2faf
-def assigned(name: str, value: object) -> str:
-    "How a sentence about the field `name` begins: `name=value`, or that it is empty."
-    return f"{name} is empty" if value is None else f"{name}={shown(value)}"
-
 # %% ../nbs/00_errors.ipynb #74e1fa92
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     "An `InputError` for a `name` that is not among `known`, naming the nearest match."
@@ -48,9 +43,14 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
         hints.append(f"known: {', '.join(names) or 'none yet'}")
     return InputError(f"unknown {kind} {shown(name)}; {' '.join(hints)}")
 
+# %% ../nbs/00_errors.ipynb #e44f2faf
+def assigned(name: str, value: object) -> str:
+    "How a sentence about the field `name` begins: `name=value`, or that it is empty."
+    return f"{name} is empty" if value is None else f"{name}={shown(value)}"
+
 # %% ../nbs/00_errors.ipynb #dcc16715
 def check_kind(value: object, name: str, wanted: str, *parts: str) -> None:
-    "Raise `InputError` naming `name` unless `value` has the attributes `parts` of what is `wanted`."
+    "Raise `InputError` naming `name` unless `value` has `parts`, attributes of what is `wanted`."
     if isinstance(value, type):
         raise InputError(f"{name}={shown(value)} is a class: give {wanted}")
     if not all(hasattr(value, part) for part in parts):

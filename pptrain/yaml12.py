@@ -166,8 +166,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise InputError(f"--set {pair!r}: {name} was already set to {place!r}")
-        if isinstance(place.get(last), dict):
-            raise InputError(f"--set {shortened(pair)!r}: {last} was already set to {place[last]!r}")
+        before = place.get(last)
+        if isinstance(before, dict):
+            raise InputError(f"--set {shortened(pair)!r}: {last} was already set to {before!r}")
         try:
             place[last] = parse_yaml(value)
         except InputError as e:
