@@ -1,4 +1,4 @@
-"""A run that ends with its best checkpoint says the numbers of those weights, however it came there."""
+"""A run that ends with its best checkpoint says the numbers of those weights."""
 from __future__ import annotations
 
 import shutil
