@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError, unknown
-from ..files import PathText, read_json, resolve_path
+from ..files import PathText, parse_json, read_json, resolve_path
 from ..integrations.wrappers import named
 from ..integrations.weights import (
     left_out, plain_state, ties, weights_sha256, write_model)
@@ -86,8 +86,8 @@ def unsealed(path: Path) -> dict[str, Any]:
     "The mapping in a sealed manifest. Raises `InputError` when it is damaged or of another format."
     raw = path.read_bytes()
     try:
-        manifest = json.loads(raw)
-    except (ValueError, RecursionError):
+        manifest = parse_json(raw)
+    except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
         raise InputError(f"{path} is damaged: not valid JSON; {AGAIN}")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import torch, yaml
 from torch import Tensor, nn
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
+from ..yaml12 import parse_yaml
 from ..integrations.attention import Piece, pieces
 from ..integrations.weights import at_rest, storage, ties
 from ..integrations.wrappers import named
@@ -365,9 +366,9 @@ def policy_settings(policy: TransferPolicy | Mapping[str, Any] | str) -> dict[st
         return policy.to_dict()
     if isinstance(policy, str) and policy.lstrip().startswith("{"):
         try:
-            policy = yaml.safe_load(policy)
-        except yaml.YAMLError:
-            raise InputError(f"transfer policy {policy!r} is not YAML") from None
+            policy = parse_yaml(policy)
+        except InputError as e:
+            raise InputError(f"transfer policy {shown(policy)}: {e}") from None
     if isinstance(policy, str):
         return {"name": policy}
     if isinstance(policy, Mapping) and isinstance(policy.get("name"), str):
