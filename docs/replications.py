@@ -115,8 +115,9 @@ def section(study: Study, verdicts: pd.DataFrame) -> str:
     if own := told(study, verdicts, "comparison"):
         parts += ["Asked on our own account (no claim of the paper):",
                   table(own, ["question", "effect [95 %]", "p", "seeds", "answer"])]
-    files = sorted(path.name for path in (ROOT / "results" / study.name).glob("*"))
-    links = ", ".join(f"[{name}](results/{study.name}/{name})" for name in files)
+    files = sorted(path for path in study.folder.glob("*") if path.is_file())
+    place = f"results/{study.folder.as_posix().rpartition('results/')[2]}"
+    links = ", ".join(f"[{path.name}]({place}/{path.name})" for path in files)
     return "\n\n".join([*parts, f"Files: {links}."])
 
 

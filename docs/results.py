@@ -47,6 +47,7 @@ class Study:
     settings: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)     # date, what happened
+    folder: Path = ROOT / "results"
 
     @property
     def preset(self) -> str:
@@ -113,7 +114,7 @@ def read_all_rows(folder: Path) -> pd.DataFrame:
     return rows.drop_duplicates(["variant", "seed", "step", "metric"], keep="last")
 
 
-def read_study(folder: Path) -> Study:
+def read_study(folder: Path, name: str = "") -> Study:
     "A folder of results. Raises `InputError` for one that says nothing of itself, or is damaged."
     readme = folder / "README.md"
     if not readme.exists():
@@ -129,13 +130,21 @@ def read_study(folder: Path) -> Study:
         claims = [Claim(**claim) for claim in read_claims(folder / "claims.json")]
     settings = read_json(folder / "study.json") or read_json(folder / "card.json")
     lead = " ".join(rest.strip().split("\n\n")[0].split())
-    return Study(folder.name, title.lstrip("# "), lead, rows, claims, settings, facts,
-                 failed_attempts(text))
+    return Study(name or folder.name, title.lstrip("# "), lead, rows, claims, settings, facts,
+                 failed_attempts(text), folder)
 
 
 def read_studies(root: Path = ROOT) -> list[Study]:
-    "Every study under results/, by name."
-    return [read_study(path) for path in sorted((root / "results").iterdir()) if path.is_dir()]
+    """Every study under results/, by name: a folder there, or one with rows or claims in a grid's
+    (`laptop/2026-11-27/runs/r2_text` is `laptop-2026-11-27-r2_text`)."""
+    home = root / "results"
+    folders = {path for path in home.iterdir() if path.is_dir() and not list(path.rglob("runs"))}
+    for path in home.rglob("*"):
+        if path.name == "claims.json" or path.match("rows*.csv"):
+            folders.add(path.parent)
+    def name(folder: Path) -> str:
+        return "-".join(part for part in folder.relative_to(home).parts if part != "runs")
+    return [read_study(folder, name(folder)) for folder in sorted(folders)]
 
 
 def noted_attempts(root: Path = ROOT) -> list[tuple[str, str, str]]:
