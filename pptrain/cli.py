@@ -340,8 +340,6 @@ def check_replication(profile: str, families: Sequence[str], seeds: str) -> None
     for family in families:
         if family not in known:
             raise unknown("replication of family", family, known)
-    if profile in ("gpu", "paper"):
-        raise reserved(f"--profile {profile}")
     if seeds and not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*,?\s*", seeds):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
 
@@ -376,7 +374,8 @@ def reserved(what: str) -> InputError:
 def replicate_command(
     test: Annotated[bool, typer.Option(
         "--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
-    profile: Annotated[str, typer.Option(help="Sizes of the runs: laptop (the default).")] = "",
+    profile: Annotated[str, typer.Option(
+        help="Sizes of the runs: laptop (the default), gpu or paper.")] = "",
     family: Annotated[list[str] | None, typer.Option(
         help="Only this family; repeat for more.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",

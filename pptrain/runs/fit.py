@@ -26,6 +26,7 @@ from transformers import (
 from ..data import DatasetBundle
 from ..errors import InputError
 from ..integrations import quiet
+from ..integrations.weights import at_rest
 from ..integrations.wrappers import inside
 from ..measure import create_measure
 from ..processes import once
@@ -240,7 +241,12 @@ class LoopTrainer(WaitlessTrainer):
         return super()._evaluate(trial, ignore_keys, skip_scheduler)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        at_rest(self.model)
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
+
+    def _load_from_checkpoint(self, *place: Any, **more: Any) -> None:
+        at_rest(self.model)
+        super()._load_from_checkpoint(*place, **more)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         better = super()._determine_best_metric(metrics, trial)
@@ -258,6 +264,7 @@ class LoopTrainer(WaitlessTrainer):
             raise InputError(f"{place}, the best one, cannot be used: {why}; {INSTEAD}")
         self.state.best_model_checkpoint = str(place)    # the run may have been moved
         self._load_best_model()
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         place = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
         (place / SEAL).unlink(missing_ok=True)

@@ -90,7 +90,7 @@ def check_measure(claim: Claim, table: pd.DataFrame) -> None:
     if claim.measure in EFFECT_UNITS or claim.measure in set(table.metric):
         return
     known = [*EFFECT_UNITS, *registered_measures()]
-    if claim.measure not in known:
+    if claim.measure.partition(":")[0] not in known:
         raise unknown("measure of a claim", claim.measure, known)
 
 # %% ../../nbs/study/11_claims.ipynb #4f4e4d60
@@ -156,17 +156,23 @@ def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
     return f"diverged: {'; '.join(said[:3])}{more}"
 
+# %% ../../nbs/study/11_claims.ipynb #02276dc5
+def not_measured(claim: Claim, table: pd.DataFrame) -> str:
+    "What to say of a metric that no run of the study has; empty where some has."
+    missing = claim.measure not in EFFECT_UNITS and claim.measure not in set(table.metric)
+    return f"{claim.measure} was not measured" if missing else ""
+
 # %% ../../nbs/study/11_claims.ipynb #ed8b87f6
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
 TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
 def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, str]:
-    "The cells `verdict` and `why` of a claim; `lost` says which pairs are no numbers."
+    "The cells `verdict` and `why` of a claim; `lost` says what is no number, or was not measured."
     word, why = decision.verdict, decision.why
     if word == "not judged":
         why = lost
     elif word == "not run":
-        why = f"no seed has both {claim.variant} and {claim.against}"
+        why = lost or f"no seed has both {claim.variant} and {claim.against}"
     elif profile == "test":
         word, why = "not judged", TEST_SIZE
     if claim.kind == "comparison":
@@ -232,7 +238,8 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
         decisions = decide_family([claims[i] for i in family], [samples[i] for i in family])
         shares = holm([decision.p for decision in decisions])
         for i, decision, share in zip(family, decisions, shares):
-            lost = lost_pairs(claims[i], table, samples[i])
+            lost = lost_pairs(claims[i], table, samples[i]) if len(samples[i]) else ""
+            lost = lost or not_measured(claims[i], table)
             rows[i] = claim_row(claims[i], decision, lost, profile)
             rows[i]["p_corrected"] = share if decision.n else None
             rows[i]["size"] = study_size(table, size)

@@ -141,6 +141,10 @@ def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
             f"pptrain {facts['version']}, {facts.get('date', '')[:10]}.")
 
 # %% ../../nbs/study/29_head.ipynb #abe71fe9
+def learnt_word(loss: float, chance: float) -> str:
+    "Whether a loss is well below that of frequency alone."
+    return "hardly" if loss > .95 * chance else "yes"
+
 def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
                 arms: Sequence[str] = ("transferred",)) -> str:
     """Whether the warm-up learnt its task, loss and accuracy beside chance.
@@ -156,10 +160,11 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     said = f"held-out loss {loss:.3g} nats per token"
     of = "" if arm == "transferred" else f" of {arm}"
     on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
-    chance = facts.get("guessing") if on_the_task else None
+    usual = facts.get("guessing") if on_the_task else None
+    chance = facts.get("guessing_of", {}).get(arm, usual)
     if not chance:
         return f"Did the warm-up{of} learn its task? Its {said}."
-    word = "Hardly" if loss > .95 * chance["loss"] else "Yes"
+    word = learnt_word(loss, chance["loss"]).capitalize()
     said += f" ({chance['loss']:.3g} by frequency alone)"
     if np.isfinite(share):
         said += f", accuracy {share:.0%} ({chance['accuracy']:.0%} by frequency alone)"
