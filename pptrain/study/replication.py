@@ -18,7 +18,7 @@ from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..measure.savings import gains
 from ..show import Picture
-from .claims import Claim, judge_study, save_results
+from .claims import Claim, check_claims, judge_study, save_results
 from .figures import claim_effects, means_of_all, study_picture
 from .arms import arm_of
 from .budgets import StudyConfig, configure
@@ -70,10 +70,18 @@ class Replication:
         "The variants that are run in a profile."
         return self.profiles.get(profile, {}).get("variants", self.variants)
 
+    def declared(self) -> list[str]:
+        "The arms of all profiles: what a claim may speak of."
+        names = list(self.variants)
+        for fields in (self.config, *self.profiles.values()):
+            names += [*fields.get("variants", ()), *fields.get("arms", ())]
+        return list(dict.fromkeys(names))
+
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
         settings = self.settings(profile, **chosen)
-        return create_task(self.family, settings.get("overrides"), preset=settings["preset"])
+        preset = settings["preset"] or None
+        return create_task(self.family, settings.get("overrides"), preset=preset)
 
 # %% ../../nbs/study/40_replication.ipynb #4dac1b29
 def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
@@ -103,7 +111,7 @@ class ReplicationResult:
 
     def curves(self, metric: str = "eval_loss") -> Picture:
         "A metric over text tokens, variant by variant; thin lines are single seeds."
-        title = f"{self.replication.title} ({self.config.preset})"
+        title = f"{self.replication.title} ({self.config.preset or self.config.family})"
         return study_picture(self.rows, metric, title=title)
 
     def effects(self, measure: str = "loss_gain") -> Picture:
@@ -163,10 +171,11 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
     None or empty for the profile's own. `stacked`, options of `run_stacked`, trains the models side
     by side: `{"device": "cuda"}`. Leaves `rows.csv`, `claims.json`, `facts.json` and
-    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, and for
-    another study's folder."""
+    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a claim
+    about an arm that nobody declared, and for another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
+    check_claims(replication.claims, config, [*replication.declared(), *config.arms])
     study = run_study if stacked is None else partial(run_stacked, **stacked)
     rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)
