@@ -80,8 +80,7 @@ class Replication:
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
         settings = self.settings(profile, **chosen)
-        preset = settings["preset"] or None
-        return create_task(self.family, settings.get("overrides"), preset=preset)
+        return create_task(self.family, settings.get("overrides"), preset=settings["preset"])
 
 # %% ../../nbs/study/40_replication.ipynb #4dac1b29
 def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
@@ -111,7 +110,7 @@ class ReplicationResult:
 
     def curves(self, metric: str = "eval_loss") -> Picture:
         "A metric over text tokens, variant by variant; thin lines are single seeds."
-        title = f"{self.replication.title} ({self.config.preset or self.config.family})"
+        title = f"{self.replication.title} ({self.config.preset})"
         return study_picture(self.rows, metric, title=title)
 
     def effects(self, measure: str = "loss_gain") -> Picture:
@@ -171,8 +170,8 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
     None or empty for the profile's own. `stacked`, options of `run_stacked`, trains the models side
     by side: `{"device": "cuda"}`. Leaves `rows.csv`, `claims.json`, `facts.json` and
-    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a claim
-    about an arm that nobody declared, and for another study's folder."""
+    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a
+    claim about an arm that nobody declared, and for another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
     check_claims(replication.claims, config, [*replication.declared(), *config.arms])
