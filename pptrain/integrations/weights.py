@@ -106,8 +106,10 @@ def output_layers(model: nn.Module, ids: int) -> list[nn.Module]:
     fit = {name: m for name, m in model.named_modules()
            if isinstance(m, nn.Linear) and m.out_features == ids}
     outside = {name: m for name, m in fit.items() if not re.search(r"\d\.", name)}
-    called = [m for name, m in (outside or fit).items() if re.search(OUTPUT, name.lower())]
-    others = [m for name, m in outside.items() if part_by_name(f"{name}.weight") == "other"]
+    called: list[nn.Module] = [m for name, m in (outside or fit).items()
+                               if re.search(OUTPUT, name.lower())]
+    others: list[nn.Module] = [m for name, m in outside.items()
+                               if part_by_name(f"{name}.weight") == "other"]
     return called or others[-1:]
 
 def token_table(model: nn.Module) -> nn.Module | None:
@@ -170,7 +172,7 @@ def at_rest(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "layers_are_rescaled", False):
             mode, module.training = module.training, True
-            module._rescale_layers()
+            module._rescale_layers()  # type: ignore[operator]
             module.training = mode
 
 # %% ../../nbs/integrations/03_weights.ipynb #d1f63781

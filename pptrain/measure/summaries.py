@@ -32,7 +32,7 @@ def summary_pairs(rows: Any, count: int = 64) -> list[tuple[str, str]]:
     ids = blocks.ids if isinstance(blocks, TextBlocks) else np.zeros(0, int)
     found: list[tuple[str, str]] = []
     start = 0
-    for end in np.flatnonzero(ids == tokenizer.eos_token_id):
+    for end in np.flatnonzero(ids == tokenizer.eos_token_id).tolist():
         document, mark, summary = tokenizer.decode(ids[start:end]).partition(MARK)
         start = end + 1
         if mark and summary.strip():

@@ -45,10 +45,10 @@ class Arm:
         if self.task is None and not isinstance(self.control, Mapping):
             return self.control or "transferred"
         if self.task is None:
-            name, rows = self.control["name"], dict(self.control)
+            name, rows = self.control["name"], [dict(self.control)]
         else:
             name, rows = self.task.get("family", "rows"), [self.control, dict(self.task)]
-        text = json.dumps(rows, sort_keys=True)
+        text = json.dumps(rows[-1] if self.task is None else rows, sort_keys=True)
         return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def task_settings(self, config: StudyConfig) -> tuple[str, str, dict[str, Any]]:

@@ -83,7 +83,7 @@ def real_tokens(data: TaskDataset, count: int) -> float:
 
 def datasets(family: str, preset: str, seed: int, held: int) -> Any:
     "Endless training rows of a seed, and some held out."
-    many = {"sequence_count": 10**9, "eval_sequence_count": held}
+    many: dict[str, Any] = {"sequence_count": 10**9, "eval_sequence_count": held}
     return create_task(family, preset=preset, **many).build_datasets(seed)
 
 # %% ../../nbs/study/35_skills.ipynb #effda4a2
@@ -101,7 +101,7 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
     donor = Donor(**config.donors[name])
     task = create_task(donor.family, preset=donor.preset)
     train, held = donor_rows(donor, seeds)
-    collate = task.build_datasets(0).data_collator
+    collate: Any = task.build_datasets(0).data_collator
     batches = StackRows(train, range(len(seeds)), donor.batch_size, collate)
     many, rows = stacking.train(
         [small_model(config, task.tokenizer_spec().vocab_size, 7000 + seed) for seed in seeds],
@@ -140,7 +140,7 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
 
     def look(many: ManyGPT2, step: int) -> dict[str, Tensor]:
         found = check(many, step)
-        told = {f"{arm} {rate:g}": [] for arm, rate, _ in runs}
+        told: dict[str, list[float]] = {f"{arm} {rate:g}": [] for arm, rate, _ in runs}
         for (arm, rate, _), share in zip(runs, found["accuracy"].tolist()):
             told[f"{arm} {rate:g}"].append(round(share, 2))
         stacking.say(f"seeds {seeds} step {step}: {told}")
@@ -176,7 +176,8 @@ def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
 def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[str, float]],
                folder: Path, stacking: Stacking) -> pd.DataFrame:
     "Donors, then arms at their rates (`pairs`) and all `seeds` in one stack."
-    donors, spent = {}, {}
+    donors: dict[str, list[nn.Module]] = {}
+    spent: dict[tuple[str, int], dict[str, float]] = {}
     for name in config.donors:
         donors[name], facts = train_donor(config, name, seeds, folder, stacking)
         spent |= {(name, seed): fact for seed, fact in zip(seeds, facts)}

@@ -44,7 +44,7 @@ class StackRows:
     sources: Sequence[TaskDataset]
     which: Sequence[int]
     batch: int
-    collate: Callable[[list], dict[str, Tensor]]
+    collate: Callable[..., Any]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         "Ids (models, batch, length) and places of loss (models, batch, most)."
@@ -64,7 +64,7 @@ class StackRows:
 class HeldOut:
     "Loss (nats) and accuracy of every model of a stack over the same held-out rows."
     rows: TaskDataset
-    collate: Callable[[list], dict[str, Tensor]]
+    collate: Callable[..., Any]
     piece: int = 32
     read: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
@@ -130,12 +130,13 @@ def train_donors(setup: StudySetup, stacking: Stacking, arm: Arm,
                          "needs one, so take match: tokens")
     data = {seed: trainer.datasets() for trainer, (seed, _) in zip(trainers, runs)}
     first = data[seeds[0]]
-    collate = first.data_collator
+    collate: Any = first.data_collator
     batches = StackRows([data[seed].train_dataset for seed in seeds],
                         [seeds.index(seed) for seed, _ in runs], config.batch_size, collate)
     many, rows = stacking.train(
         [trainer.first_model(0) for trainer in trainers], batches, settings.max_steps,
-        setup.folder / "stacks" / f"warm-up-{arm.warm_up}", runs, lr=[rate for _, rate in runs], every=settings.max_steps,
+        setup.folder / "stacks" / f"warm-up-{arm.warm_up}", runs,
+        lr=[rate for _, rate in runs], every=settings.max_steps,
         warmup=config.warmup_steps, schedule="constant", weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm, look=HeldOut(first.eval_dataset, collate))
     told = {}
@@ -192,7 +193,8 @@ def with_donors(setup: StudySetup, trials: Sequence[Trial],
             keep_rows(setup, name, seed, rates, *lost_in_warm_up("its loss is no number"))
     return found
 
-def train_texts(setup: StudySetup, stacking: Stacking, given: Mapping[Trial, Trained | None]) -> None:
+def train_texts(setup: StudySetup, stacking: Stacking,
+                given: Mapping[Trial, Trained | None]) -> None:
     "The text stage of some trials in one stack; leaves the rows of each where the study looks."
     config, trials = setup.config, list(given)
     if not trials:
@@ -247,7 +249,8 @@ def read_lengths(setup: StudySetup, seeds: Sequence[int], workers: int) -> None:
         return
     rows = [setup.task.build_datasets(seed).train_dataset for seed in opened]
     steps = rows_in_steps(rows[0], setup.config.synthetic_steps, setup.config.batch_size)
-    found = list(map(np.asarray, ahead(RowLengths(rows, steps), 0, len(rows) * len(steps), workers)))
+    made = ahead(RowLengths(rows, steps), 0, len(rows) * len(steps), workers)
+    found = list(map(np.asarray, made))
     for n, seed in enumerate(opened):
         setup.read[seed] = np.concatenate(found[n * len(steps):(n + 1) * len(steps)])
 
@@ -278,7 +281,7 @@ def fill(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None
             wanted.setdefault(arm.warm_up, set()).add((seed, rates.warm_up))
     warmed = {seed for runs in wanted.values() for seed, _ in runs}
     read_lengths(setup, sorted(warmed), stacking.workers)
-    donors = {}
+    donors: dict[Any, Trained] = {}
     for name, runs in wanted.items():
         trained = train_donors(setup, stacking, first[name], sorted(runs))
         donors |= {(name, *run): donor for run, donor in trained.items()}

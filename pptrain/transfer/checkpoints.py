@@ -87,10 +87,11 @@ def read_by_transformers(folder: Path, raw: dict[str, Tensor]) -> dict[str, Tens
     from transformers import AutoModelForCausalLM
     try:
         with quiet(), torch.random.fork_rng():
-            model, told = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, output_loading_info=True, dtype="auto")
     except Exception:      # whatever it stumbles over: the files speak for themselves
         return raw
+    model, told = loaded
     fresh = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
     read = {name: t.detach() for name, t in model.state_dict().items() if name not in fresh}
     return {**read, **{name: raw[name] for name in told["unexpected_keys"] if name in raw}}
