@@ -75,7 +75,7 @@ def summary_loss(model: nn.Module, rows: Any, *, count: int = 64,
 
 # %% ../../nbs/measure/26_summaries.ipynb #555964be
 NO_ROUGE = ("ROUGE is not measured: the library rouge-score is not installed; "
-            "pip install 'pptrain[rouge]' brings it")
+            "pip install rouge-score brings it")
 KINDS = ("1", "2", "L")
 
 # %% ../../nbs/measure/26_summaries.ipynb #1805bd3f
