@@ -59,13 +59,11 @@ def test_wheel_holds_the_replications(wheel):
 
 
 def test_wheel_holds_vectors_of_every_family(wheel):
-    "`pptrain parity FAMILY` replays them; a set that weighs little, as does the wheel."
+    "`pptrain parity FAMILY` replays them; they are most of what the wheel weighs, so not more."
     archive = zipfile.ZipFile(wheel)
     shipped = {Path(n).parent.name for n in archive.namelist() if n.startswith("pptrain/vectors/")}
     assert shipped == {p.name for p in (ROOT / "tests/vectors").iterdir() if p.is_dir()}
-    sizes = [i.compress_size for i in archive.infolist() if "pptrain/vectors/" in i.filename]
-    assert sum(sizes) < 320_000
-    assert wheel.stat().st_size < 1_200_000     # modules and six notebooks with them
+    assert wheel.stat().st_size < 1_000_000
 
 
 def test_metadata(wheel, settings):
