@@ -223,7 +223,7 @@ def write_model(model: nn.Module, folder: Path, max_shard_size: str | int = "5GB
         config.save_pretrained(folder)
 
 # %% ../../nbs/integrations/03_weights.ipynb #00f23621
-def described(folder: Path) -> nn.Module | None:
+def shape_of_folder(folder: Path) -> nn.Module | None:
     "The model that the `config.json` of a folder describes, without numbers; None where it cannot."
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -237,6 +237,6 @@ def described(folder: Path) -> nn.Module | None:
 
 def left_out(folder: Path) -> dict[str, str]:
     "Tied names of the model that a folder describes → the first name of the same numbers."
-    model = described(folder)
+    model = shape_of_folder(folder)
     told = {} if model is None else ties(model)
     return {name: first for name, first in told.items() if name != first}

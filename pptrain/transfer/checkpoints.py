@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..files import read_json, resolve_path
 from ..integrations import quiet
-from ..integrations.weights import described, ties
+from ..integrations.weights import shape_of_folder, ties
 from .bundle import MANIFEST, TransferBundle, read_weights
 from .earlier import EARLIER
 from .names import with_ties
@@ -98,7 +98,7 @@ def read_by_transformers(folder: Path, raw: dict[str, Tensor]) -> dict[str, Tens
 
 def as_in_memory(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     "What was read from `path` under the names of the model that lies there, tied ones included."
-    model = described(path.parent) if re.fullmatch(STANDARD, path.name) else None
+    model = shape_of_folder(path.parent) if re.fullmatch(STANDARD, path.name) else None
     if model is None:
         return state
     if set(state) - set(model.state_dict()):
