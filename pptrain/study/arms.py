@@ -9,12 +9,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ..core import create_task
 from ..data import Example, Examples, create_control, registered_controls
 from ..errors import InputError, unknown
 from .budgets import StudyConfig
@@ -29,6 +30,7 @@ class Arm:
     "One side of a comparison: what it meets before text, and what of that crosses over."
     name: str
     data: str = "task"              # of the warm-up: "task", "text" or "nothing"
+    task: Any = None                # family, preset and fields; None: the task of the study
     control: Any = None             # over the task: a name, or a mapping with options
     policy: Any = None              # what crosses; None: the policy of the study
     embeddings: str | None = None   # an option of it; None: the study's
@@ -40,12 +42,24 @@ class Arm:
         "Name of its first stage: arms with the same data share it."
         if self.data == "text":
             return "natural"
-        if self.control is None:
-            return "transferred"
-        if isinstance(self.control, str):
-            return self.control
-        text = json.dumps(dict(self.control), sort_keys=True)
-        return f"{self.control.get('name')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        if self.task is None and not isinstance(self.control, Mapping):
+            return self.control or "transferred"
+        if self.task is None:
+            name, rows = self.control["name"], [dict(self.control)]
+        else:
+            name, rows = self.task.get("family", "rows"), [self.control, dict(self.task)]
+        text = json.dumps(rows[-1] if self.task is None else rows, sort_keys=True)
+        return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def task_settings(self, config: StudyConfig) -> tuple[str, str, dict[str, Any]]:
+        "`(family, preset, changed fields)` of its synthetic rows. Raises `InputError`."
+        changed = dict(self.task or {})
+        family = changed.pop("family", config.family)
+        usual = (config.preset, config.overrides) if family == config.family else ("", {})
+        preset = changed.pop("preset", usual[0])
+        if not preset:
+            raise InputError(f"arm {self.name!r}: task names the family {family!r} and no preset")
+        return family, preset, {**usual[1], **changed}
 
     def transfer_policy(self, config: StudyConfig) -> TransferPolicy:
         "What crosses in the study of `config`. Raises `InputError`."
@@ -60,9 +74,12 @@ class Arm:
         if self.data == "nothing":
             more = f", as many {amount} longer as the warm-up takes" if self.longer else ""
             return f"no warm-up, a fresh model learns the text{more}"
-        what = f"{config.family} ({config.preset})"
+        family, preset, _ = self.task_settings(config)
+        changes = [f"{name} {value}" for name, value in (self.task or {}).items()
+                   if name not in ("family", "preset")]
+        what = f"{family} ({', '.join([preset, *changes])})"
         if self.control is not None:
-            what = f"the same rows of {config.family} under the control {self.control}"
+            what = f"the same rows of {family} under the control {self.control}"
         if self.data == "text":
             same = "" if config.match == "none" else f", as many {amount} as the synthetic warm-up"
             what = f"real text that no text stage reads{same}"
@@ -100,8 +117,12 @@ def own_arm(name: str, said: Any) -> Arm:
         raise unknown(f"data of arm {name!r}", arm.data, DATA)
     if arm.longer and arm.data != "nothing":
         raise InputError(f"arm {name!r}: longer is for data: nothing, the others have a warm-up")
-    if arm.control is not None and arm.data != "task":
-        raise InputError(f"arm {name!r}: a control goes over data: task, not {arm.data}")
+    for part in ("control", "task"):
+        if getattr(arm, part) is not None and arm.data != "task":
+            raise InputError(f"arm {name!r}: a {part} goes with data: task, not {arm.data}")
+    if not isinstance(arm.task, Mapping | None):
+        raise InputError(f"arm {name!r}: task={arm.task!r}: give a mapping such as "
+                         "{family: dyck, preset: smoke}")
     return arm
 
 # %% ../../nbs/study/02_arms.ipynb #47e6eadb
@@ -119,9 +140,30 @@ def arm_of(config: StudyConfig, name: str) -> Arm:
         raise unknown("variant", name, [*KNOWN_ARMS, *config.arms, *registered_controls()])
     if arm.control is not None:
         create_control(arm.control)
+    if arm.task is not None:
+        family, preset, changed = arm.task_settings(config)
+        create_task(family, changed, preset=preset)
     if arm.data != "nothing":
         arm.transfer_policy(config)
     return arm
+
+# %% ../../nbs/study/02_arms.ipynb #9fbffd84
+def by_weights(said: Any) -> Any:
+    "A policy as a study says it; where it reads other files, with the sha256 of their weights."
+    policy = create_policy(said)
+    identity = policy.identity()
+    return said if identity == policy.to_dict() else identity
+
+def settings_of(config: StudyConfig) -> dict[str, Any]:
+    "All settings of a study, donors by their weights. Raises `InputError` for one that is gone."
+    settings = asdict(config)
+    settings["policy"] = by_weights(config.policy)
+    for name, said in config.arms.items():
+        if not isinstance(said, Mapping) or "name" in said:
+            settings["arms"][name] = by_weights(said)
+        elif said.get("policy") is not None:
+            settings["arms"][name] = {**said, "policy": by_weights(said["policy"])}
+    return settings
 
 # %% ../../nbs/study/02_arms.ipynb #78ff53f6
 @dataclass(frozen=True)
