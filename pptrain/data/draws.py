@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .kernels import compiled_as, kernel
-from .streams import item_key
+from .streams import SPLITS, item_key
 
 # %% auto #0
 __all__ = ['GENERATOR_VERSION', 'stream_key', 'item_keys', 'Draws', 'item_draws']
@@ -48,10 +48,10 @@ def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
 
 def item_keys(seed: int | None, split: str, epoch: int, indices: Sequence[int],
               lane: int = 0) -> np.ndarray:
-    "A key for each item, uint64 (items, 1); different items have different ones."
+    "A key for each item, uint64 (items, 1); no train item ever has that of an eval item."
     stream = np.uint64(stream_key(seed, split, epoch, lane))
     places = np.array(indices, np.uint64).reshape(-1, 1)
-    return draw64(stream, places)
+    return mix64((stream + places * GOLDEN) << 1 | SPLITS[split])
 
 # %% ../../nbs/data/00_draws.ipynb #f5aba3e4
 def below_each(keys: np.ndarray, n: int) -> np.ndarray:
