@@ -14,7 +14,7 @@ from .kernels import compiled_as, kernel
 from .streams import SPLITS, item_key
 
 # %% auto #0
-__all__ = ['GENERATOR_VERSION', 'stream_key', 'item_keys', 'Draws', 'item_draws']
+__all__ = ['GENERATOR_VERSION', 'item_draws']
 
 # %% ../../nbs/data/00_draws.ipynb #7aea369f
 WORD = 2**64 - 1                # keeps Python's integers at 64 bits; changes nothing in a uint64
@@ -39,6 +39,7 @@ def draw64(key: Any, counter: Any) -> Any:
 # %% ../../nbs/data/00_draws.ipynb #55168421
 GENERATOR_VERSION = 2   # of all streams; a change of any item of any preset raises it
 
+# %% ../../nbs/data/00_draws.ipynb #2cf2ee39
 def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
     "One 64-bit word for a stream. Raises `InputError` for what is no address."
     key = 0
