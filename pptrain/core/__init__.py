@@ -5,6 +5,7 @@ from pptrain.errors import InputError
 from pptrain.vocab import TokenizerSpec, Vocab
 
 from .look import Look
+from .mixture import MixtureConfig, TaskMixture, mixture_words
 from .ops import ExecutedSymbolicTask, OpFamily, Ops, SymbolicTask, SymbolicTaskFamily
 from .registry import (
     RegisteredTask, check_fit, create_task, register_family, register_task, registered_presets,
@@ -14,7 +15,8 @@ from .task import AddressedTask, Task, TokenSequenceTask, as_example, example_at
 
 __all__ = [
     "AddressedTask", "DatasetBundle", "Example", "ExecutedSymbolicTask", "FamilyConfig", "InputError",
-    "OpFamily", "Ops", "PairConfig", "RegisteredTask", "SymbolicTask", "SymbolicTaskFamily", "Task",
-    "TaskPreset", "TokenSequenceTask", "TokenizerSpec", "Vocab", "create_task", "pair_example",
+    "MixtureConfig", "OpFamily", "Ops", "PairConfig", "RegisteredTask", "SymbolicTask",
+    "SymbolicTaskFamily", "Task", "TaskMixture", "TaskPreset", "TokenSequenceTask", "TokenizerSpec",
+    "Vocab", "create_task", "mixture_words", "pair_example",
     "register_family", "register_task", "registered_presets", "registered_task", "registered_tasks",
 ]

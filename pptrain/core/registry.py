@@ -34,6 +34,7 @@ class RegisteredTask:
     factory: Callable[[dict], Any] | None = field(default=None, repr=False)  # settings → task
     config_class: type | None = None   # its settings, where they are a dataclass
     parity: Callable | str | None = field(default=None, repr=False)  # its replay, or the module
+    listed: bool = field(default=True, repr=False)   # False: made of other families
 
     def preset(self, name: str) -> TaskPreset:
         "The preset called `name`. Raises `InputError` naming the nearest match."
@@ -63,9 +64,12 @@ TASKS: Register[RegisteredTask] = Register("task", "pptrain.tasks")
 
 def register_task(name: str, factory: Callable[[dict], Task], *, description: str = "",
                   presets: Sequence[TaskPreset] = (), config_class: type | None = None,
-                  parity: Callable | str | None = None) -> RegisteredTask:
-    "Make a family known under `name`; `factory` turns a dict of settings into a `Task`."
-    TASKS[name] = RegisteredTask(name, description, tuple(presets), factory, config_class, parity)
+                  parity: Callable | str | None = None, listed: bool = True) -> RegisteredTask:
+    """Make a family known under `name`; `factory` turns a dict of settings into a `Task`.
+
+    One that is not `listed` is found by its name and stands in no list of families."""
+    TASKS[name] = RegisteredTask(
+        name, description, tuple(presets), factory, config_class, parity, listed)
     return TASKS[name]
 
 # %% ../../nbs/core/03_registry.ipynb #a19bf545
@@ -92,7 +96,7 @@ def register_family(cls: type[Task], presets: Sequence[TaskPreset] = (),
 def registered_tasks() -> tuple[RegisteredTask, ...]:
     "All families, built-in and the user's own, by name."
     cards = TASKS.load()
-    return tuple(cards[name] for name in sorted(cards))
+    return tuple(cards[name] for name in sorted(cards) if cards[name].listed)
 
 # %% ../../nbs/core/03_registry.ipynb #e0b99bd5
 def registered_task(name: str) -> RegisteredTask:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from zlib import crc32
 
 import numpy as np
 
@@ -51,6 +52,14 @@ def shares_at(weights: Sequence[Weight], items: Sequence[int]) -> np.ndarray:
     return table / table.sum(1, keepdims=True)
 
 # %% ../../nbs/data/04_mixtures.ipynb #0a39504e
+LANE = crc32(b"mixture")    # of the draws that choose: no family draws there
+
+def mixtures_inside(examples: Any) -> int:
+    "How many mixtures lie inside one another in a stream; those under controls count."
+    inside = getattr(examples, "parts", None) or [getattr(examples, "examples", None)]
+    deepest = max(map(mixtures_inside, filter(None, inside)), default=0)
+    return deepest + isinstance(examples, MixedExamples)
+
 @dataclass
 class MixedExamples:
     """Items of several streams; `weights` and `seeds` are those of the parts.
@@ -64,7 +73,8 @@ class MixedExamples:
     def which(self, seed: int | None, split: str, epoch: int,
               indices: Sequence[int]) -> np.ndarray:
         "The part of each item."
-        draws = [rng.random() for rng in item_rngs(seed, split, epoch, indices, lane=2)]
+        lane = LANE + mixtures_inside(self)     # a mixture in a mixture chooses on its own
+        draws = [rng.random() for rng in item_rngs(seed, split, epoch, indices, lane)]
         if not any(isinstance(weight, Mapping) for weight in self.weights):
             ends = shares_at(self.weights, [0])[0].cumsum()
             return np.searchsorted(ends[:-1], draws, side="right")
