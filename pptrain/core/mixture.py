@@ -20,7 +20,7 @@ from ..errors import InputError, shown, unknown
 from ..vocab import TokenizerSpec, Vocab
 
 # %% auto #0
-__all__ = ['mixture_words', 'part_labels', 'MixtureConfig', 'TaskMixture']
+__all__ = ['mixture_words', 'data_words', 'part_labels', 'MixtureConfig', 'TaskMixture']
 
 # %% ../../nbs/core/05_mixture.ipynb #5829f214
 PART = ("name", "config", "weight")
@@ -51,6 +51,7 @@ def read_part(part: Any, number: int) -> dict[str, Any]:
 # %% ../../nbs/core/05_mixture.ipynb #725f69b6
 def mixture_words(parts: Sequence[Mapping[str, Any]]) -> str:
     "The parts of a mixture in one line, with the shares of their items."
+    parts = [read_part(part, number) for number, part in enumerate(parts, 1)]
     weights = [weight_of(part) for part in parts]
     ends = [item for weight in weights if isinstance(weight, Mapping) for item in weight]
     shares = shares_at(weights, [0, max(ends, default=0)])
@@ -60,12 +61,17 @@ def mixture_words(parts: Sequence[Mapping[str, Any]]) -> str:
         words.append(f"{share} {name}")
     return "a mixture of " + ", ".join(words)
 
+def data_words(name: str, config: Mapping[str, Any]) -> str:
+    "A family with its preset, or a mixture with its parts, in a few words."
+    if name == "mixture" and config.get("parts"):
+        return mixture_words(config["parts"])
+    return f"{name} ({config['preset']})" if config.get("preset") else name
+
 def part_labels(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     "A name for each part: family and preset, and a number where these are equal."
     names: list[str] = []
     for part in parts:
-        preset = (part.get("config") or {}).get("preset")
-        name = f"{part['name']} ({preset})" if preset else str(part["name"])
+        name = data_words(part["name"], part["config"])
         again = sum(other == name or other.startswith(f"{name} #") for other in names)
         names.append(f"{name} #{again + 1}" if again else name)
     return names

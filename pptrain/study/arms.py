@@ -10,12 +10,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from ..data import Example, Examples, create_control, registered_controls
+from ..config import jsonable
+from ..core import TaskMixture, create_task
+from ..core.mixture import data_words, mixture_words
+from ..data import Example, Examples, TaskDataset, create_control, registered_controls
 from ..errors import InputError, unknown
 from .budgets import StudyConfig
 from ..transfer import TransferPolicy, create_policy
@@ -23,12 +27,19 @@ from ..transfer import TransferPolicy, create_policy
 # %% auto #0
 __all__ = ['ONLY_SCALE', 'KNOWN_ARMS', 'Arm', 'arm_of', 'Rates']
 
+# %% ../../nbs/study/02_arms.ipynb #7325f703
+def short_hash(value: Any) -> str:
+    "Eight hex digits over a value as JSON would give it back."
+    text = json.dumps(jsonable(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
 # %% ../../nbs/study/02_arms.ipynb #7bfcc00f
 @dataclass(frozen=True)
 class Arm:
     "One side of a comparison: what it meets before text, and what of that crosses over."
     name: str
     data: str = "task"              # of the warm-up: "task", "text" or "nothing"
+    mixture: Any = None             # of families, instead of the study's: a list of parts
     control: Any = None             # over the task: a name, or a mapping with options
     policy: Any = None              # what crosses; None: the policy of the study
     embeddings: str | None = None   # an option of it; None: the study's
@@ -40,12 +51,12 @@ class Arm:
         "Name of its first stage: arms with the same data share it."
         if self.data == "text":
             return "natural"
-        if self.control is None:
-            return "transferred"
+        met = [] if self.mixture is None else [f"mixture-{short_hash(self.mixture)}"]
         if isinstance(self.control, str):
-            return self.control
-        text = json.dumps(dict(self.control), sort_keys=True)
-        return f"{self.control.get('name')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+            met.append(self.control)
+        elif self.control is not None:
+            met.append(f"{self.control.get('name')}-{short_hash(dict(self.control))}")
+        return "-".join(met) or "transferred"
 
     def transfer_policy(self, config: StudyConfig) -> TransferPolicy:
         "What crosses in the study of `config`. Raises `InputError`."
@@ -60,9 +71,11 @@ class Arm:
         if self.data == "nothing":
             more = f", as many {amount} longer as the warm-up takes" if self.longer else ""
             return f"no warm-up, a fresh model learns the text{more}"
-        what = f"{config.family} ({config.preset})"
+        what = data_words(config.family, {"preset": config.preset, **config.overrides})
+        if self.mixture is not None:
+            what = mixture_words(self.mixture)
         if self.control is not None:
-            what = f"the same rows of {config.family} under the control {self.control}"
+            what = f"the same rows of {what} under the control {self.control}"
         if self.data == "text":
             same = "" if config.match == "none" else f", as many {amount} as the synthetic warm-up"
             what = f"real text that no text stage reads{same}"
@@ -81,6 +94,22 @@ KNOWN_ARMS = {arm.name: arm for arm in (
     Arm("transferred_scaled", embeddings="scaled"))}
 
 # %% ../../nbs/study/02_arms.ipynb #166c9c03
+@lru_cache(maxsize=32)
+def mixture_said(parts: str) -> TaskMixture:
+    "The mixture with these parts, in JSON."
+    task = create_task("mixture", parts=json.loads(parts))
+    assert isinstance(task, TaskMixture)
+    return task
+
+def mixture_of(arm: Arm) -> TaskMixture:
+    "The mixture that an arm is warmed up on. Raises `InputError` for one that cannot be."
+    try:
+        return mixture_said(json.dumps(jsonable(arm.mixture), sort_keys=True))
+    except InputError as e:
+        raise InputError(f"arm {arm.name!r}: {e}") from None
+    except (TypeError, ValueError) as e:     # keys of two kinds, a ring
+        raise InputError(f"arm {arm.name!r}: its mixture has no form in JSON ({e})") from None
+
 DATA = ("task", "text", "nothing")
 
 def own_arm(name: str, said: Any) -> Arm:
@@ -102,6 +131,8 @@ def own_arm(name: str, said: Any) -> Arm:
         raise InputError(f"arm {name!r}: longer is for data: nothing, the others have a warm-up")
     if arm.control is not None and arm.data != "task":
         raise InputError(f"arm {name!r}: a control goes over data: task, not {arm.data}")
+    if arm.mixture is not None and arm.data != "task":
+        raise InputError(f"arm {name!r}: a mixture of families is for data: task, not {arm.data}")
     return arm
 
 # %% ../../nbs/study/02_arms.ipynb #47e6eadb
@@ -119,6 +150,8 @@ def arm_of(config: StudyConfig, name: str) -> Arm:
         raise unknown("variant", name, [*KNOWN_ARMS, *config.arms, *registered_controls()])
     if arm.control is not None:
         create_control(arm.control)
+    if arm.mixture is not None:
+        mixture_of(arm)
     if arm.data != "nothing":
         arm.transfer_policy(config)
     return arm
@@ -171,3 +204,44 @@ def even_lengths(total: int, rows: int) -> np.ndarray:
                          "rows a step, or match: none")
     least, rest = divmod(total, rows)
     return np.repeat([least + 1, least], [rest, rows - rest])
+
+# %% ../../nbs/study/02_arms.ipynb #5c6529a8
+def end_of(row: Example, tokens: int) -> Example:
+    "The end of a row that has so many tokens, padding apart; the whole row if it has no more."
+    attend = np.ones(len(row), int) if row.attend is None else np.asarray(row.attend)
+    if attend.sum() <= tokens:
+        return row
+    keep = slice(-1 - int(np.searchsorted(attend[::-1].cumsum(), tokens)), None)
+    return Example(row.ids[keep], row.mask[keep], row.meta, row.vocab,
+                   None if row.attend is None else attend[keep])
+
+@dataclass
+class PassExamples:
+    "Row i is item i of `rows`, pass after pass over them, down to `lengths[i]` tokens."
+    rows: TaskDataset
+    lengths: np.ndarray | None      # None: whole rows
+
+    def __call__(self, seed: int | None, split: str, epoch: int,
+                 indices: Sequence[int]) -> list[Example]:
+        places = [divmod(i, len(self.rows)) for i in indices]
+        found: dict[tuple[int, int], Example] = {}
+        for again in sorted({place[0] for place in places}):
+            items = [place[1] for place in places if place[0] == again]
+            read = self.rows.examples(seed, split, again, items)
+            found |= {(again, item): row for item, row in zip(items, read)}
+        rows = [found[place] for place in places]
+        if self.lengths is None:
+            return rows
+        return [end_of(row, int(self.lengths[i])) for row, i in zip(rows, indices)]
+
+def first_lengths(lengths: np.ndarray, total: int) -> np.ndarray:
+    "Lengths of the first rows that have `total` tokens together: the last is shorter, none under 2."
+    ends = lengths.cumsum()
+    total = min(total, int(ends[-1]))
+    count = int(np.searchsorted(ends, total)) + 1
+    kept = lengths[:count].copy()
+    kept[-1] -= ends[count - 1] - total
+    if kept[-1] < 2:            # a single token predicts nothing
+        kept[kept.argmax()] -= 1
+        kept[-1] += 1
+    return kept

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ..integrations import quiet
-from .arms import Arm, rates_to_try
+from .arms import Arm, mixture_of, rates_to_try
 from .budgets import StudyConfig, configure
 from .grid import RunSpec, replications
 from .replication import Replication
 from .tuning import what_to_run
-from pptrain.study.variants import (
-    VARIANTS, StudySetup, matched_tokens, natural_lengths, rows_in_steps, token_flops,
-    warm_up_lengths)
+from .variants import (
+    VARIANTS, StudySetup, attended_tokens, matched_tokens, natural_lengths, rows_in_steps,
+    token_flops, warm_up_lengths)
 from ..vocab import TokenizerSpec
 
 # %% auto #0
@@ -78,6 +78,12 @@ def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
         text += matched_tokens(setup, 0, "last", config.block_size)
     if arm.data == "nothing":
         return 0, text
+    if arm.mixture is not None:
+        rows = mixture_of(arm).head(64)
+        width = sum(map(attended_tokens, rows)) / len(rows)
+        if config.match == "none":
+            return round(config.synthetic_steps * config.batch_size * width), text
+        return matched_tokens(setup, 0, arm, width), text
     lengths: np.ndarray | None = warm_up_lengths(setup, 0)
     if arm.data == "text":
         lengths = natural_lengths(setup, 0)
@@ -116,7 +122,7 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
         first, text = arm_tokens(setup, arm)
         flops = texts * text * last
         if needed:
-            flops += len(needed) * first * token_flops(setup, arm.data, setup.width)
+            flops += len(needed) * first * token_flops(setup, arm, setup.width)
         rows.append({"arm": arm.name, "warm-ups": len(needed), "texts": texts,
                      "warm-up tokens": len(needed) * first, "text tokens": texts * text,
                      "FLOPs": flops})

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.mixture import data_words
 from ..data import Example
 from ..runs.text import downstream_model
-from .arms import arm_of
+from .arms import arm_of, mixture_of
 from .budgets import parameter_counts
 from .variants import StudySetup
 
@@ -66,14 +67,18 @@ def text_facts(setup: StudySetup) -> dict[str, Any]:
 def study_facts(setup: StudySetup, seeds: Sequence[int],
                 rates: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     "Everything that a report says of a study before its results, as JSON values."
-    config = setup.config
-    arms = {name: arm_of(config, name).sentence(config) for name in rates}
+    config, known = setup.config, {name: arm_of(setup.config, name) for name in rates}
+    arms = {name: arm.sentence(config) for name, arm in known.items()}
+    mixed = {name: mixture_of(arm) for name, arm in known.items() if arm.mixture is not None}
+    family = data_words(config.family, {"preset": config.preset, **config.overrides})
     return {
         "version": version("pptrain"),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         **machine(), **text_facts(setup),
         "parameters": model_facts(setup),
         "seeds": list(seeds), "arms": arms, "rates": {name: dict(r) for name, r in rates.items()},
-        "warmed_on": {name: arm_of(config, name).data for name in rates},
+        "family": family, "warmed_on": {name: arm.data for name, arm in known.items()},
         "tuned": bool(config.rates or config.warmup_rates), "tuning_seed": config.tuning_seed,
-        "match": config.match, "guessing": guessing(setup.task.head(128, split="eval"))}
+        "match": config.match, "guessing": guessing(setup.task.head(128, split="eval")),
+        "guessing_of": {name: guessing(task.head(128, split="eval"))
+                        for name, task in mixed.items()}}

@@ -99,7 +99,7 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if counts:
         size = (f", {amount(counts['all'])} parameters "
                 f"({amount(counts['without_embeddings'])} without embeddings)")
-    family = f"{settings.get('family', '?')} ({settings.get('preset', '?')})"
+    family = facts.get("family") or f"{settings.get('family', '?')} ({settings.get('preset', '?')})"
     policy = settings.get("policy")
     crosses = f" Policy: {policy_words(policy)}." if policy else ""
     return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
@@ -157,6 +157,7 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     of = "" if arm == "transferred" else f" of {arm}"
     on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
     chance = facts.get("guessing") if on_the_task else None
+    chance = facts.get("guessing_of", {}).get(arm, chance)
     if not chance:
         return f"Did the warm-up{of} learn its task? Its {said}."
     word = "Hardly" if loss > .95 * chance["loss"] else "Yes"

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from ..core import Task, create_task
+from ..core import Task, TaskMixture, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
 from ..data import Collate, DatasetBundle, Example, TaskDataset, create_control
 from ..errors import InputError, shown
@@ -29,14 +29,16 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
-from .arms import Arm, CutExamples, Rates, arm_of, even_lengths
+from .arms import (
+    Arm, CutExamples, PassExamples, Rates, arm_of, even_lengths, first_lengths, mixture_of)
 from .budgets import StudyConfig, training_flops
 from .crossing import keep_crossing
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'OF_A_PART', 'TextTask', 'StudySetup', 'warm_up', 'text_model',
+           'run_variant']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -98,7 +100,8 @@ class StudySetup:
     @cached_property
     def task(self) -> Task:
         "The synthetic family."
-        return create_task(self.config.family, self.config.overrides, preset=self.config.preset)
+        preset = self.config.preset or None
+        return create_task(self.config.family, self.config.overrides, preset=preset)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -130,15 +133,23 @@ class StudySetup:
     def adapter(self) -> HFCausalLMAdapter:
         "The model: a context for either kind of row, and no dropout, since runs are short."
         name, own = self.config.model, getattr(self.task.config, "max_length", 0)
-        longest = max(self.config.block_size, own, self.width)
+        arms = [arm_of(self.config, arm) for arm in self.config.arms]
+        mixed = [mixture_of(arm).config.max_length for arm in arms if arm.mixture is not None]
+        longest = max(self.config.block_size, own, self.width, *mixed)
         fields: dict[str, Any] = {"max_position_embeddings": longest}
         if name.startswith("gpt2"):
             fields = dict(n_positions=longest, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
     @cached_property
-    def read(self) -> dict[int, np.ndarray]:
-        "Seed → tokens of each row that a warm-up on the family reads, as far as they are known."
+    def read(self) -> dict[Any, np.ndarray]:
+        """Tokens of each row that a warm-up reads, as far as they are known: on the family by
+        seed, on a mixture by its name and seed."""
+        return {}
+
+    @cached_property
+    def drafts(self) -> dict[str, nn.Module]:
+        "Stage → a model of it without weights."
         return {}
 
     def text(self, split: str, seed: int = 0) -> TextDataset:
@@ -174,18 +185,33 @@ def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     return setup.read[seed]
 
 # %% ../../nbs/study/02_variants.ipynb #215cb2d4
-def token_flops(setup: StudySetup, stage: str, length: float) -> float:
-    "FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`."
-    with torch.device("meta"):
-        if stage == "last":
-            ids = setup.text_spec.vocab_size
-            model = downstream_model(setup.adapter, ids, setup.config.block_size, 0)
-        else:
-            spec = setup.text_spec if stage == "text" else setup.task.tokenizer_spec()
-            model = setup.adapter.create_prepretrain_model(spec)
-    return training_flops(model, 1, length)
+def synthetic_task(setup: StudySetup, arm: Arm) -> Task:
+    "The family or mixture that an arm is warmed up on."
+    return setup.task if arm.mixture is None else mixture_of(arm)
 
-def matched_tokens(setup: StudySetup, seed: int, stage: str, length: float) -> int:
+def draft(setup: StudySetup, stage: str, arm: Arm | None = None) -> nn.Module:
+    "A model without weights for a stage: `last`, or the warm-up of `arm` on `task` or `text`."
+    name = stage if arm is None or arm.mixture is None else arm.warm_up
+    if name not in setup.drafts:
+        with torch.device("meta"):
+            if stage == "last":
+                ids = setup.text_spec.vocab_size
+                model = downstream_model(setup.adapter, ids, setup.config.block_size, 0)
+            else:
+                task = setup.task if arm is None else synthetic_task(setup, arm)
+                spec = setup.text_spec if stage == "text" else task.tokenizer_spec()
+                model = setup.adapter.create_prepretrain_model(spec)
+        setup.drafts[name] = model
+    return setup.drafts[name]
+
+def token_flops(setup: StudySetup, stage: str | Arm, length: float) -> float:
+    """FLOPs of a token in rows of `length`, in the stage `task`, `text` (both warm-ups) or `last`,
+    or in the warm-up of an arm."""
+    if isinstance(stage, Arm):
+        return training_flops(draft(setup, stage.data, stage), 1, length)
+    return training_flops(draft(setup, stage), 1, length)
+
+def matched_tokens(setup: StudySetup, seed: int, stage: str | Arm, length: float) -> int:
     "How many tokens of a stage match the synthetic warm-up: as many, or what costs as much."
     read = warm_up_lengths(setup, seed)
     if setup.config.match != "flops":
@@ -217,18 +243,56 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
 
+# %% ../../nbs/study/02_variants.ipynb #978bcfc6
+def mixture_lengths(setup: StudySetup, arm: Arm, seed: int) -> np.ndarray:
+    "Tokens of every row that a warm-up on a mixture reads: the last one is shorter, for a match."
+    config, place = setup.config, (arm.warm_up, seed)
+    if place in setup.read:
+        return setup.read[place]
+    rows = PassExamples(mixture_of(arm).build_datasets(seed).train_dataset, None)
+    whole = config.synthetic_steps * config.batch_size
+    read = np.zeros(0, int)
+    enough = False
+    while not enough:
+        step = range(len(read), len(read) + config.batch_size)
+        longer = list(map(attended_tokens, rows(seed, "train", 0, step)))
+        read = np.append(read, longer)
+        enough = len(read) == whole
+        if config.match != "none":
+            enough = read.sum() >= matched_tokens(setup, seed, arm, read.mean())
+    if config.match != "none":
+        kept = read
+        for _ in range(3):      # the shorter last row changes the mean, and the mean the price
+            kept = first_lengths(read, matched_tokens(setup, seed, arm, kept.mean()))
+        read = kept
+    setup.read[place] = read
+    return read
+
 # %% ../../nbs/study/02_variants.ipynb #d9111285
 VARIANTS = ("scratch", "transferred", "shuffled", "natural")
 
 # %% ../../nbs/study/02_variants.ipynb #2671c10e
+def passes_over(rows: TaskDataset, control: Callable[[Any], Any] | None,
+                lengths: np.ndarray) -> TaskDataset:
+    "As many rows as there are `lengths`, the control over them, in passes, the last one cut."
+    seen = rows if control is None else control(rows)
+    return TaskDataset(PassExamples(seen, lengths), len(lengths), rows.seed)
+
 def warm_up_data(setup: StudySetup, arm: Arm,
-                 seed: int) -> tuple[Task, Callable[[Any], Any] | None]:
-    "`(task, control)` of an arm's first stage."
+                 seed: int) -> tuple[Task, Callable[[Any], Any] | None, int]:
+    "`(task, view of its rows, steps)` of an arm's first stage."
+    steps, batch = setup.config.synthetic_steps, setup.config.batch_size
     if arm.data == "text":
         aside = split_corpus(setup.corpus)[1]
-        lengths = natural_lengths(setup, seed)
-        return TextTask(aside, setup.tokenizer, setup.width, lengths), None
-    return setup.task, None if arm.control is None else create_control(arm.control)
+        cut = natural_lengths(setup, seed)
+        task = TextTask(aside, setup.tokenizer, setup.width, cut)
+        return task, None, steps if cut is None else len(cut) // batch
+    control = None if arm.control is None else create_control(arm.control)
+    if arm.mixture is None:
+        return setup.task, control, steps
+    read = mixture_lengths(setup, arm, seed)
+    view = partial(passes_over, control=control, lengths=read)
+    return mixture_of(arm), view, math.ceil(len(read) / batch)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
 def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
@@ -251,9 +315,7 @@ def warm_up(setup: StudySetup, variant: str, seed: int,
     rates = rates or Rates.of(config)
     if arm.data == "nothing":
         return None
-    task, control = warm_up_data(setup, arm, seed)
-    exact = getattr(task, "lengths", None)
-    steps = config.synthetic_steps if exact is None else len(exact) // config.batch_size
+    task, control, steps = warm_up_data(setup, arm, seed)
     often = max(1, steps // 10)
     run = RunConfig(
         setup.folder / run_place(config, "warm-up", arm.warm_up, seed, rates), seed=seed,
@@ -286,6 +348,7 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
 COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
 ORIGIN = ["settings", "diverged"]    # hash of the settings; how the run diverged, or ""
 SPENT = ("warmup_tokens", "flops", "text_lr", "warmup_lr")   # metrics of what went in
+OF_A_PART = "warmup_tokens of "      # begins one more for each part of a mixture
 
 # %% ../../nbs/study/02_variants.ipynb #46359dd9
 def warm_up_facts(bundle: TransferBundle | None, rates: Rates) -> dict[str, float]:
@@ -298,13 +361,32 @@ def warm_up_facts(bundle: TransferBundle | None, rates: Rates) -> dict[str, floa
             facts[f"warmup_{name}"] = bundle.training[name]
     return facts
 
+def tokens_of_parts(setup: StudySetup, arm: Arm, seed: int) -> dict[str, float]:
+    "Metric → tokens that a warm-up on a mixture read of each part; {} for any other."
+    task = synthetic_task(setup, arm) if arm.data == "task" else None
+    if not isinstance(task, TaskMixture):
+        return {}
+    config, count = setup.config, task.config.sequence_count
+    if arm.mixture is None:
+        lengths = warm_up_lengths(setup, seed)
+        rows = task.build_datasets(seed).train_dataset
+        passes = rows_in_steps(rows, config.synthetic_steps, config.batch_size)
+    else:
+        lengths = mixture_lengths(setup, arm, seed)
+        starts = range(0, len(lengths), count)
+        passes = [(start // count, range(min(count, len(lengths) - start))) for start in starts]
+    labels = [label for epoch, items in passes for label in task.which(seed, "train", epoch, items)]
+    read = pd.Series(lengths).groupby(labels).sum()
+    return {OF_A_PART + label: float(read.get(label, 0)) for label in task.labels}
+
 def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
                 tokens: int) -> float:
     "FLOPs of both stages of a run."
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
-        length = float(warm_up_lengths(setup, seed).mean())
-        total += warm_up_tokens * token_flops(setup, arm.data, length)
+        mixed = arm.mixture is not None
+        read = mixture_lengths(setup, arm, seed) if mixed else warm_up_lengths(setup, seed)
+        total += warm_up_tokens * token_flops(setup, arm, float(read.mean()))
     return total
 
 # %% ../../nbs/study/02_variants.ipynb #85060aef
@@ -344,6 +426,7 @@ def learn(setup: StudySetup, arm: Arm, seed: int,
     frozen = freeze.chosen(report, model) if freeze and report else None
     rows = learn_the_text(setup, arm, model, seed, rates, frozen)
     facts = warm_up_facts(bundle, rates) | {"text_lr": rates.text}
+    facts |= tokens_of_parts(setup, arm, seed)
     tokens = max(row["tokens"] for row in rows)
     facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
     lost = [row for row in rows if not math.isfinite(row["value"])]
