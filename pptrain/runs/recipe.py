@@ -16,6 +16,7 @@ import torch
 
 from ..config import build_config
 from ..core import Task, create_task, registered_task
+from ..core.mixture import data_words
 from ..errors import InputError, shown, unknown
 from ..integrations import HFCausalLMAdapter, HFModelConfig, plain_state
 from ..measure import create_measure
@@ -197,10 +198,9 @@ def prepared_text(recipe: Recipe, trainer: PrePreTrainer) -> TextStage:
 
 def title_of(recipe: Recipe) -> str:
     "What the first stage does, in a few words."
-    preset = (recipe.task.get("config") or {}).get("preset")
     model = recipe.model_config()
     weights = "pretrained weights" if model.pretrained else "from scratch"
-    name = f"{recipe.task['name']} ({preset})" if preset else recipe.task["name"]
+    name = data_words(recipe.task["name"], recipe.task.get("config") or {})
     return f"{name} on {model.model_name_or_path}, {weights}"
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from ..config import build_config
+from ..core.mixture import data_words
 from ..errors import InputError, shown, unknown
 from ..files import write_atomic
 from ..measure import gains, registered_measures, sooner, time_to_event
@@ -240,6 +241,20 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
     judged = pd.DataFrame(rows)
     return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
 
+# %% ../../nbs/study/11_claims.ipynb #9fa5fa5b
+def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[str]) -> None:
+    "Raises `InputError` for claims that the study of `config` with these `arms` cannot judge."
+    families(claims)
+    taken = [one if isinstance(one, str) else one.get("name") for one in config.measures]
+    for claim in claims:
+        for arm in (claim.variant, claim.against):
+            if arm not in arms:
+                raise unknown(f"arm of the claim {claim.claim!r}", arm, arms)
+        if claim.measure in registered_measures() and claim.measure not in taken:
+            raise InputError(
+                f"the claim {claim.claim!r} is about {claim.measure!r}, which the study does not "
+                f"measure; its measures are {', '.join(map(str, taken))}")
+
 # %% ../../nbs/study/11_claims.ipynb #d937e6e4
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
 
@@ -257,6 +272,11 @@ def model_size(settings: Mapping[str, Any]) -> str:
 def data_setting(settings: Mapping[str, Any]) -> str:
     "The synthetic data of a study: its preset, and what was changed in it."
     overrides = settings.get("overrides") or {}
+    if overrides.get("parts"):
+        try:
+            return data_words(str(settings.get("family")), overrides)
+        except InputError:      # another version's
+            pass
     changes = [f"{name}={value}" for name, value in overrides.items() if name not in BESIDE]
     return " ".join(filter(None, [settings.get("preset"), *changes]))
 

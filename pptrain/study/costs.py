@@ -17,6 +17,7 @@ import pandas as pd
 from ..integrations import quiet
 from .arms import Arm, mixture_of, rates_to_try
 from .budgets import StudyConfig, configure
+from .claims import check_claims
 from .grid import RunSpec, replications
 from .replication import Replication
 from .tuning import what_to_run
@@ -50,6 +51,7 @@ def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
     profile, seeds = chosen.pop("profile"), chosen.pop("seeds", None)
     settings = replication.settings(profile, **chosen)
     config, numbers = configure(spec.study, profile, seeds, **settings)
+    check_claims(replication.claims, config, [*replication.variants, *config.arms])
     return config, numbers, replication.variants
 
 # %% ../../nbs/study/41_costs.ipynb #290b957e

@@ -17,7 +17,7 @@ from ..errors import InputError, unknown
 from ..files import write_atomic
 from ..measure.savings import gains
 from ..show import Picture
-from .claims import Claim, judge_study, save_results
+from .claims import Claim, check_claims, judge_study, save_results
 from .figures import claim_effects, means_of_all, study_picture
 from .budgets import StudyConfig, configure
 from .profiles import PROFILES, read_seeds
@@ -63,7 +63,8 @@ class Replication:
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
         settings = self.settings(profile, **chosen)
-        return create_task(self.family, settings.get("overrides"), preset=settings["preset"])
+        preset = settings["preset"] or None
+        return create_task(self.family, settings.get("overrides"), preset=preset)
 
 # %% ../../nbs/study/40_replication.ipynb #1929e45e
 @dataclass
@@ -76,7 +77,7 @@ class ReplicationResult:
 
     def curves(self, metric: str = "eval_loss") -> Picture:
         "A metric over text tokens, variant by variant; thin lines are single seeds."
-        title = f"{self.replication.title} ({self.config.preset})"
+        title = f"{self.replication.title} ({self.config.preset or self.config.family})"
         return study_picture(self.rows, metric, title=title)
 
     def effects(self, measure: str = "loss_gain") -> Picture:
@@ -128,10 +129,11 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
 
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
     None or empty for the profile's own. Leaves `rows.csv`, `claims.json`, `facts.json` and
-    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, and for
-    another study's folder."""
+    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a claim
+    about an arm that is not run, and for another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
+    check_claims(replication.claims, config, [*replication.variants, *config.arms])
     rows = run_study(config, out_dir, read_seeds(seeds) or usual, replication.variants, say)
     save_results(out_dir, rows, replication.claims)
     save_inside(config, Path(out_dir), rows, say)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..core import RegisteredTask, registered_task
+from ..core.mixture import data_words, part_labels
 from ..errors import InputError
 
 # %% auto #0
@@ -31,6 +32,23 @@ def papers_of(task_name: str, preset: str = "") -> list[str]:
     presets = card.presets if card else ()
     chosen = [p for p in presets if p.name == preset] or presets
     return list(dict.fromkeys(p.reference for p in chosen if p.reference))
+
+# %% ../../nbs/transfer/03_card.ipynb #c1f030b5
+def parts_of(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    "The parts of a mixture, as its bundle knows them; [] for one family, and for what is none."
+    parts = facts.get("task_config", {}).get("parts") if facts["task_name"] == "mixture" else []
+    try:
+        data_words("mixture", {"parts": parts or []})
+    except InputError:
+        return []
+    return list(parts or [])
+
+def papers_behind(facts: Mapping[str, Any]) -> list[str]:
+    "The papers of the family, or of the parts of a mixture, once each."
+    papers = papers_of(facts["task_name"], facts.get("preset", ""))
+    for part in parts_of(facts):
+        papers += papers_of(part["name"], part["config"].get("preset", ""))
+    return list(dict.fromkeys(papers))
 
 # %% ../../nbs/transfer/03_card.ipynb #5d857064
 COUNTS = {"steps": "steps", "tokens_seen": "tokens", "parameters": "parameters",
@@ -87,9 +105,11 @@ PLAIN = '''Without pptrain: the directory `model` is a plain Hugging Face one, w
 def story(facts: Mapping[str, Any]) -> list[str]:
     "Title and first sentences."
     name, preset = facts["task_name"], facts.get("preset", "")
-    card = family_card(name)
+    card, parts = family_card(name), parts_of(facts)
     policy = facts.get("transfer_policy", {}).get("name", "reinitialize_embeddings")
     title = f"# Pre-pre-trained on {name}" + (f", preset {preset}" if preset else "")
+    if parts:
+        title = f"# Pre-pre-trained on {data_words(name, {'parts': parts})}"
     lines = [title, "", "Weights of a language model that has read no text, only sequences of the "
              f"synthetic family `{name}`.", ""]
     if card and card.description:
@@ -103,7 +123,10 @@ def data_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("family", facts["task_name"]), ("preset", facts.get("preset", "")),
             ("ids", spec.get("vocab_size", "")), ("fingerprint", facts.get("fingerprint", ""))]
     rows = [(name, f"`{value}`") for name, value in rows if value != ""]
-    settings = facts.get("task_config", {})
+    settings, parts = dict(facts.get("task_config", {})), parts_of(facts)
+    for label, part in zip(part_labels(parts), parts):
+        settings.pop("parts", None)
+        settings[f"part: {label}"] = {"weight": part["weight"], **part["config"]}
     return rows + [(name, f"`{value}`") for name, value in settings.items()]
 
 # %% ../../nbs/transfer/03_card.ipynb #5d1858cd
@@ -119,7 +142,7 @@ def model_card(facts: Mapping[str, Any], plain: bool = True) -> str:
     if training:
         lines += ["## Training", "", *table_lines(training, ("", "")), ""]
     lines += ["## Data", "", *table_lines(data_rows(facts), ("setting", "value")), ""]
-    papers = papers_of(facts["task_name"], facts.get("preset", ""))
+    papers = papers_behind(facts)
     if papers:
         lines += ["Cite the paper behind the data:", "", *(f"* {paper}" for paper in papers), ""]
     made = [(name, facts["versions"][name]) for name in sorted(facts.get("versions", {}))]
