@@ -4,9 +4,9 @@
 
 Differences are paired by seed and counted in standard deviations of their shape (t2 in quartiles of
 the bell, its spread has no end). `effect` is the mean they were moved to. A study is decided when
-`pptrain.study.decide` says `replicated` or `contradicted`; all are counted by the two functions that
-it asks, and the first twenty of each row by `decide` itself, which must agree. Draws depend on shape
-and number of pairs alone; studies with an effect are a tenth as many."""
+`pptrain.study.decide` says `replicated` or `contradicted`; all are counted by the two functions
+that it asks, and the first twenty of each row by `decide` itself, which must agree. Draws depend on
+shape and number of pairs alone; studies with an effect are a tenth as many."""
 from __future__ import annotations
 
 import argparse

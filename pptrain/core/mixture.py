@@ -98,8 +98,9 @@ def first_ids(tasks: Sequence[Task]) -> tuple[list[int], int]:
 def joined_vocab(tasks: Sequence[Task], begins: Sequence[int]) -> Vocab | None:
     "Names for all ids; None where a part has none for its own."
     names: list[str] = []
+    first = tasks[0].vocab
     for task, begin in zip(tasks, begins):
-        if task.vocab is None:
+        if task.vocab is None or first is None:
             return None
         if begin == len(names):
             known = set(names)
@@ -108,8 +109,7 @@ def joined_vocab(tasks: Sequence[Task], begins: Sequence[int]) -> Vocab | None:
                 while own in known: own += "'"
                 known.add(own)
                 names.append(own)
-    first = tasks[0].vocab
-    return Vocab(names, first.pad, first.bos, first.eos, first.extras)
+    return first and Vocab(names, first.pad, first.bos, first.eos, first.extras)
 
 # %% ../../nbs/core/05_mixture.ipynb #2cf17d9e
 @dataclass
@@ -127,10 +127,11 @@ class PlacedExamples:
     def placed(self, row: Example) -> Example:
         "One item of the family as one of the mixture."
         meta = {"op": self.task.name, **row.meta, "part": self.label}
-        moved = [None if ids is None else np.asarray(ids) + self.begin
-                 for ids in (row.source, row.target)]
+        source, target = [None if ids is None else np.asarray(ids) + self.begin
+                          for ids in (row.source, row.target)]
         writer = row.writer if self.begin == 0 else None    # a paper's form needs its own ids
-        return Example(row.ids + self.begin, row.mask, meta, self.vocab, row.attend, *moved, writer)
+        return Example(row.ids + self.begin, row.mask, meta, self.vocab, row.attend, source, target,
+                       writer)
 
 # %% ../../nbs/core/05_mixture.ipynb #0faba75e
 @dataclass

@@ -235,7 +235,7 @@ class PassExamples:
         return [end_of(row, int(self.lengths[i])) for row, i in zip(rows, indices)]
 
 def first_lengths(lengths: np.ndarray, total: int) -> np.ndarray:
-    "Lengths of the first rows that have `total` tokens together: the last is shorter, none under 2."
+    "Lengths of the first rows that have `total` tokens together: the last is shorter."
     ends = lengths.cumsum()
     total = min(total, int(ends[-1]))
     count = int(np.searchsorted(ends, total)) + 1

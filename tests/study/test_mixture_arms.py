@@ -75,8 +75,9 @@ def test_tokens_of_the_parts_are_those_of_the_rows(tmp_path):
 @pytest.mark.slow
 def test_a_mixture_is_the_family_of_a_study_and_of_a_replication(tmp_path):
     claims = [Claim("it helps", "", "loss_gain", "transferred", main=True)]
-    both = Replication("nobody", "Two families", "mixture", "", claims, config={
-        "overrides": {"parts": PARTS, "eval_sequence_count": 8}}, variants=["scratch", "transferred"])
+    fields = {"overrides": {"parts": PARTS, "eval_sequence_count": 8}}
+    both = Replication("nobody", "Two families", "mixture", "", claims, config=fields,
+                       variants=["scratch", "transferred"])
     sizes = {name: getattr(SMALL, name) for name in (
         "corpus", "corpus_bytes", "vocab_size", "model", "block_size", "batch_size",
         "synthetic_steps", "text_steps", "eval_every", "eval_blocks", "warmup_steps")}
