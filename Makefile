@@ -69,7 +69,8 @@ clean-notebooks: $(STAMP) ## strip execution noise from the notebooks
 chapters: $(STAMP) ## execute the chapters in place and store their small outputs (NB="nbs/a.ipynb ..." for some)
 	@$(TEST) python docs/chapters.py $(NB)
 
-readme: $(STAMP) ## index.ipynb -> README.md; how-tos -> docs/quickstart.md, docs/extending.md
+readme: $(STAMP) ## results/ -> REPLICATIONS.md; index.ipynb -> README.md; how-tos -> docs/quickstart.md, docs/extending.md
+	@$(TEST) python docs/replications.py
 	@$(TEST) python docs/readme.py
 	@$(TEST) python docs/pages.py
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbformat.v4 import new_output
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
@@ -26,6 +27,9 @@ ONLY_OUTPUT = re.compile(r"^#\|\s*(echo:\s*false|hide_input)\b", re.M)
 DIRECTIVE = re.compile(r"^#\|.*\n?", re.M)
 UNSHOWN = re.compile(r"<(style|script)\b.*?</\1>\s*", re.S | re.I)
 STRIP = '<div style="line-height:1.9">'     # how a token strip begins, and its boxes
+STILL = '<div class="pptrain-still">'         # how a view's still face begins, and its pictures
+PNG = re.compile(r'<img alt="[^"]*"[^>]*src="data:image/png;base64,([^"]+)"')
+SHOWN = 2                                   # pictures of a view
 BOX = re.compile(r'<(b|span) title="[^"]*" style="([^"]*)">(.*?)</\1>', re.S)
 
 
@@ -41,6 +45,18 @@ def strip_picture(markup: str) -> str | None:
     return strip_svg(names, [tag == "b" for tag, _, _ in boxes], special, caption)
 
 
+def shown(output: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    "What the README shows of an output: of a view its first pictures, of a strip an SVG."
+    markup = UNSHOWN.sub("", output.get("data", {}).get("text/html", ""))
+    if not markup: return [output]
+    if markup.startswith(STILL):
+        return [new_output("display_data", {"image/png": code})
+                for code in PNG.findall(markup)[:SHOWN]]
+    output.data["text/html"] = markup
+    if picture := strip_picture(markup):
+        output.data["image/svg+xml"] = picture
+    return [output]
+
 
 def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
     "The notebook as the README shows it: no hidden cells, no directives, no HTML GitHub drops."
@@ -53,12 +69,7 @@ def prepare(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
         # nbconvert's sign for "output only"
         cell.metadata["transient"] = {"remove_source": bool(ONLY_OUTPUT.search(cell.source))}
         cell.source = DIRECTIVE.sub("", cell.source).strip()
-        for output in cell.outputs:
-            if "text/html" in output.get("data", {}):
-                markup = UNSHOWN.sub("", output.data["text/html"])
-                output.data["text/html"] = markup
-                if picture := strip_picture(markup):
-                    output.data["image/svg+xml"] = picture
+        cell.outputs = [new for output in cell.outputs for new in shown(output)]
     return nb
 
 
@@ -68,6 +79,7 @@ def render(root: Path = ROOT) -> dict[str, bytes]:
     config = Config({"NbConvertBase": {"display_data_priority": MIMETYPES}})
     places = {"output_files_dir": PICTURES, "unique_key": "index"}
     text, resources = MarkdownExporter(config=config).from_notebook_node(nb, places)
+    text = re.sub(r"^<!-- \w+ -->\n", "", text, flags=re.M)      # marks of generated cells
     text = re.sub(r"\n{3,}", "\n\n", re.sub(r"^[ \t]+$", "", text, flags=re.M)).strip() + "\n"
     source = "made from index.ipynb by docs/readme.py: edit the notebook, then `make readme`"
     note = f"<!-- {source} -->\n\n"

@@ -107,7 +107,7 @@ def lay_out(src: Path) -> None:
     from pptrain import registered_tasks
     books = chapters()
     evidence = [Path(f"docs/{name}.md") for name in EVIDENCE if (ROOT / f"docs/{name}.md").exists()]
-    plain = [Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), *evidence]
+    plain = [Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), Path("REPLICATIONS.md"), *evidence]
     pages = {p.as_posix() for p in [*books, *plain, Path("index.ipynb")]}
     for path in [*books, Path("index.ipynb")]:
         target = src / path if path.name != "index.ipynb" else src / "welcome.ipynb"
@@ -119,7 +119,7 @@ def lay_out(src: Path) -> None:
         text = mended((ROOT / path).read_text(encoding="utf-8"), path.parent, pages)
         text = text.replace("(/index.ipynb)", "(/welcome.ipynb)")
         (src / path).write_text(text, encoding="utf-8")
-    shutil.copytree(ROOT / "docs/readme_files", src / "docs/readme_files", dirs_exist_ok=True)
+    shutil.copytree(ROOT / "docs/pictures", src / "docs/pictures", dirs_exist_ok=True)
     told: set[int] = set()
     (src / "api").mkdir()
     for module in FRONTS:
@@ -156,7 +156,8 @@ def front(books: list[Path], plain: list[Path]) -> str:
         "the families; read [how faithful they are](docs/faithful.md).", "",
         tree("Start", ["welcome", "play"]),
         tree("How to", [f"nbs/how_to/{name}" for name in how]),
-        tree("Evidence", [p.with_suffix("").as_posix() for p in plain if p.parts[0] == "docs"]),
+        tree("Evidence", ["REPLICATIONS", *(p.with_suffix("").as_posix() for p in plain
+                                            if p.parts[0] == "docs")]),
         tree("Names", [f"api/{module}" for module in FRONTS]),
         *(tree(f"Chapters: {room}", under(room)) for room in ROOMS if under(room)),
         tree("Chapters: ground", ground),

@@ -16,7 +16,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import make_folder, resolve_path, write_atomic
+from .files import make_folder, resolve_path, save_as
 from .processes import process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
@@ -301,7 +301,7 @@ def own_vectors(family: str) -> Path:
 @app.command("parity")
 def parity_command(
     family: str,
-    vectors: Annotated[Path | None, typer.Argument(
+    vectors: Annotated[str | None, typer.Argument(
         help="A vector file; without it, those that travel with the package.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -309,11 +309,11 @@ def parity_command(
     from pptrain.core import registered_task
     from pptrain.parity import load_vectors
     entry = registered_task(family)
-    vectors = vectors or own_vectors(family)
+    source = own_vectors(family) if vectors is None else vectors
     try:
-        tally = entry.replay(load_vectors(vectors))
+        tally = entry.replay(load_vectors(source))
     except (KeyError, TypeError, IndexError, AttributeError) as e:
-        raise InputError(f"{vectors} is not in the format of {family} vectors "
+        raise InputError(f"{source} is not in the format of {family} vectors "
                          f"({type(e).__name__}: {e})") from e
     if as_json:
         names = ("checked", "passed", "sections", "failures")
@@ -340,8 +340,6 @@ def check_replication(profile: str, families: Sequence[str], seeds: str) -> None
     for family in families:
         if family not in known:
             raise unknown("replication of family", family, known)
-    if profile in ("gpu", "paper"):
-        raise reserved(f"--profile {profile}")
     if seeds and not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*,?\s*", seeds):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
 
@@ -376,7 +374,8 @@ def reserved(what: str) -> InputError:
 def replicate_command(
     test: Annotated[bool, typer.Option(
         "--test", help="The smallest sizes: minutes, to see that all of it works.")] = False,
-    profile: Annotated[str, typer.Option(help="Sizes of the runs: laptop (the default).")] = "",
+    profile: Annotated[str, typer.Option(
+        help="Sizes of the runs: laptop (the default), gpu or paper.")] = "",
     family: Annotated[list[str] | None, typer.Option(
         help="Only this family; repeat for more.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 1,2,3; the profile's otherwise.")] = "",
@@ -422,7 +421,7 @@ def explore_command(
 @app.command("generate")
 def generate_command(
     family: str,
-    out: Annotated[Path, typer.Option(help="Folder of the files.")],
+    out: Annotated[str, typer.Option(help="Folder of the files.")],
     preset: Annotated[str, typer.Option(help="A preset of the family.")] = "",
     settings: Settings = None,
     n: Annotated[int | None, typer.Option("-n", help="Items; otherwise the preset's.")] = None,
@@ -445,7 +444,7 @@ def generate_command(
 @app.command("config")
 def config_command(
     family: str,
-    out: Annotated[Path | None, typer.Option(
+    out: Annotated[str | None, typer.Option(
         help="Write it there; without it, it is printed.")] = None,
 ) -> None:
     "Write a commented, runnable YAML for a family, to start from."
@@ -453,9 +452,9 @@ def config_command(
     text = starter(family)
     if out is None:
         return print(text, end="")
-    if out.exists():
-        raise InputError(f"--out {str(out)!r} exists already; choose another name")
-    write_atomic(out, text)
+    if os.path.lexists(resolve_path(out, "--out")):
+        raise InputError(f"--out {out!r} exists already; choose another name")
+    save_as(out, text, "--out")
     print(f"wrote {out}; next: pptrain fit {out}")
 
 # %% ../nbs/50_cli.ipynb #6922749d
@@ -478,8 +477,8 @@ def print_result(recipe: Recipe, run: PrePreTrainingRun, screen: Screen, as_json
 # %% ../nbs/50_cli.ipynb #db1fbf45
 @app.command("fit")
 def fit_command(
-    config: Path,
-    eval_config: Annotated[Path | None, typer.Option(
+    config: str,
+    eval_config: Annotated[str | None, typer.Option(
         help="YAML: learn text afterwards and compare.")] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from pptrain.errors import InputError, shown, unknown
+from pptrain.errors import InputError, assigned, shown, unknown
 
 C = TypeVar("C")
 
@@ -52,7 +52,7 @@ def typed(config: Any) -> None:
             taken = TypeAdapter(hint).validate_python(given)
         except ValidationError as e:
             reason = e.errors()[0]["msg"]
-            raise InputError(f"{name}={shown(given)}: {reason}") from None
+            raise InputError(f"{assigned(name, given)}: {reason}") from None
         check_numbers(name, given, taken)
         object.__setattr__(config, name, taken)
 
@@ -80,7 +80,8 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
         first = e.errors()[0]
     field_name = ".".join(map(str, first["loc"]))
     reason = first["msg"].removeprefix("Value error, ")
-    raise InputError(f"{field_name}={shown(first['input'])}: {reason}" if field_name else reason)
+    given = f"{assigned(field_name, first['input'])}: " if field_name else ""
+    raise InputError(given + reason)
 
 # %% ../nbs/01_config.ipynb #d741ca9d
 MOST = 2**20   # tokens of an item, ids of a vocabulary: more end the memory first

@@ -42,3 +42,16 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     if len(names) <= 40 or not near:
         hints.append(f"known: {', '.join(names) or 'none yet'}")
     return InputError(f"unknown {kind} {shown(name)}; {' '.join(hints)}")
+
+# %% ../nbs/00_errors.ipynb #e44f2faf
+def assigned(name: str, value: object) -> str:
+    "How a sentence about the field `name` begins: `name=value`, or that it is empty."
+    return f"{name} is empty" if value is None else f"{name}={shown(value)}"
+
+# %% ../nbs/00_errors.ipynb #dcc16715
+def check_kind(value: object, name: str, wanted: str, *parts: str) -> None:
+    "Raise `InputError` naming `name` unless `value` has `parts`, attributes of what is `wanted`."
+    if isinstance(value, type):
+        raise InputError(f"{name}={shown(value)} is a class: give {wanted}")
+    if not all(hasattr(value, part) for part in parts):
+        raise InputError(f"{name}={shown(value)}: give {wanted}")

@@ -16,7 +16,7 @@ from .errors import InputError
 PathText = str | os.PathLike[str]
 
 # %% auto #0
-__all__ = ['PathText', 'write_atomic', 'resolve_path', 'make_folder', 'read_json', 'locked']
+__all__ = ['PathText', 'write_atomic', 'resolve_path', 'make_folder', 'save_as', 'once_each', 'parse_json', 'read_json', 'locked']
 
 # %% ../nbs/00_files.ipynb #3806d76a
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
@@ -25,8 +25,13 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(draft, path)
+    try:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(draft, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
     return path
 
 # %% ../nbs/00_files.ipynb #d96e7794
@@ -67,6 +72,9 @@ def resolve_path(path: PathText, name: str = "path") -> Path:
 
     Raises `InputError` naming `name` for what is not text, empty or not printable, for an
     unknown home, and for names that this system cannot write."""
+    if path is None:
+        raise InputError(f"{name} is empty; write a path such as runs/a, and a lone ~, which is "
+                         "nothing in YAML, in quotes: '~'")
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise InputError(f"{name}={path!r} is a {type(path).__name__}; a path is text, so in YAML "
@@ -90,15 +98,46 @@ def make_folder(path: PathText, name: str = "folder") -> Path:
         raise InputError(f"{name}={str(path)!r} cannot be written ({why})") from None
     return folder
 
+# %% ../nbs/00_files.ipynb #dd93d3df
+def save_as(path: PathText, content: str | bytes, name: str = "path") -> Path:
+    """`write_atomic` at `resolve_path(path)`; the path it went to.
+
+    Raises `InputError` naming `name` for a folder and where nothing can be written."""
+    place = resolve_path(path, name)
+    try:
+        if place.is_dir():
+            raise InputError(f"{name}={str(path)!r} is a folder; name a file in it")
+        return write_atomic(place, content)
+    except OSError as e:
+        raise InputError(f"{name}={str(path)!r} cannot be written ({e.strerror})") from None
+
+# %% ../nbs/00_files.ipynb #312348f5
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    "A mapping of these names and values. Raises `ValueError` for a name that stands twice."
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:40]!r} stands twice in one mapping")
+    return mapping
+
+def parse_json(text: str | bytes) -> Any:
+    "The value of a JSON text. Raises `ValueError` for what is none and for a repeated name."
+    try:
+        return json.loads(text, object_pairs_hook=once_each)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
 # %% ../nbs/00_files.ipynb #60d37e2d
 def read_json(path: Path, instead: str, *needed: str) -> dict[str, Any]:
     """The mapping in a JSON file, which has the keys `needed`.
 
     Raises `InputError` that names the file and ends with `instead`, what the reader can do."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        why = e.strerror if isinstance(e, OSError) else "not valid JSON"
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        twice = str(e) if "stands twice" in str(e) else "not valid JSON"
+        why = e.strerror if isinstance(e, OSError) else twice
         raise InputError(f"{path} is damaged: {why}; {instead}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: no mapping of names; {instead}")

@@ -5,7 +5,7 @@
 # %% ../nbs/04_parity.ipynb #5472bb26
 from __future__ import annotations
 
-import html, json, os
+import html, os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pptrain.errors import InputError, shown
-from pptrain.files import resolve_path
+from pptrain.files import parse_json, resolve_path
 
 Histogram = Mapping[Any, int]   # value → count
 
@@ -177,7 +177,7 @@ def load_vectors(path: str | Path) -> dict:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
-        vectors = json.loads(path.read_text("utf-8"))
+        vectors = parse_json(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{name} does not exist") from None
     except Exception as e:   # a damaged file, a name that is none, brackets ten thousand deep

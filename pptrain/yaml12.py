@@ -155,6 +155,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         path, equals, value = pair.partition("=")
         if not equals or not path:
             raise InputError(f"--set {pair!r}: write it as name=value")
+        if not value.strip():
+            raise InputError(f"--set {shortened(pair)!r} is empty behind the =; null stands for "
+                             "nothing, '' for an empty text")
         *parents, last = path.split(".")
         if len(parents) > DEEPEST:
             raise InputError(f"--set {shortened(pair)!r}: nested deeper than {DEEPEST} levels")
@@ -163,6 +166,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise InputError(f"--set {pair!r}: {name} was already set to {place!r}")
+        before = place.get(last)
+        if isinstance(before, dict):
+            raise InputError(f"--set {shortened(pair)!r}: {last} was already set to {before!r}")
         try:
             place[last] = parse_yaml(value)
         except InputError as e:

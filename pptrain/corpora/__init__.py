@@ -1,6 +1,7 @@
 """Real text on any machine: sources by name, a split that does not leak, a tokenizer, and rows."""
 from .fields import file_texts as file_texts
 from .files import read_text as read_text
+from .exercises import algebra as algebra
 from .exercises import sums as sums
 from .hub import hub_documents as hub_documents
 from .python import code_documents as code_documents, docs_documents as docs_documents

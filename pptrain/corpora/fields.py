@@ -12,6 +12,7 @@ from typing import Any
 
 from .files import JSON, MARKUP, TABLES, read_text, printable_path, suffix
 from ..errors import InputError, unknown
+from ..files import once_each
 
 # %% auto #0
 __all__ = ['file_texts']
@@ -88,8 +89,9 @@ def next_word(text: str, place: int) -> int:
     return found.start() if found else len(text)
 
 def json_rows(text: str) -> Iterator[Any]:
-    "JSON values, one after the other; a list gives its items. Raises `ValueError`."
-    decoder = json.JSONDecoder()
+    """JSON values, one after the other; a list gives its items. Raises `ValueError`, for a field
+    that stands twice too."""
+    decoder = json.JSONDecoder(object_pairs_hook=once_each)
     place = next_word(text, 0)
     while place < len(text):
         value, end = decoder.raw_decode(text, place)
@@ -139,7 +141,9 @@ def table_rows(text: str, field: str, kind: str = ".csv") -> Iterator[dict[str, 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     "The rows of a Parquet file. Raises `ValueError` or `OSError`."
     from pyarrow.parquet import ParquetFile
-    for batch in ParquetFile(path).iter_batches():
+    file = ParquetFile(path)
+    once_each([(name, None) for name in file.schema_arrow.names])
+    for batch in file.iter_batches():
         yield from batch.to_pylist()
 
 def rows_of_file(path: Path, field: str) -> Iterator[Any] | str:

@@ -16,10 +16,10 @@ import numpy as np
 
 from .sources import Document, cached
 from .split import Corpus
-from .tokenizer import token_vocab
+from .tokenizer import check_corpus, token_vocab
 from ..data import Example, TaskDataset, item_rngs
-from ..data.streams import whole_number
-from ..errors import InputError, unknown
+from ..data.streams import number_within, whole_number
+from ..errors import InputError, check_kind, unknown
 from ..vocab import Vocab
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def rules(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...] | None:
 def token_line(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase,
                cache_dir: str | Path | None = None) -> np.ndarray:
     "Ids of all documents in one line and their bytes, uint32, (2, tokens). Raises `InputError`."
+    check_kind(tokenizer, "tokenizer", "a tokenizer: called with a text it gives ids, and it has "
+               "an eos_token_id", "__call__", "eos_token_id")
     eos = tokenizer.eos_token_id
     if eos is None:
         raise InputError("the tokenizer has no token to end a document; set tokenizer.eos_token")
@@ -148,6 +150,7 @@ class TextDataset(TaskDataset):
                  split: str = "train", seed: int = 0, cache_dir: str | Path | None = None):
         if split not in ("train", "eval"):
             raise unknown("split", split, ["train", "eval"])
+        check_corpus(corpus)
         documents = corpus.train if split == "train" else corpus.eval
         ids, nbytes = token_line(documents, tokenizer, cache_dir)
         block_size = whole_number(block_size, "block_size")
@@ -186,8 +189,6 @@ class TextDataset(TaskDataset):
 
     def repeat(self, count: int) -> TextDataset:
         "The same blocks as a dataset of `count` items, in a fresh order for every pass."
-        if count < 1:
-            raise InputError(f"count must be at least 1, not {count}")
         other = copy.copy(self)
-        other.count = count
+        other.count = number_within(count, "count", 1, 2**63)
         return other

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .sources import cached
 from .split import Corpus
 from ..data.streams import whole_number
-from ..errors import InputError
+from ..errors import InputError, check_kind
 from ..vocab import Vocab
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ def bpe(texts: Iterable[str], vocab_size: int) -> bytes:
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer.to_str().encode()
 
+# %% ../../nbs/corpora/05_tokenizer.ipynb #3079d200
+def check_corpus(corpus: Any) -> None:
+    "Raise `InputError` for what is no corpus."
+    check_kind(corpus, "corpus", "a corpus, such as load_corpus('docs')", "train", "eval")
+
 # %% ../../nbs/corpora/05_tokenizer.ipynb #fd752849
 def train_tokenizer(corpus: Corpus, vocab_size: int = 2048,
                     cache_dir: str | Path | None = None) -> PreTrainedTokenizerFast:
@@ -47,6 +52,7 @@ def train_tokenizer(corpus: Corpus, vocab_size: int = 2048,
     vocab_size = whole_number(vocab_size, "vocab_size")
     if vocab_size < 258:
         raise InputError(f"vocab_size {vocab_size} is below 258: 256 bytes, <pad> and <eos>")
+    check_corpus(corpus)
     texts = [doc.text for doc in corpus.train]
 
     def build() -> bytes:

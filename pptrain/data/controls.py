@@ -17,7 +17,7 @@ import numpy as np
 from .datasets import Examples, TaskDataset
 from .examples import Example
 from .streams import item_rngs, number_within
-from ..errors import InputError
+from ..errors import InputError, check_kind
 from ..registers import Register
 
 # %% auto #0
@@ -70,6 +70,12 @@ def registered_controls() -> dict[str, Control]:
     return dict(sorted(CONTROLS.load().items()))
 
 # %% ../../nbs/data/03_controls.ipynb #5aa781cc
+def addressed(dataset: TaskDataset) -> Examples:
+    "The items of a data set by address. Raises `InputError` for what has none."
+    check_kind(dataset, "dataset", "rows with an address, such as a task's "
+               "build_datasets().train_dataset", "examples", "count", "seed", "split", "epoch")
+    return dataset.examples
+
 def with_examples(dataset: TaskDataset, examples: Examples) -> TaskDataset:
     "A dataset as long as `dataset`, with the same seed, split and epoch, whose rows are others."
     return TaskDataset(examples, dataset.count, dataset.seed, dataset.split, dataset.epoch)
@@ -78,7 +84,7 @@ def with_examples(dataset: TaskDataset, examples: Examples) -> TaskDataset:
 @register_control("shuffled")
 def shuffled(dataset: TaskDataset) -> TaskDataset:
     "A view of `dataset` whose tokens are permuted within each row; the loss mask stays."
-    return with_examples(dataset, ShuffledExamples(dataset.examples))
+    return with_examples(dataset, ShuffledExamples(addressed(dataset)))
 
 # %% ../../nbs/data/03_controls.ipynb #041a3737
 COUNTED = 512    # rows of the training stream, its first
@@ -153,18 +159,18 @@ class DrawnExamples:
 @register_control("random_tokens")
 def random_tokens(dataset: TaskDataset) -> TaskDataset:
     "Rows as long as those of `dataset`, each token drawn evenly from those that occur."
-    return with_examples(dataset, DrawnExamples(dataset.examples, "random_tokens"))
+    return with_examples(dataset, DrawnExamples(addressed(dataset), "random_tokens"))
 
 @register_control("unigram_noise")
 def unigram_noise(dataset: TaskDataset) -> TaskDataset:
     "Rows as long as those of `dataset`, each token drawn by its frequency alone."
-    return with_examples(dataset, DrawnExamples(dataset.examples, "unigram_noise"))
+    return with_examples(dataset, DrawnExamples(addressed(dataset), "unigram_noise"))
 
 @register_control("ngram_null")
 def ngram_null(dataset: TaskDataset, n: int = 2) -> TaskDataset:
     "Rows drawn from an n-gram model of `dataset`, lengths and loss kept. Raises `InputError`."
     number_within(n, "n", 1, 8)
-    return with_examples(dataset, DrawnExamples(dataset.examples, "ngram_null", int(n)))
+    return with_examples(dataset, DrawnExamples(addressed(dataset), "ngram_null", int(n)))
 
 # %% ../../nbs/data/03_controls.ipynb #7f4d7822
 @dataclass
@@ -183,7 +189,7 @@ class FrozenExamples:
 def frozen(dataset: TaskDataset, rows: int = 64) -> TaskDataset:
     "A view of `dataset` that repeats its first `rows` items. Raises `InputError`."
     number_within(rows, "rows", 1, 2**32)
-    return with_examples(dataset, FrozenExamples(dataset.examples, int(rows)))
+    return with_examples(dataset, FrozenExamples(addressed(dataset), int(rows)))
 
 # %% ../../nbs/data/03_controls.ipynb #8ff15856
 def create_control(control: str | Mapping[str, Any], **options: Any) -> Control:

@@ -41,6 +41,35 @@ def seed_number(seed: int | None) -> int:
     "A seed as an `int` of at most 64 bits, None as 0. Raises `InputError` for anything else."
     return 0 if seed is None else number_within(seed, "seed", -(2**64), 2**64)
 
+# %% ../../nbs/data/00_streams.ipynb #93137b9e
+def real_numbers(values: Any, name: str, kinds: str = "iuf") -> np.ndarray:
+    """Numbers of any type as float64 of their shape; None is NaN.
+
+    `kinds` of numpy are numbers, others of any object's. Raises `InputError` for text, dates, yes
+    and no."""
+    wrong = InputError(f"{name}={shown(values)}: give numbers, not text, dates, or yes and no")
+    if hasattr(values, "is_floating_point"):      # a tensor
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values
+    try:
+        given = np.asarray(values)
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong from None
+    if given.dtype.kind not in kinds + "O":
+        raise wrong
+    if given.dtype.kind == "O":
+        odd = (str, bytes, bool, np.bool_)
+        if any(isinstance(entry, odd) for entry in given.flat):
+            raise wrong
+    return numbers
+
+def real_number(value: Any, name: str) -> float:
+    "One number of any type as a float. Raises `InputError` for anything else."
+    if value is None or np.ndim(value) != 0:
+        raise InputError(f"{name}={shown(value)}: must be one number")
+    return float(real_numbers(value, name))
+
 # %% ../../nbs/data/00_streams.ipynb #ba2d078c
 SPLITS = {"train": 0, "eval": 1}
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import InputError
+from ..errors import InputError, check_kind
 from .architectures import HFModelConfig, base_config, build, context_field
 from .architectures import context_length, fetch, model_config, refuse_unknown
 from ..vocab import TokenizerSpec
@@ -155,6 +155,8 @@ class HFCausalLMAdapter:
     "Hugging Face causal language models, from scratch unless `config.pretrained`."
 
     def __init__(self, config: HFModelConfig):
+        check_kind(config, "config", "an HFModelConfig, such as HFModelConfig('gpt2')",
+                   "model_name_or_path")
         self.config = config
 
     def create_prepretrain_model(self, tokenizer_spec: TokenizerSpec) -> nn.Module:

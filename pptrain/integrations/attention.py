@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .weights import parts, storage, token_modules
@@ -40,11 +40,13 @@ ROLES = {
     "v": r"(to_|[wb]_?)?(v|value|values)",
     "o": r"(to_|[wb]_?)?(o|out|output)|(c|out|attn|resid)?_?proj|dense|unify_?heads",
     "qkv": r"c_attn|(to_|[wb]_?|in_?|attn_)?qkv|in_proj|query_key_value",
+    "kqv": r"(to_|c_|attn_)?kqv",
+    "kv": r"(to_|[wb]_?|c_|attn_)?kv|key_value",
 }
 ENDINGS = r"(_?(proj|projection|lin|linear|layer|weight|bias))?"
 
 def role_of(name: str) -> str:
-    "'q', 'k', 'v', 'o', 'qkv' (all three in one) or '' for a parameter of attention."
+    "'q', 'k', 'v', 'o', several of them in their order, or '' for a parameter of attention."
     *holders, leaf = name.lower().split(".")
     words = [word for word in holders if not word.isdigit()]
     word = leaf if leaf not in ("weight", "bias") else words[-1]
@@ -71,7 +73,7 @@ def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
     return 0
 
 def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, int]:
-    "`(heads, heads of keys and values)` of the attention inside `modules`; zeros if unknown."
+    "`(heads, heads of keys and values)` of the attention inside `modules`, as told; zeros if not."
     config: Any = getattr(unwrapped(model), "config", None)
     if getattr(config, "model_type", "") in CHANNELS:
         return 0, 0
@@ -79,8 +81,26 @@ def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, in
         config = config.get_text_config(decoder=True)
     holders = [*modules, config, getattr(config, "attn_config", None)]
     heads = first_int(holders, HEADS)
-    shared = first_int(holders, SHARED) or heads
-    return (heads, shared) if heads and heads % shared == 0 else (heads, heads)
+    shared = first_int(holders, SHARED)
+    return (heads, shared) if heads and shared and heads % shared == 0 else (heads, 0)
+
+def own_head(name: str) -> int | None:
+    "The number of the head that a parameter belongs to, where each is a module in a list."
+    number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
+    return int(number[2]) if number else None
+
+# %% ../../nbs/integrations/04_attention.ipynb #3186235a
+def shared_heads(role: str, rows: int, heads: int, width: int) -> int:
+    """How many heads of keys and values a matrix of `rows` rows has; 0 where it does not come out.
+
+    `width` is what the output matrix reads; with 0, unknown, every head has its own."""
+    asked = role.count("k") + role.count("v")
+    if not width or not asked:
+        return heads
+    size = asked * (width // heads)
+    count, rest = divmod(rows - width * role.count("q"), size)
+    comes_out = count > 0 and not rest and not width % heads and not heads % count
+    return count if comes_out else 0
 
 # %% ../../nbs/integrations/04_attention.ipynb #bf158c1e
 BY_GROUP = ("gpt_neox", "gpt_neox_japanese", "bloom", "persimmon", "falcon", "gpt_bigcode")
@@ -104,24 +124,33 @@ def head_blocks(role: str, heads: int, shared: int, by_group: bool) -> list[Bloc
     return blocks
 
 # %% ../../nbs/integrations/04_attention.ipynb #0eb97fc8
-def attention_blocks(model: nn.Module, name: str, rows: int,
-                     modules: list[nn.Module]) -> list[Block]:
-    "The equal blocks of a parameter of attention with `rows` rows; [] where they are not known."
-    role = role_of(name)
-    config = getattr(unwrapped(model), "config", None)
-    kind = getattr(config, "model_type", "")
-    by_group = kind in BY_GROUP
-    hidden = "query_key_value" in name and not by_group
-    if not role or role == "qkv" and (hidden or kind in UNKNOWN):
+def is_hidden(model: nn.Module, name: str) -> bool:
+    "Whether a fused matrix has an order that is not known."
+    kind = getattr(getattr(unwrapped(model), "config", None), "model_type", "")
+    named_so = "query_key_value" in name and kind not in BY_GROUP
+    return role_of(name) == "qkv" and (named_so or kind in UNKNOWN)
+
+def attention_blocks(model: nn.Module, name: str, rows: int, modules: list[nn.Module],
+                     width: int = 0) -> list[Block]:
+    """The equal blocks of a parameter of attention with `rows` rows; [] where they are not known.
+
+    `width` is what the output matrix of the same layer reads; 0: unknown."""
+    role, own = role_of(name), own_head(name)
+    if not role or is_hidden(model, name):
         return []
+    even = not rows % len(role)
+    if own is not None:
+        return [(word, (own,)) for word in role] if even else []
+    kind = getattr(getattr(unwrapped(model), "config", None), "model_type", "")
     heads, shared = head_counts(model, reversed(modules))
-    if heads:
-        blocks = head_blocks(role, heads, shared, by_group)
+    shared = shared or (shared_heads(role, rows, heads, width) if heads else 0)
+    if shared:
+        blocks = head_blocks(role, heads, shared, kind in BY_GROUP)
         if rows % len(blocks) == 0:
             return blocks
-    if by_group and role == "qkv" or rows % len(role):
-        return []
-    return [(word, ()) for word in role]
+    if len(role) == 3:
+        even = even and kind not in BY_GROUP and width in (0, rows // 3)
+    return [(word, ()) for word in role] if even else []
 
 # %% ../../nbs/integrations/04_attention.ipynb #fff1858e
 def axis_of(role: str, kind: str, ndim: int) -> int | None:
@@ -133,14 +162,16 @@ def axis_of(role: str, kind: str, ndim: int) -> int | None:
     return int(kind == "Conv1D" and ndim == 2)
 
 def attention_pieces(model: nn.Module, name: str, shape: tuple[int, ...],
-                     modules: list[nn.Module]) -> list[Piece]:
+                     modules: list[nn.Module], width: int = 0) -> list[Piece]:
     "A parameter of attention in its pieces; the whole of it where they are not known."
     role = role_of(name)
     kind = type(modules[-1]).__name__ if modules else ""
     axis = axis_of(role, kind, len(shape))
     if axis is None:
         return [Piece(name, "attn", role)]
-    blocks = attention_blocks(model, name, shape[axis], modules)
+    blocks = attention_blocks(model, name, shape[axis], modules, width)
+    if len(shape) == 3 and len(blocks) != shape[axis]:
+        return [Piece(name, "attn", role if len(role) == 1 else "")]
     if not blocks:
         return [Piece(name, "attn")]
     size = shape[axis] // len(blocks)
@@ -158,6 +189,23 @@ def plain_modules(model: nn.Module) -> dict[str, nn.Module]:
     modules = dict(model.named_modules(remove_duplicate=False))
     plain = plain_names(model, modules)     # what is inside comes later, and stays
     return {plain[name]: module for name, module in modules.items()}
+
+def holders_of(name: str, modules: Mapping[str, nn.Module]) -> list[nn.Module]:
+    "The modules that a parameter's name leads through."
+    steps = name.split(".")
+    way = [".".join(steps[:n]) for n in range(len(steps))]
+    return [modules[prefix] for prefix in way if prefix in modules]
+
+def read_widths(model: nn.Module, part: Mapping[str, str],
+                modules: Mapping[str, nn.Module]) -> dict[int | None, int]:
+    "Layer → what its output matrix of attention reads; 0 where there are several widths."
+    found: dict[int | None, set[int]] = {}
+    for name, parameter in named(model).items():
+        if part[name] == "attn" and role_of(name) == "o" and parameter.ndim > 1:
+            kind = type(holders_of(name, modules)[-1]).__name__
+            width = parameter.shape[axis_of("o", kind, parameter.ndim) or 0]
+            found.setdefault(layer_number(name), set()).add(width)
+    return {layer: max(widths) if len(widths) == 1 else 0 for layer, widths in found.items()}
 
 def own_heads(model: nn.Module) -> set[str]:
     "Names of token parameters that are not the token table and share no memory with it."
@@ -180,14 +228,14 @@ def pieces(model: nn.Module) -> dict[str, list[Piece]]:
     part = parts(model)
     output = own_heads(model)
     layers = {name: layer_number(name) for name in part}
+    widths = read_widths(model, part, by_name)
     depth = 1 + max((n for n in layers.values() if n is not None), default=-1)
     found: dict[str, list[Piece]] = {}
     for name, parameter in named(model).items():
         mine = [Piece(name, part[name], "head" if name in output else "")]
         if part[name] == "attn":
-            steps = name.split(".")
-            way = [".".join(steps[:n]) for n in range(len(steps))]
-            holders = [by_name[prefix] for prefix in way if prefix in by_name]
-            mine = attention_pieces(model, name, tuple(parameter.shape), holders)
+            holders = holders_of(name, by_name)
+            mine = attention_pieces(model, name, tuple(parameter.shape), holders,
+                                    widths.get(layers[name], 0))
         found[name] = [piece._replace(layer=layers[name], depth=depth) for piece in mine]
     return found

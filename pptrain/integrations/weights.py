@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['storage', 'ties', 'token_modules', 'parts', 'plain_state', 'weights_sha256', 'write_model']
+__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'parts', 'plain_state',
+           'weights_sha256', 'write_model']
 
 # %% ../../nbs/integrations/03_weights.ipynb #b7d43bc4
 def storage(tensor: Tensor) -> tuple[object, ...]:
@@ -34,28 +35,6 @@ def ties(model: nn.Module) -> dict[str, str]:
     first: dict[tuple[object, ...], str] = {}
     own = named(model).items()
     return {name: first.setdefault(storage(parameter), name) for name, parameter in own}
-
-# %% ../../nbs/integrations/03_weights.ipynb #d6e1c55e
-def token_modules(model: nn.Module) -> list[nn.Module]:
-    """The modules that read and score tokens.
-
-    Without Hugging Face's accessors: the first `nn.Embedding`, and a `Linear` called head, unembed
-    or logits with as many outputs as that has ids."""
-    from torch import nn
-    model = unwrapped(model)
-    accessors = ("get_input_embeddings", "get_output_embeddings")
-    asked = [getattr(model, name)() for name in accessors if hasattr(model, name)]
-    if asked:
-        return [module for module in asked if module is not None]
-    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    if not tables:
-        return []
-    found: list[nn.Module] = [tables[0]]
-    for name, module in model.named_modules():
-        is_head = isinstance(module, nn.Linear) and re.search(r"head|unembed|logits", name)
-        if is_head and module.out_features == tables[0].num_embeddings:
-            found.append(module)
-    return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #b128d59e
 POSITION = r"wpe|pos(ition(al)?)?_?(emb|enc|bias)|embed_pos"
@@ -117,6 +96,43 @@ def part_by_name(name: str, kinds: Sequence[str] = ()) -> str:
             return part
     return "other"
 
+# %% ../../nbs/integrations/03_weights.ipynb #d6e1c55e
+OUTPUT = r"(^|[._])(head|unembed\w*|logits?)s?(\.|$)"
+PLACES = r"(^|_)(w?pe|pos(ition(al)?)?s?)(_|$)|pos(ition(al)?)?_?(emb|enc)"
+
+def output_layers(model: nn.Module, ids: int) -> list[nn.Module]:
+    "What scores `ids` tokens: a `Linear` called head, unembed, logits; else the last one outside."
+    from torch import nn
+    fit = {name: m for name, m in model.named_modules()
+           if isinstance(m, nn.Linear) and m.out_features == ids}
+    outside = {name: m for name, m in fit.items() if not re.search(r"\d\.", name)}
+    called = [m for name, m in (outside or fit).items() if re.search(OUTPUT, name.lower())]
+    others = [m for name, m in outside.items() if part_by_name(f"{name}.weight") == "other"]
+    return called or others[-1:]
+
+def token_table(model: nn.Module) -> nn.Module | None:
+    "The first `nn.Embedding` of a size that is scored, and not called one of positions."
+    from torch import nn
+    tables = {name: m for name, m in model.named_modules() if isinstance(m, nn.Embedding)}
+    tokens = [m for name, m in tables.items() if not re.search(PLACES, name.split(".")[-1].lower())]
+    scored = [table for table in tokens if output_layers(model, table.num_embeddings)]
+    return next(iter([*scored, *tokens, *tables.values()]), None)
+
+def token_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules that read and score tokens.
+
+    Without Hugging Face's accessors: an `nn.Embedding` that is not called one of positions, and a
+    `Linear` outside the layers with as many outputs as that has ids."""
+    model = unwrapped(model)
+    reads = getattr(model, "get_input_embeddings", None)
+    scores = getattr(model, "get_output_embeddings", None)
+    table = reads() if reads else token_table(model)
+    if scores:
+        found = [scores()]
+    else:
+        found = output_layers(model, getattr(table, "num_embeddings", 0))
+    return [module for module in (table, *found) if module is not None]
+
 # %% ../../nbs/integrations/03_weights.ipynb #515bc66b
 def _prefixes(name: str) -> list[str]:
     "'a.b.c' → ['a', 'a.b']: the modules that a parameter's name leads through."
@@ -148,6 +164,15 @@ def parts(model: nn.Module) -> dict[str, str]:
             found[name] = "position" if place in tables else part_by_name(name, way)
     return found
 
+# %% ../../nbs/integrations/03_weights.ipynb #20bb9f3b
+def at_rest(model: nn.Module) -> None:
+    "Undoes, in place, what RWKV does to its weights for eval mode; its next call does it again."
+    for module in model.modules():
+        if getattr(module, "layers_are_rescaled", False):
+            mode, module.training = module.training, True
+            module._rescale_layers()
+            module.training = mode
+
 # %% ../../nbs/integrations/03_weights.ipynb #d1f63781
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """Every tensor of a model once, under its first plain name, copied to the CPU.
@@ -156,6 +181,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     seen: set[tuple[object, ...]] = set()
     inner = unwrapped(model)
+    at_rest(inner)
     tensors = inner.state_dict(keep_vars=True)
     plain = plain_names(inner, tensors)
     for name, tensor in tensors.items():
@@ -193,3 +219,22 @@ def write_model(model: nn.Module, folder: Path, max_shard_size: str | int = "5GB
         config = copy.deepcopy(config)
         config.architectures = [type(model).__name__]
         config.save_pretrained(folder)
+
+# %% ../../nbs/integrations/03_weights.ipynb #00f23621
+def described(folder: Path) -> nn.Module | None:
+    "The model that the `config.json` of a folder describes, without numbers; None where it cannot."
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except Exception:      # whatever a config of somebody else's stumbles over: nothing is known
+        return None
+
+def left_out(folder: Path) -> dict[str, str]:
+    "Tied names of the model that a folder describes → the first name of the same numbers."
+    model = described(folder)
+    told = {} if model is None else ties(model)
+    return {name: first for name, first in told.items() if name != first}

@@ -30,6 +30,7 @@ from .measures import register_measure as register_measure
 from .measures import registered_measures as registered_measures
 from .pairs import minimal_pairs as minimal_pairs
 from .pairs import register_phenomenon as register_phenomenon
+from .sums import algebra_right as algebra_right
 from .sums import sums_right as sums_right
 from .savings import after_warmup as after_warmup
 from .savings import gains as gains
@@ -43,5 +44,9 @@ from .similarity import effective_rank as effective_rank
 from .similarity import linear_cka as linear_cka
 from .similarity import null_band as null_band
 from .similarity import null_draws as null_draws
+from .summaries import has_rouge as has_rouge
+from .summaries import rouge_scores as rouge_scores
+from .summaries import summary_pairs as summary_pairs
+from .summaries import write_summaries as write_summaries
 from .panel import data_panel as data_panel
 from .panel import panel_figure as panel_figure

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from ..data import IGNORE, Example
-from ..errors import InputError
+from ..data.streams import number_within
+from ..errors import InputError, check_kind
 from .losses import scored_batches
 from .measures import register_measure
 
@@ -62,10 +63,14 @@ def from_features(row: Mapping[str, Any]) -> Example:
 # %% ../../nbs/measure/02_answers.ipynb #b6844827
 def examples_of(rows: Any, n: int = 256, split: str = "eval", seed: int = 0) -> list[Example]:
     "The first `n` items of a task's `split`, or all of a dataset or list of examples or rows."
+    n = number_within(n, "n", 1, 2**31)
     if hasattr(rows, "sample"):
         return [rows.sample(i, split=split, seed=seed) for i in range(n)]
     if hasattr(rows, "batch"):
         return rows.batch(range(len(rows)))
+    if isinstance(rows, str):
+        raise InputError(f"rows={rows!r}: give a task, such as create_task('dyck'), or a dataset")
+    check_kind(rows, "rows", "a task, a dataset, or a list of examples", "__len__", "__getitem__")
     items = [rows[i] for i in range(len(rows))]
     return [item if isinstance(item, Example) else from_features(item) for item in items]
 

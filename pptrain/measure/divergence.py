@@ -15,7 +15,8 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import IGNORE
-from ..errors import InputError, unknown
+from ..data.streams import real_numbers
+from ..errors import InputError, shown, unknown
 from ..integrations import unwrapped
 from .layers import batches, check_readable, device_of, named_models, feature_rows
 from .losses import evaluating
@@ -32,8 +33,8 @@ def as_logits(logits: Any, name: str) -> Tensor:
     "`logits` as a tensor (…, ids) on their device. Raises `InputError` for what is none."
     if not isinstance(logits, Tensor):
         try:
-            logits = torch.from_numpy(np.asarray(logits, np.float64))
-        except (TypeError, ValueError):
+            logits = torch.from_numpy(real_numbers(logits, name))
+        except InputError:
             raise InputError(f"{name}: must be numbers of shape (…, ids)") from None
     if logits.ndim < 1 or not logits.numel() or logits.is_complex():
         raise InputError(f"{name} has the shape {tuple(logits.shape)}: "
@@ -44,7 +45,10 @@ def as_mask(mask: Any, shape: torch.Size) -> Tensor:
     "`mask` as bool of `shape`; None is all. Raises `InputError` for another shape, or none True."
     if mask is None:
         return torch.ones(shape, dtype=torch.bool)
-    live = torch.as_tensor(mask)
+    try:
+        live = torch.as_tensor(mask)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"mask={shown(mask)}: must be bool, or 0 and 1") from None
     if live.shape != shape:
         raise InputError(f"mask has the shape {tuple(live.shape)}, "
                          f"the positions are {tuple(shape)}")

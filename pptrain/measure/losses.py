@@ -13,7 +13,8 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import IGNORE, Collate, Rows
-from ..errors import InputError
+from ..data.streams import number_within
+from ..errors import InputError, check_kind
 from .measures import register_measure
 
 # %% auto #0
@@ -52,6 +53,12 @@ Scores = tuple[Tensor, Tensor, Tensor]     # loss, right, live
 def scored_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
                    device: str | torch.device | None = None) -> Iterator[Scores]:
     "`token_scores` of each batch of `rows`, a dataset or list. `device` moves the model, for good."
+    check_kind(model, "model", "a torch module", "parameters", "modules")
+    check_kind(rows, "rows", "a dataset or a list of items; of a task, its "
+               "build_datasets().eval_dataset", "__len__", "__getitem__")
+    batch_size = number_within(batch_size, "batch_size", 1, 2**31)
+    if len(rows):
+        check_kind(rows[0], "rows[0]", "items with input_ids, labels and attention_mask", "keys")
     if device is not None:
         model.to(device)
     place = next(model.parameters()).device

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError
+from ..data.streams import real_number, real_numbers
+from ..errors import InputError, check_kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +22,7 @@ __all__ = ['tokens_to_reach', 'loss_at', 'token_saving', 'after_warmup', 'mrs', 
 # %% ../../nbs/measure/03_savings.ipynb #182202be
 def read_curve(tokens: ArrayLike, loss: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     "Tokens and losses (n,) in the order of tokens. Raises `InputError` for what is no curve."
-    try:
-        at, value = np.asarray(tokens, float), np.asarray(loss, float)
-    except (TypeError, ValueError):
-        raise InputError("a curve is made of numbers: tokens, and a loss for each") from None
+    at, value = real_numbers(tokens, "tokens"), real_numbers(loss, "loss")
     if at.ndim != 1 or at.shape != value.shape:
         raise InputError(f"tokens of shape {at.shape} and losses of shape {value.shape} are no "
                          "curve; give one loss for each number of tokens")
@@ -41,6 +39,7 @@ def tokens_to_reach(tokens: ArrayLike, loss: ArrayLike, target: float) -> float:
 
     On a line between the first measurement at or below `target` and the one before it; where that
     one is not finite, at the measurement. Nobody reaches a target that is not finite."""
+    target = real_number(target, "target")
     at, value = read_curve(tokens, loss)
     hits = np.flatnonzero(np.isfinite(value) & (value <= target))
     if not hits.size or not np.isfinite(target):
@@ -64,6 +63,8 @@ def tokens_at_equal_loss(base: pd.DataFrame, other: pd.DataFrame) -> tuple[float
 
     Frames with columns `tokens` and `value`. NaN for both where one of them ends in a loss that is
     not finite: it diverged."""
+    for name, curve in (("base", base), ("other", other)):
+        check_kind(curve, name, "a table with columns tokens and value", "tokens", "value")
     curves = [read_curve(curve.tokens, curve.value) for curve in (base, other)]
     if not all(np.isfinite(value[-1]) for _, value in curves):
         return float("nan"), float("nan")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.streams import whole_number
+from ..data.streams import real_numbers, whole_number
 from ..errors import InputError
 
 # %% auto #0
@@ -31,13 +31,9 @@ def as_matrix(x: Any, name: str) -> np.ndarray:
         x = x.detach().cpu()
         x = x if x.is_complex() else x.double()
     try:
-        values = np.asarray(x)
-        wrong = np.iscomplexobj(values)
-        values = values if wrong else values.astype(np.float64)
-    except (TypeError, ValueError):
-        wrong = True
-    if wrong:
-        raise InputError(f"{name}: must be real numbers of shape (rows, features)")
+        values = real_numbers(x, name, "iufb")
+    except InputError:
+        raise InputError(f"{name}: must be real numbers of shape (rows, features)") from None
     if values.ndim != 2 or not values.size:
         raise InputError(f"{name} has the shape {values.shape}: must be (rows, features), "
                          "neither of them 0; flatten what has more axes")

@@ -26,12 +26,13 @@ from transformers import (
 from ..data import DatasetBundle
 from ..errors import InputError
 from ..integrations import quiet
+from ..integrations.weights import at_rest
 from ..integrations.wrappers import inside
 from ..measure import create_measure
 from ..processes import once
-from pptrain.runs.folder import (
-    SEAL, clear, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows, write_history,
-    write_record)
+from .folder import (
+    INSTEAD, SEAL, clear, damage, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows,
+    write_history, write_record)
 from .screen import Screen, say
 from .settings import RunConfig, first_line, trying
 
@@ -209,6 +210,9 @@ class LoopTrainer(WaitlessTrainer):
                  end_measures: Sequence[Callable] = ()):
         super().__init__(model, args, data, callbacks)
         self.measures, self.end_measures = tuple(measures), tuple(end_measures)
+        # the Trainer's own would remove folders of the user's, and take another model in silence
+        self.limit, args.save_total_limit = args.save_total_limit, None
+        self.wants_best, args.load_best_model_at_end = args.load_best_model_at_end, False
         self.by_hand = not isinstance(model, PreTrainedModel)
         if self.by_hand:               # whatever its `forward` takes, its loss is a batch's mean
             self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga = False, True
@@ -237,18 +241,38 @@ class LoopTrainer(WaitlessTrainer):
         return super()._evaluate(trial, ignore_keys, skip_scheduler)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        at_rest(self.model)
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
+
+    def _load_from_checkpoint(self, *place: Any, **more: Any) -> None:
+        at_rest(self.model)
+        super()._load_from_checkpoint(*place, **more)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        better = super()._determine_best_metric(metrics, trial)
+        if better and self.wants_best:
+            self.control.should_save = True      # what is taken at the end has to be there
+        return better
+
+    def load_best(self) -> None:
+        "Takes the weights of the best checkpoint, where that is asked for. Raises `InputError`."
+        if not (self.wants_best and self.state.best_global_step):
+            return
+        place = Path(self.args.output_dir, f"checkpoint-{self.state.best_global_step}")
+        why = damage(place)
+        if why:
+            raise InputError(f"{place}, the best one, cannot be used: {why}; {INSTEAD}")
+        self.state.best_model_checkpoint = str(place)    # the run may have been moved
+        self._load_best_model()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         place = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
         (place / SEAL).unlink(missing_ok=True)
         super()._save_checkpoint(model, trial)
-        self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             seal(place)
-            keep_newest(place.parent, limit, self.state.best_model_checkpoint)
+            keep_newest(place.parent, self.limit, self.state.best_global_step)
 
 # %% ../../nbs/runs/03_fit.ipynb #3ecfdbec
 def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
@@ -305,8 +329,10 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
     state = trainer.state
     if trainer.eval_dataset is None:
         return {}
+    best = trainer.wants_best and state.best_global_step
+    step = state.best_global_step if best else state.global_step
     for entry in reversed(state.log_history):
-        if is_measurement(entry) and entry["step"] == state.global_step:
+        if is_measurement(entry) and entry["step"] == step:
             break
     else:
         trainer.evaluate()
@@ -370,5 +396,6 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
                 f"stopped at step {state.global_step}; the state is saved in {run_dir}, "
                 "and the same call goes on from there")
         check_steps(trainer)
+        trainer.load_best()
         final_metrics(trainer)
     return trainer

@@ -206,10 +206,10 @@ def newest_checkpoint(run_dir: Path, say: Callable[[str], Any] = print_line) -> 
     return None
 
 # %% ../../nbs/runs/02_folder.ipynb #bb02801c
-def keep_newest(run_dir: Path, limit: int | None, best: str | None = None) -> None:
-    "Removes the oldest checkpoints beyond `limit`, except the newest and the one at path `best`."
+def keep_newest(run_dir: Path, limit: int | None, best: int | None = None) -> None:
+    "Removes the oldest checkpoints beyond `limit`, except the newest and the one of step `best`."
     ours = checkpoints(run_dir)
-    spare = [path for path in ours[:-1] if best is None or path != Path(best)]
+    spare = [path for path in ours[:-1] if path.name != f"checkpoint-{best}"]
     for path in spare[:max(0, len(ours) - limit)] if limit and limit > 0 else ():
         remove_folder(path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 from ..integrations.weights import plain_state
@@ -237,9 +239,10 @@ def stack_optimizer(many: ManyGPT2 | ManyModules, lr: float,
               {"params": plain, "weight_decay": 0.}]
     return torch.optim.AdamW(groups, lr=lr, fused=weights[0].is_cuda)
 
-def step_each(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer, shares: Tensor) -> None:
-    "An AdamW step of which each model takes its share (models,): a learning rate of its own."
-    if bool((shares == 1).all()):
+def step_each(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer,
+              shares: Tensor | None) -> None:
+    "An AdamW step of which each model takes its share (models,): a rate of its own; None: all."
+    if shares is None:
         optimizer.step()
         return
     before = [w.detach().clone() for w in weights]
@@ -257,6 +260,20 @@ def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
     done = (step - warmup) / max(1, steps - warmup)
     return .5 * (1 + math.cos(math.pi * done))
 
+# %% ../../nbs/runs/20_many.ipynb #dee6c40b
+@dataclass
+class Steps(Dataset):
+    "The batch of a step, for a loader."
+    batches: Callable[[int], Any]
+
+    def __getitem__(self, step: int) -> Any:
+        return self.batches(step)
+
+def ahead(batches: Callable[[int], Any], begin: int, steps: int, workers: int) -> Iterable[Any]:
+    "The batches of `begin`, `begin` + 1 …, made by `workers` processes where there are some."
+    order = range(begin, steps)
+    return DataLoader(Steps(batches), sampler=order, batch_size=None, num_workers=workers)
+
 # %% ../../nbs/runs/20_many.ipynb #4444ac72
 Batches = Callable[[int], tuple[Tensor, Tensor]]     # step → ids, places: (models, batch, …)
 
@@ -266,26 +283,27 @@ def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
                max_grad_norm: float | None = 1., every: int = 100,
                look: Callable[[Any, int], Mapping[str, Tensor]] | None = None,
                folder: str | Path | None = None, until: Callable[[], bool] = lambda: False,
-               ) -> list[dict[str, Any]]:
+               workers: int = 0) -> list[dict[str, Any]]:
     """Trains all models of the stack in place; rows `{step, model, train_loss, …}` every `every`.
 
     `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
     there and the same call goes on from it; where `until()` is true the loop stops there early.
-    `lr` may be one rate or one per model."""
+    `lr` may be one rate or one per model; a `max_grad_norm` of 0 clips nothing. `workers` processes make the batches ahead of time."""
     rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
     usual = float(rates.max())
+    shares = None if len(rates.unique()) == 1 else rates / usual
     optimizer = stack_optimizer(many, usual, weight_decay)
     state_file = None if folder is None else Path(folder) / "many.pt"
     begin, rows = restored(many, optimizer, state_file)
-    for step in range(begin, steps):
+    for step, batch in zip(range(begin, steps), ahead(batches, begin, steps, workers)):
         for group in optimizer.param_groups:
             group["lr"] = usual * rate_at(step, steps, warmup, schedule)
-        losses, _ = many_losses(many, *batches(step))
+        losses, _ = many_losses(many, *(part.to(rates.device) for part in batch))
         optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
-        if max_grad_norm is not None:
+        if max_grad_norm:
             clip_each(many.weights, max_grad_norm)
-        step_each(many.weights, optimizer, rates / usual)
+        step_each(many.weights, optimizer, shares)
         if (step + 1) % every == 0 or step + 1 == steps:
             columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
             rows += stack_rows(step + 1, columns)

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..config import check_numbers
-from ..errors import InputError, unknown
+from ..errors import InputError, assigned, unknown
 from ..files import PathText, resolve_path
 from ..processes import process_count
 from ..show.markup import html_table
@@ -70,6 +70,11 @@ def check_range(name: str, value: Any) -> None:
 MEASURES = "held-out rows are measured by the measures, token by token"
 NOT_OBEYED = {   # setting → what happens instead of it
     "resume_from_checkpoint": "a run goes on by itself from its newest checkpoint",
+    "ignore_data_skip": "a run that goes on takes the rows after its last one",
+    "label_names": "loss is carried by labels",
+    "prediction_loss_only": MEASURES,
+    "eval_do_concat_batches": MEASURES,
+    "eval_use_gather_object": MEASURES,
     "do_predict": "name what is to be measured in measures",
     "fp16_full_eval": MEASURES,
     "bf16_full_eval": MEASURES,
@@ -97,7 +102,7 @@ def checked(name: str, value: Any) -> Any:
     try:
         valid = TypeAdapter(field_types()[name]).validate_python(value)
     except ValidationError as e:
-        raise InputError(f"{name}={value!r}: {e.errors()[0]['msg'].lower()}") from None
+        raise InputError(f"{assigned(name, value)}: {e.errors()[0]['msg'].lower()}") from None
     check_numbers(name, value, valid)
     check_range(name, valid)
     if name in NOT_OBEYED:

@@ -16,7 +16,7 @@ from transformers import set_seed
 from ..config import jsonable
 from ..core import Task, registered_task
 from ..data import DatasetBundle
-from ..errors import InputError
+from ..errors import InputError, check_kind
 from ..files import read_json, write_atomic
 from ..integrations import CausalLMAdapter, check_model, plain_state, weights_sha256
 from ..processes import once
@@ -142,6 +142,10 @@ class PrePreTrainer:
                  wrap: Callable[[Any], Any] | None = None,
                  measures: Sequence[str | Mapping[str, Any]] = ("perplexity",),
                  policy: TransferPolicy | Mapping[str, Any] | str | None = None):
+        check_kind(task, "task", "a task, such as create_task('dyck')", "build_datasets")
+        check_kind(model_adapter, "model_adapter", "an adapter, such as HFCausalLMAdapter(config)",
+                   "create_prepretrain_model", "config")
+        check_kind(run_config, "run_config", "a RunConfig, such as RunConfig('runs/a')", "advised")
         self.task = task
         self.model_adapter = model_adapter
         self.run_config = run_config.advised(preset_advice(task))

@@ -112,6 +112,7 @@ table { border-collapse: collapse; font-size: 90% }
 td, th { border-bottom: 1px solid var(--line); padding: .25em .7em; text-align: left }
 h3 { font-size: 1.05rem; margin: 1.4em 0 0 }
 @media (max-width: 45rem) {     /* a row becomes a card: no table is wider than a phone */
+  td { overflow-wrap: anywhere }
   table:has(> thead) :is(tbody, tr, td, th) { display: block; overflow-wrap: anywhere }
   table:has(> thead) { display: block }
   table > thead { display: none !important }

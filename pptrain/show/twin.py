@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import save_as
 from .palette import GREY, PALETTE
 
 # %% auto #0
@@ -370,14 +370,14 @@ class Picture:
         ink = GREY if clear else "black"
         data = slim(self._drawn("png", ink, clear, dpi=dpi))
         if path is not None:
-            write_atomic(path, data)
+            save_as(path, data)
         return data
 
     def svg(self, path: str | Path | None = None) -> bytes:
         "SVG bytes of the static twin, also written to `path` if given."
         data = self._drawn("svg", metadata={"Date": None})
         if path is not None:
-            write_atomic(path, data)
+            save_as(path, data)
         return data
 
     def inline(self) -> str:
@@ -397,7 +397,7 @@ class Picture:
         "One HTML page (plotly included), also written to `path` if given."
         page = self.figure.to_html(include_plotlyjs=plotlyjs, full_html=True)
         if path is not None:
-            write_atomic(path, page)
+            save_as(path, page)
         return page
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .tuning import best_rates as best_rates
     from .tuning import run_study as run_study
     from .tuning import tuned_rates as tuned_rates
+    from .stacks import run_stacked as run_stacked
+    from .skills import SkillConfig as SkillConfig
+    from .skills import run_skill as run_skill
     from .facts import guessing as guessing
     from .facts import study_facts as study_facts
 
@@ -53,6 +56,7 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .representations import compare_models as compare_models
     from .representations import inside_study as inside_study
     from .representations import kept_weights as kept_weights
+    from .donors import donor_of as donor_of
 
     # how it is shown
     from .crossing import crossing_table as crossing_table
@@ -80,6 +84,8 @@ _ROOMS = {
         "text_model", "warm_up",
     ],
     "pptrain.study.tuning": ["best_rates", "run_study", "tuned_rates"],
+    "pptrain.study.stacks": ["run_stacked"],
+    "pptrain.study.skills": ["SkillConfig", "run_skill"],
     "pptrain.study.facts": ["guessing", "study_facts"],
     "pptrain.measure.savings": ["gains", "token_saving", "tokens_to_reach"],
     "pptrain.study.statistics": ["Decision", "Effect", "decide", "paired_effect", "verdict"],
@@ -88,6 +94,7 @@ _ROOMS = {
         "PAIR_COLUMNS", "KeepWeights", "arm_models", "compare_models", "inside_study",
         "kept_weights",
     ],
+    "pptrain.study.donors": ["donor_of"],
     "pptrain.study.crossing": ["crossing_picture", "crossing_table"],
     "pptrain.study.figures": [
         "LABELS", "UNITS", "all_effects", "claim_effects", "mean_gains", "study_picture",

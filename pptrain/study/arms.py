@@ -9,16 +9,15 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ..config import jsonable
-from ..core import TaskMixture, create_task
-from ..core.mixture import data_words, mixture_words
+from ..core import create_task
+from ..core.mixture import data_words
 from ..data import Example, Examples, TaskDataset, create_control, registered_controls
 from ..errors import InputError, unknown
 from .budgets import StudyConfig
@@ -27,7 +26,7 @@ from ..transfer import TransferPolicy, create_policy
 # %% auto #0
 __all__ = ['ONLY_SCALE', 'KNOWN_ARMS', 'Arm', 'arm_of', 'Rates']
 
-# %% ../../nbs/study/02_arms.ipynb #7325f703
+# %% ../../nbs/study/02_arms.ipynb #8a502a20
 def short_hash(value: Any) -> str:
     "Eight hex digits over a value as JSON would give it back."
     text = json.dumps(jsonable(value), sort_keys=True)
@@ -39,7 +38,7 @@ class Arm:
     "One side of a comparison: what it meets before text, and what of that crosses over."
     name: str
     data: str = "task"              # of the warm-up: "task", "text" or "nothing"
-    mixture: Any = None             # of families, instead of the study's: a list of parts
+    task: Any = None                # family, preset and fields; None: the task of the study
     control: Any = None             # over the task: a name, or a mapping with options
     policy: Any = None              # what crosses; None: the policy of the study
     embeddings: str | None = None   # an option of it; None: the study's
@@ -51,12 +50,28 @@ class Arm:
         "Name of its first stage: arms with the same data share it."
         if self.data == "text":
             return "natural"
-        met = [] if self.mixture is None else [f"mixture-{short_hash(self.mixture)}"]
-        if isinstance(self.control, str):
-            met.append(self.control)
-        elif self.control is not None:
-            met.append(f"{self.control.get('name')}-{short_hash(dict(self.control))}")
-        return "-".join(met) or "transferred"
+        if self.task is None and not isinstance(self.control, Mapping):
+            return self.control or "transferred"
+        if self.task is None:
+            name, rows = self.control["name"], dict(self.control)
+        else:
+            name, rows = self.task.get("family", "rows"), [self.control, dict(self.task)]
+        return f"{name}-{short_hash(rows)}"
+
+    @property
+    def mixture(self) -> bool:
+        "Whether its rows are of several families."
+        return self.task is not None and self.task.get("family") == "mixture"
+
+    def task_settings(self, config: StudyConfig) -> tuple[str, str, dict[str, Any]]:
+        "`(family, preset, changed fields)` of its synthetic rows. Raises `InputError`."
+        changed = dict(self.task or {})
+        family = changed.pop("family", config.family)
+        usual = (config.preset, config.overrides) if family == config.family else ("", {})
+        preset = changed.pop("preset", usual[0])
+        if not preset and family != "mixture":
+            raise InputError(f"arm {self.name!r}: task names the family {family!r} and no preset")
+        return family, preset, {**usual[1], **changed}
 
     def transfer_policy(self, config: StudyConfig) -> TransferPolicy:
         "What crosses in the study of `config`. Raises `InputError`."
@@ -71,11 +86,15 @@ class Arm:
         if self.data == "nothing":
             more = f", as many {amount} longer as the warm-up takes" if self.longer else ""
             return f"no warm-up, a fresh model learns the text{more}"
-        what = data_words(config.family, {"preset": config.preset, **config.overrides})
-        if self.mixture is not None:
-            what = mixture_words(self.mixture)
+        family, preset, _ = self.task_settings(config)
+        changes = [f"{name} {value}" for name, value in (self.task or {}).items()
+                   if name not in ("family", "preset")]
+        what = f"{family} ({', '.join([preset, *changes])})"
+        if family == "mixture":
+            what = data_words(family, self.task or config.overrides)
         if self.control is not None:
-            what = f"the same rows of {what} under the control {self.control}"
+            rows = what if family == "mixture" else family
+            what = f"the same rows of {rows} under the control {self.control}"
         if self.data == "text":
             same = "" if config.match == "none" else f", as many {amount} as the synthetic warm-up"
             what = f"real text that no text stage reads{same}"
@@ -94,22 +113,6 @@ KNOWN_ARMS = {arm.name: arm for arm in (
     Arm("transferred_scaled", embeddings="scaled"))}
 
 # %% ../../nbs/study/02_arms.ipynb #166c9c03
-@lru_cache(maxsize=32)
-def mixture_said(parts: str) -> TaskMixture:
-    "The mixture with these parts, in JSON."
-    task = create_task("mixture", parts=json.loads(parts))
-    assert isinstance(task, TaskMixture)
-    return task
-
-def mixture_of(arm: Arm) -> TaskMixture:
-    "The mixture that an arm is warmed up on. Raises `InputError` for one that cannot be."
-    try:
-        return mixture_said(json.dumps(jsonable(arm.mixture), sort_keys=True))
-    except InputError as e:
-        raise InputError(f"arm {arm.name!r}: {e}") from None
-    except (TypeError, ValueError) as e:     # keys of two kinds, a ring
-        raise InputError(f"arm {arm.name!r}: its mixture has no form in JSON ({e})") from None
-
 DATA = ("task", "text", "nothing")
 
 def own_arm(name: str, said: Any) -> Arm:
@@ -129,10 +132,12 @@ def own_arm(name: str, said: Any) -> Arm:
         raise unknown(f"data of arm {name!r}", arm.data, DATA)
     if arm.longer and arm.data != "nothing":
         raise InputError(f"arm {name!r}: longer is for data: nothing, the others have a warm-up")
-    if arm.control is not None and arm.data != "task":
-        raise InputError(f"arm {name!r}: a control goes over data: task, not {arm.data}")
-    if arm.mixture is not None and arm.data != "task":
-        raise InputError(f"arm {name!r}: a mixture of families is for data: task, not {arm.data}")
+    for part in ("control", "task"):
+        if getattr(arm, part) is not None and arm.data != "task":
+            raise InputError(f"arm {name!r}: a {part} goes with data: task, not {arm.data}")
+    if not isinstance(arm.task, Mapping | None):
+        raise InputError(f"arm {name!r}: task={arm.task!r}: give a mapping such as "
+                         "{family: dyck, preset: smoke}")
     return arm
 
 # %% ../../nbs/study/02_arms.ipynb #47e6eadb
@@ -150,11 +155,33 @@ def arm_of(config: StudyConfig, name: str) -> Arm:
         raise unknown("variant", name, [*KNOWN_ARMS, *config.arms, *registered_controls()])
     if arm.control is not None:
         create_control(arm.control)
-    if arm.mixture is not None:
-        mixture_of(arm)
+    if arm.task is not None:
+        family, preset, changed = arm.task_settings(config)
+        try:
+            create_task(family, changed, preset=preset or None)
+        except InputError as e:
+            raise InputError(f"arm {name!r}: {e}") from None
     if arm.data != "nothing":
         arm.transfer_policy(config)
     return arm
+
+# %% ../../nbs/study/02_arms.ipynb #9fbffd84
+def by_weights(said: Any) -> Any:
+    "A policy as a study says it; where it reads other files, with the sha256 of their weights."
+    policy = create_policy(said)
+    identity = policy.identity()
+    return said if identity == policy.to_dict() else identity
+
+def settings_of(config: StudyConfig) -> dict[str, Any]:
+    "All settings of a study, donors by their weights. Raises `InputError` for one that is gone."
+    settings = asdict(config)
+    settings["policy"] = by_weights(config.policy)
+    for name, said in config.arms.items():
+        if not isinstance(said, Mapping) or "name" in said:
+            settings["arms"][name] = by_weights(said)
+        elif said.get("policy") is not None:
+            settings["arms"][name] = {**said, "policy": by_weights(said["policy"])}
+    return settings
 
 # %% ../../nbs/study/02_arms.ipynb #78ff53f6
 @dataclass(frozen=True)
@@ -205,7 +232,7 @@ def even_lengths(total: int, rows: int) -> np.ndarray:
     least, rest = divmod(total, rows)
     return np.repeat([least + 1, least], [rest, rows - rest])
 
-# %% ../../nbs/study/02_arms.ipynb #5c6529a8
+# %% ../../nbs/study/02_arms.ipynb #1d7aee95
 def end_of(row: Example, tokens: int) -> Example:
     "The end of a row that has so many tokens, padding apart; the whole row if it has no more."
     attend = np.ones(len(row), int) if row.attend is None else np.asarray(row.attend)

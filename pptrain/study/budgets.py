@@ -37,8 +37,11 @@ class StudyConfig:
     corpus_bytes: int = 2_000_000    # of it, at most
     vocab_size: int = 1024           # tokenizer trained on that text
     model: str = "gpt2-2_4_64"       # layers_heads_width, or any built-in name
+    init_std: float | None = None    # of fresh weights; None: as the model says, mostly .02
     block_size: int = 128            # text context, tokens
-    batch_size: int = 16             # sequences per step, in both stages
+    batch_size: int = 16             # sequences per step
+    text_batch_size: int | None = None   # of the text stage; None: as many
+    bf16: bool = False               # where there is a GPU: products in bfloat16
     synthetic_steps: int = 150       # first stage
     text_steps: int = 200            # second stage
     synthetic_lr: float = 1e-3       # learning rate of the first stage, constant
@@ -68,9 +71,15 @@ class StudyConfig:
         given = {name: value for name, value in options.items() if value is not None}
         return create_policy(self.policy, **given)
 
+    @property
+    def text_batch(self) -> int:
+        "Sequences per step of the text stage."
+        return self.batch_size if self.text_batch_size is None else self.text_batch_size
+
 # %% ../../nbs/study/01_budgets.ipynb #05452b56
 ABOVE_ZERO = ("corpus_bytes", "vocab_size", "block_size", "batch_size", "synthetic_steps",
-              "text_steps", "synthetic_lr", "text_lr", "eval_every", "eval_blocks")
+              "text_steps", "synthetic_lr", "text_lr", "eval_every", "eval_blocks",
+              "text_batch")
 
 MATCHES = ("tokens", "flops", "none")
 
@@ -91,6 +100,8 @@ def check_study(config: StudyConfig) -> None:
         value = getattr(config, name)
         if not 0 < value < math.inf:
             raise InputError(f"{name}={value!r}: it must be above zero, and finite")
+    if config.init_std is not None and not 0 < config.init_std < math.inf:
+        raise InputError(f"init_std={config.init_std!r}: it must be above zero, and finite")
     if config.warmup_steps < 0:
         raise InputError(f"warmup_steps={config.warmup_steps!r}: it cannot be negative")
     if not (config.preset or config.overrides):

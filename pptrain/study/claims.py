@@ -91,7 +91,7 @@ def check_measure(claim: Claim, table: pd.DataFrame) -> None:
     if claim.measure in EFFECT_UNITS or claim.measure in set(table.metric):
         return
     known = [*EFFECT_UNITS, *registered_measures()]
-    if claim.measure not in known:
+    if claim.measure.partition(":")[0] not in known:
         raise unknown("measure of a claim", claim.measure, known)
 
 # %% ../../nbs/study/11_claims.ipynb #4f4e4d60
@@ -157,17 +157,23 @@ def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
     return f"diverged: {'; '.join(said[:3])}{more}"
 
+# %% ../../nbs/study/11_claims.ipynb #02276dc5
+def not_measured(claim: Claim, table: pd.DataFrame) -> str:
+    "What to say of a metric that no run of the study has; empty where some has."
+    missing = claim.measure not in EFFECT_UNITS and claim.measure not in set(table.metric)
+    return f"{claim.measure} was not measured" if missing else ""
+
 # %% ../../nbs/study/11_claims.ipynb #ed8b87f6
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
 TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
 def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, str]:
-    "The cells `verdict` and `why` of a claim; `lost` says which pairs are no numbers."
+    "The cells `verdict` and `why` of a claim; `lost` says what is no number, or was not measured."
     word, why = decision.verdict, decision.why
     if word == "not judged":
         why = lost
     elif word == "not run":
-        why = f"no seed has both {claim.variant} and {claim.against}"
+        why = lost or f"no seed has both {claim.variant} and {claim.against}"
     elif profile == "test":
         word, why = "not judged", TEST_SIZE
     if claim.kind == "comparison":
@@ -233,7 +239,8 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
         decisions = decide_family([claims[i] for i in family], [samples[i] for i in family])
         shares = holm([decision.p for decision in decisions])
         for i, decision, share in zip(family, decisions, shares):
-            lost = lost_pairs(claims[i], table, samples[i])
+            lost = lost_pairs(claims[i], table, samples[i]) if len(samples[i]) else ""
+            lost = lost or not_measured(claims[i], table)
             rows[i] = claim_row(claims[i], decision, lost, profile)
             rows[i]["p_corrected"] = share if decision.n else None
             rows[i]["size"] = study_size(table, size)
@@ -241,19 +248,14 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
     judged = pd.DataFrame(rows)
     return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
 
-# %% ../../nbs/study/11_claims.ipynb #9fa5fa5b
-def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[str]) -> None:
-    "Raises `InputError` for claims that the study of `config` with these `arms` cannot judge."
+# %% ../../nbs/study/11_claims.ipynb #53983104
+def check_claims(claims: Sequence[Claim], arms: Sequence[str]) -> None:
+    "Raises `InputError` for claims that a study with these `arms` cannot judge."
     families(claims)
-    taken = [one if isinstance(one, str) else one.get("name") for one in config.measures]
     for claim in claims:
         for arm in (claim.variant, claim.against):
             if arm not in arms:
                 raise unknown(f"arm of the claim {claim.claim!r}", arm, arms)
-        if claim.measure in registered_measures() and claim.measure not in taken:
-            raise InputError(
-                f"the claim {claim.claim!r} is about {claim.measure!r}, which the study does not "
-                f"measure; its measures are {', '.join(map(str, taken))}")
 
 # %% ../../nbs/study/11_claims.ipynb #d937e6e4
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which

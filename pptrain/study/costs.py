@@ -5,7 +5,10 @@
 # %% ../../nbs/study/41_costs.ipynb #d38940b7
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,16 @@ import nbformat
 import numpy as np
 import pandas as pd
 
+from ..errors import InputError
 from ..integrations import quiet
-from .arms import Arm, mixture_of, rates_to_try
+from .arms import Arm, rates_to_try
 from .budgets import StudyConfig, configure
-from .claims import check_claims
 from .grid import RunSpec, replications
 from .replication import Replication
 from .tuning import what_to_run
 from .variants import (
-    VARIANTS, StudySetup, attended_tokens, matched_tokens, natural_lengths, rows_in_steps,
-    token_flops, warm_up_lengths)
+    VARIANTS, StudySetup, matched_tokens, mean_length, natural_lengths, rows_in_steps,
+    token_flops, warm_up_lengths, warm_up_steps)
 from ..vocab import TokenizerSpec
 
 # %% auto #0
@@ -32,17 +35,29 @@ __all__ = ['study_costs']
 # %% ../../nbs/study/41_costs.ipynb #c38a12d5
 @cache
 def replication_of(notebook: str) -> Replication:
-    "The value `replication` of a notebook of the package: its cells are run up to there."
+    """The value `replication` of a notebook of the package: its cells are run up to there.
+
+    Raises `InputError` for one that makes none; nothing of it is run."""
+    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells
+             if cell.cell_type == "code"]
+    places = [i for i, source in enumerate(cells) if re.search("^replication = ", source, re.M)]
+    if not places:
+        raise InputError(f"{Path(notebook).name} makes no value `replication`, so what it costs "
+                         "is not known before it runs")
     names: dict[str, Any] = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type == "code" and "replication" not in names:
-            exec(cell.source, names)
+    for source in cells[:places[0] + 1]:
+        exec(source, names)
     return names["replication"]
 
 def is_replication(spec: RunSpec) -> bool:
-    "Whether a run is one of the package's notebooks."
+    "Whether a run is one of the package's notebooks, and one that can be counted."
     own = [Path(path).resolve() for path in replications().values()]
-    return Path(spec.notebook).resolve() in own
+    return Path(spec.notebook).resolve() in own and can_be_counted(str(spec.notebook))
+
+@cache
+def can_be_counted(notebook: str) -> bool:
+    "Whether a notebook makes a value `replication`."
+    return "replication = Replication(" in Path(notebook).read_text(encoding="utf-8")
 
 # %% ../../nbs/study/41_costs.ipynb #d3705690
 def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
@@ -51,8 +66,8 @@ def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
     profile, seeds = chosen.pop("profile"), chosen.pop("seeds", None)
     settings = replication.settings(profile, **chosen)
     config, numbers = configure(spec.study, profile, seeds, **settings)
-    check_claims(replication.claims, config, [*replication.variants, *config.arms])
-    return config, numbers, replication.variants
+    replication.check_claims(config.arms)
+    return config, numbers, replication.arms(profile)
 
 # %% ../../nbs/study/41_costs.ipynb #290b957e
 class PlannedSetup(StudySetup):
@@ -75,20 +90,17 @@ class PlannedSetup(StudySetup):
 def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
     "Tokens of one warm-up of an arm, and of one text stage, padding apart."
     config = setup.config
-    text = config.text_steps * config.batch_size * config.block_size
+    text = config.text_steps * config.text_batch * config.block_size
     if arm.longer:
         text += matched_tokens(setup, 0, "last", config.block_size)
     if arm.data == "nothing":
         return 0, text
-    if arm.mixture is not None:
-        rows = mixture_of(arm).head(64)
-        width = sum(map(attended_tokens, rows)) / len(rows)
-        if config.match == "none":
-            return round(config.synthetic_steps * config.batch_size * width), text
-        return matched_tokens(setup, 0, arm, width), text
     lengths: np.ndarray | None = warm_up_lengths(setup, 0)
     if arm.data == "text":
         lengths = natural_lengths(setup, 0)
+    if arm.task is not None:
+        rows = warm_up_steps(setup, arm) * config.batch_size
+        return round(rows * mean_length(setup.task_of(arm))), text
     if lengths is None:         # rows of text in their mean length
         return config.synthetic_steps * config.batch_size * setup.width, text
     return int(lengths.sum()), text
@@ -106,6 +118,8 @@ def warm_ups_of(config: StudyConfig, arm: Arm, seeds: Sequence[int]) -> set[tupl
     return needed
 
 # %% ../../nbs/study/41_costs.ipynb #0d366cf1
+_COUNTED: dict[tuple, pd.DataFrame] = {}     # what is asked → the answer: seeds cost the same
+
 def study_costs(config: StudyConfig, seeds: Sequence[int],
                 variants: Sequence[str] = VARIANTS) -> pd.DataFrame:
     """What `run_study` would train, a row for each arm; nothing is trained.
@@ -113,6 +127,9 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
     Columns: arm, warm-ups and texts (how many), warm-up tokens and text tokens, FLOPs (of all
     of them). Raises `InputError` for arms and seeds that `run_study` refuses."""
     numbers, arms = what_to_run(config, seeds, variants)
+    asked = (json.dumps(asdict(config), sort_keys=True), len(numbers), *(a.name for a in arms))
+    if asked in _COUNTED:
+        return _COUNTED[asked].copy()
     setup, rows = PlannedSetup(config), []
     made: set[tuple] = set()
     last = token_flops(setup, "last", config.block_size)
@@ -124,8 +141,10 @@ def study_costs(config: StudyConfig, seeds: Sequence[int],
         first, text = arm_tokens(setup, arm)
         flops = texts * text * last
         if needed:
-            flops += len(needed) * first * token_flops(setup, arm, setup.width)
+            task = setup.task_of(arm)
+            flops += len(needed) * first * token_flops(setup, arm.data, setup.width, task)
         rows.append({"arm": arm.name, "warm-ups": len(needed), "texts": texts,
                      "warm-up tokens": len(needed) * first, "text tokens": texts * text,
                      "FLOPs": flops})
-    return pd.DataFrame(rows)
+    _COUNTED[asked] = pd.DataFrame(rows)
+    return _COUNTED[asked].copy()

@@ -18,7 +18,7 @@ import torch
 from ..core.mixture import data_words
 from ..data import Example
 from ..runs.text import downstream_model
-from .arms import arm_of, mixture_of
+from .arms import Arm, arm_of
 from .budgets import parameter_counts
 from .variants import StudySetup
 
@@ -39,6 +39,15 @@ def guessing(rows: Sequence[Example]) -> dict[str, float]:
     return {"loss": float(-(shares * np.log(shares)).sum()), "accuracy": float(shares.max())}
 
 # %% ../../nbs/study/03_facts.ipynb #2761b8df
+def chance_of(setup: StudySetup, arm: Arm) -> dict[str, float]:
+    "What the warm-up of an arm reaches by frequency alone on what it is measured on."
+    if arm.data == "nothing":
+        return {}
+    if arm.data == "text":
+        held = setup.text("eval")
+        return guessing(held.batch(range(min(128, len(held)))))
+    return guessing(setup.task_of(arm).head(128, split="eval"))
+
 def machine() -> dict[str, str]:
     "Where and with what it is computed."
     processor = platform.machine()
@@ -58,7 +67,7 @@ def model_facts(setup: StudySetup) -> dict[str, dict[str, int]]:
 def text_facts(setup: StudySetup) -> dict[str, Any]:
     "The text: how much there is, and how much of it is read."
     config, text = setup.config, setup.text("train")
-    rows = config.text_steps * config.batch_size
+    rows = config.text_steps * config.text_batch
     return {"corpus": setup.corpus.name, "corpus_sha256": setup.corpus.sha256,
             "vocabulary": len(setup.tokenizer), "text_tokens": rows * config.block_size,
             "epochs": rows / text.blocks}
@@ -67,18 +76,17 @@ def text_facts(setup: StudySetup) -> dict[str, Any]:
 def study_facts(setup: StudySetup, seeds: Sequence[int],
                 rates: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     "Everything that a report says of a study before its results, as JSON values."
-    config, known = setup.config, {name: arm_of(setup.config, name) for name in rates}
+    config = setup.config
+    known = {name: arm_of(config, name) for name in rates}
     arms = {name: arm.sentence(config) for name, arm in known.items()}
-    mixed = {name: mixture_of(arm) for name, arm in known.items() if arm.mixture is not None}
-    family = data_words(config.family, {"preset": config.preset, **config.overrides})
     return {
         "version": version("pptrain"),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         **machine(), **text_facts(setup),
         "parameters": model_facts(setup),
         "seeds": list(seeds), "arms": arms, "rates": {name: dict(r) for name, r in rates.items()},
-        "family": family, "warmed_on": {name: arm.data for name, arm in known.items()},
+        "family": data_words(config.family, {"preset": config.preset, **config.overrides}),
+        "warmed_on": {name: arm.data for name, arm in known.items()},
+        "guessing_of": {name: chance_of(setup, arm) for name, arm in known.items()},
         "tuned": bool(config.rates or config.warmup_rates), "tuning_seed": config.tuning_seed,
-        "match": config.match, "guessing": guessing(setup.task.head(128, split="eval")),
-        "guessing_of": {name: guessing(task.head(128, split="eval"))
-                        for name, task in mixed.items()}}
+        "match": config.match, "guessing": guessing(setup.task.head(128, split="eval"))}

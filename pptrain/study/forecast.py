@@ -43,7 +43,8 @@ def step_seconds(config: StudyConfig, steps: int = 3) -> float:
     adapter = HFCausalLMAdapter(HFModelConfig(config.model))
     model = downstream_model(adapter, config.vocab_size, config.block_size, seed=0).to(device)
     optimizer = torch.optim.AdamW(model.parameters())
-    ids = torch.zeros(config.batch_size, config.block_size, dtype=torch.long, device=device)
+    rows = config.text_batch
+    ids = torch.zeros(rows, config.block_size, dtype=torch.long, device=device)
     times = []
     with one_thread():
         for _ in range(1 + steps):
@@ -62,7 +63,7 @@ OVERHEAD = 1.3  # what a step costs in a Trainer, beside one in a bare loop
 def steps_measuring(config: StudyConfig) -> float:
     "Steps on text that measuring costs in one text stage."
     rows = config.eval_blocks * (1 + config.text_steps / config.eval_every)
-    return rows / config.batch_size / 3
+    return rows / config.text_batch / 3
 
 def guessed_steps(parameters: Mapping[str, Any]) -> tuple[StudyConfig, float] | None:
     "Sizes of a notebook with a profile and its steps on text; None for any other notebook."
@@ -87,8 +88,18 @@ def planned_steps(spec: RunSpec) -> tuple[StudyConfig, float] | None:
     except Exception:       # what cannot run says so in its own run; an estimate sinks no grid
         return guessed_steps(spec.parameters)
     tokens = told["warm-up tokens"].sum() + told["text tokens"].sum()
-    learning = tokens / (config.batch_size * config.block_size)
+    learning = tokens / (config.text_batch * config.block_size)
     return config, float(learning + told.texts.sum() * steps_measuring(config))
+
+# %% ../../nbs/study/42_forecast.ipynb #c1b3ac40
+FOR_A_GPU = ("gpu", "paper")
+GPU_SPEED = 1e14        # FLOP/s of our loop on an H200, by the same count of operations
+
+def gpu_seconds(spec: RunSpec) -> float | None:
+    "How long one GPU works on a run of a profile that is made for it; None for any other."
+    if spec.parameters.get("profile") not in FOR_A_GPU or not is_replication(spec):
+        return None
+    return float(study_costs(*study_of(spec)).FLOPs.sum()) / GPU_SPEED
 
 # %% ../../nbs/study/42_forecast.ipynb #936b747f
 def forecast(specs: Sequence[RunSpec], workers: int,
@@ -100,11 +111,14 @@ def forecast(specs: Sequence[RunSpec], workers: int,
     total = longest = 0.0
     for spec in specs:
         with quiet():
-            study = planned_steps(spec)
+            on_a_gpu, study = gpu_seconds(spec), planned_steps(spec)
+        if on_a_gpu is not None:
+            total, longest = total + START + on_a_gpu, max(longest, START + on_a_gpu)
+            continue
         if study is None:
             return None
         config, steps = study
-        size = (config.model, config.vocab_size, config.batch_size, config.block_size)
+        size = (config.model, config.vocab_size, config.text_batch, config.block_size)
         if size not in timed:
             timed[size] = step(config)
         seconds = START + OVERHEAD * steps * timed[size]

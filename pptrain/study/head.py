@@ -100,11 +100,15 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         size = (f", {amount(counts['all'])} parameters "
                 f"({amount(counts['without_embeddings'])} without embeddings)")
     family = facts.get("family") or f"{settings.get('family', '?')} ({settings.get('preset', '?')})"
+    if settings.get("donors"):      # a skill, which has several
+        family = ", ".join(f"{name} ({donor.get('preset', '?')}, {donor.get('steps', '?')} steps)"
+                           for name, donor in settings["donors"].items())
     policy = settings.get("policy")
     crosses = f" Policy: {policy_words(policy)}." if policy else ""
     return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
 
-def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any], base: str = "scratch") -> str:
+def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any], base: str = "scratch",
+                last_stage: str = "text") -> str:
     "Tokens of both stages, and how often the arm `base` went over the text."
     spent = rows[rows.metric == "warmup_tokens"]
     first = sorted({round(float(n)) for n in spent.value if n > 0})
@@ -113,11 +117,14 @@ def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any], base: str = "scrat
     last = usual.max() if len(usual) else rows.tokens.max()
     passes = facts.get("epochs")
     often = f", {passes:.2g} epochs of it" if passes else ""
-    return f"Tokens of a run, padding apart: warm-up {words}, then text {amount(last)}{often}."
+    return (f"Tokens of a run, padding apart: warm-up {words}, then {last_stage} "
+            f"{amount(last)}{often}.")
 
 # %% ../../nbs/study/29_head.ipynb #98d6204a
 def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    "The text."
+    "The text, or the skill."
+    if settings.get("donors"):
+        return f"No text: all arms learn {settings.get('family')} ({settings.get('preset')})."
     name = facts.get("corpus") or settings.get("corpus", "?")
     sha = f" (sha256 {facts['corpus_sha256'][:12]})" if facts.get("corpus_sha256") else ""
     ids = f", {facts['vocabulary']:,} token ids" if facts.get("vocabulary") else ""
@@ -126,9 +133,12 @@ def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "Learning rates, and how they were chosen."
     if facts.get("tuned"):
+        first = settings.get("warmup_rates") or [settings.get("synthetic_lr")]
+        if settings.get("donors"):
+            first = list(dict.fromkeys(donor.get("lr") for donor in settings["donors"].values()))
         return (f"Learning rates: each arm's own best on seed {facts['tuning_seed']}, which is "
-                f"left out; tried {settings.get('warmup_rates') or [settings['synthetic_lr']]} "
-                f"for the warm-up, {settings.get('rates') or [settings['text_lr']]} for the text.")
+                f"left out; tried {first} for the warm-up, "
+                f"{settings.get('rates') or [settings.get('text_lr')]} afterwards.")
     return (f"Learning rates: {settings.get('synthetic_lr', '?')} in the warm-up, "
             f"{settings.get('text_lr', '?')} on text, the same for all arms and not tuned.")
 
@@ -141,6 +151,10 @@ def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
             f"pptrain {facts['version']}, {facts.get('date', '')[:10]}.")
 
 # %% ../../nbs/study/29_head.ipynb #abe71fe9
+def learnt_word(loss: float, chance: float) -> str:
+    "Whether a loss is well below that of frequency alone."
+    return "hardly" if loss > .95 * chance else "yes"
+
 def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
                 arms: Sequence[str] = ("transferred",)) -> str:
     """Whether the warm-up learnt its task, loss and accuracy beside chance.
@@ -156,11 +170,11 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     said = f"held-out loss {loss:.3g} nats per token"
     of = "" if arm == "transferred" else f" of {arm}"
     on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
-    chance = facts.get("guessing") if on_the_task else None
-    chance = facts.get("guessing_of", {}).get(arm, chance)
+    usual = facts.get("guessing") if on_the_task else None
+    chance = facts.get("guessing_of", {}).get(arm, usual)
     if not chance:
         return f"Did the warm-up{of} learn its task? Its {said}."
-    word = "Hardly" if loss > .95 * chance["loss"] else "Yes"
+    word = learnt_word(loss, chance["loss"]).capitalize()
     said += f" ({chance['loss']:.3g} by frequency alone)"
     if np.isfinite(share):
         said += f", accuracy {share:.0%} ({chance['accuracy']:.0%} by frequency alone)"
@@ -170,6 +184,12 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
 def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
     "Whether it helped, in one sentence about the two arms of the main claim."
     variant, against = pair_of(rows, verdicts)
+    main = main_verdict(verdicts)
+    by_loss = ("loss_gain", "token_saving", "mrs", None)
+    if main is not None and main.get("measure") not in by_loss and main.get("n"):
+        word = "not judged (profile test)" if profile == "test" else main.verdict
+        return (f"Did it help? {variant} against {against}: {main.effect:+.3g} {main.unit}, mean of "
+                f"{main.n} seeds; main claim: {word}.")
     gained = gains(rows, base=against)
     here = gained[gained.variant == variant] if len(gained) else gained
     if not len(here):
@@ -182,7 +202,6 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
             f"of {against}, mean of {len(here)} seed{'s' if len(here) > 1 else ''}")
     if profile == "test":
         return f"Did it help? Not judged (profile test): {said}."
-    main = main_verdict(verdicts)
     word = main.verdict if main is not None else "no main claim was named"
     return f"Did it help? {said[0].upper() + said[1:]}; main claim: {word}."
 
@@ -288,7 +307,7 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
         help_line(rows, verdicts, profile),
         learnt_line(rows, facts, pair),
         model_line(settings, facts),
-        tokens_line(rows, facts, pair[1]),
+        tokens_line(rows, facts, pair[1], "the skill" if settings.get("donors") else "text"),
         corpus_line(settings, facts),
         rate_line(settings, facts),
         place_line(rows, facts)]

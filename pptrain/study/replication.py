@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from ..measure.savings import gains
 from ..show import Picture
 from .claims import Claim, check_claims, judge_study, save_results
 from .figures import claim_effects, means_of_all, study_picture
+from .arms import arm_of
 from .budgets import StudyConfig, configure
+from .facts import chance_of
+from .head import learnt_word, mean_of
 from .profiles import PROFILES, read_seeds
 from .representations import inside_study
+from .stacks import run_stacked
 from .tuning import run_study
 from .variants import VARIANTS, StudySetup
 
@@ -39,7 +44,7 @@ class Replication:
     claims: Sequence[Claim]             # what the paper says, and what speaks to it
     config: Mapping[str, Any] = field(default_factory=dict)     # further fields of `StudyConfig`
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)     # what is otherwise
-    variants: Sequence[str] = VARIANTS
+    variants: Sequence[str] = VARIANTS  # arms; a profile may name others
     policy: Mapping[str, Any] | str = "reinitialize_embeddings"     # what crosses over
 
     def __post_init__(self):
@@ -55,16 +60,46 @@ class Replication:
                   "keep_models": True}
         fields |= self.config
         fields |= self.profiles.get(profile, {})
+        fields.pop("variants", None)
         own = {name: value for name, value in chosen.items() if value not in ("", None)}
         if "policy" in own:         # these change the policy that was, not another
             for name in ("embeddings", "positions"): fields.pop(name, None)
         return fields | own
+
+    def arms(self, profile: str) -> Sequence[str]:
+        "The variants that are run in a profile."
+        return self.profiles.get(profile, {}).get("variants", self.variants)
+
+    def check_claims(self, arms: Iterable[str]) -> None:
+        """Raises `InputError` for a claim about an arm that no profile runs and that is not among
+        `arms` either, and for two main claims."""
+        known = {**dict.fromkeys(self.variants), **dict.fromkeys(arms)}
+        for fields in (self.config, *self.profiles.values()):
+            known |= dict.fromkeys([*fields.get("variants", ()), *fields.get("arms", ())])
+        check_claims(self.claims, list(known))
 
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
         settings = self.settings(profile, **chosen)
         preset = settings["preset"] or None
         return create_task(self.family, settings.get("overrides"), preset=preset)
+
+# %% ../../nbs/study/40_replication.ipynb #4dac1b29
+def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
+    "A row for each arm that warmed up: loss and accuracy, beside chance, and a word."
+    table = []
+    for name in dict.fromkeys(rows.variant):
+        arm = arm_of(setup.config, name)
+        chance = chance_of(setup, arm)
+        if not chance:
+            continue
+        loss, share = (mean_of(rows, name, f"warmup_eval_{x}") for x in ("loss", "accuracy"))
+        table.append({"arm": name, "tokens": round(mean_of(rows, name, "warmup_tokens")),
+                      "loss": loss, "by frequency": chance["loss"], "accuracy": share,
+                      "by the commonest": chance["accuracy"],
+                      "learnt": learnt_word(loss, chance["loss"])})
+    columns = ["arm", "tokens", "loss", "by frequency", "accuracy", "by the commonest", "learnt"]
+    return pd.DataFrame(table, columns=columns).set_index("arm").round(3)
 
 # %% ../../nbs/study/40_replication.ipynb #1929e45e
 @dataclass
@@ -93,6 +128,13 @@ class ReplicationResult:
         measures = ["loss", "loss_gain", "token_saving", "mrs"]
         means = means_of_all(gains(self.rows), "variant", measures)
         return means.join(warmup_loss).reindex(self.rows.variant.unique()).round(4)
+
+    def warm_ups(self) -> pd.DataFrame:
+        """What each warm-up reached on held-out rows, mean over seeds, and whether it learnt.
+
+        Beside it what guessing by frequency reaches there (nats per token), and always saying the
+        commonest token (share of right ones)."""
+        return warm_up_table(self.rows, StudySetup(self.config, "unused"))
 
     def claims(self) -> pd.DataFrame:
         "The claims beside the paper's numbers, as one reads them."
@@ -124,17 +166,19 @@ def save_inside(config: StudyConfig, folder: Path, table: pd.DataFrame,
 # %% ../../nbs/study/40_replication.ipynb #d4d699f7
 def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
         seeds: str | int | Iterable[int] | None = None, say: Callable[[str], Any] = print,
-        **chosen: Any) -> ReplicationResult:
+        stacked: Mapping[str, Any] | None = None, **chosen: Any) -> ReplicationResult:
     """Run a replication in `out_dir` and judge its claims; finished runs are read back.
 
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
-    None or empty for the profile's own. Leaves `rows.csv`, `claims.json`, `facts.json` and
+    None or empty for the profile's own. `stacked`, options of `run_stacked`, trains the models side
+    by side: `{"device": "cuda"}`. Leaves `rows.csv`, `claims.json`, `facts.json` and
     `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a claim
-    about an arm that is not run, and for another study's folder."""
+    about an arm that the replication does not have, and for another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
-    check_claims(replication.claims, config, [*replication.variants, *config.arms])
-    rows = run_study(config, out_dir, read_seeds(seeds) or usual, replication.variants, say)
+    replication.check_claims(config.arms)
+    study = run_study if stacked is None else partial(run_stacked, **stacked)
+    rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)
     save_inside(config, Path(out_dir), rows, say)
     verdicts = judge_study(rows, replication.claims, asdict(config), profile)

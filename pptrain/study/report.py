@@ -20,7 +20,8 @@ import pandas as pd
 
 from ..config import build_config, differences
 from ..errors import InputError, shown
-from ..files import PathText, print_line, read_json, resolve_path, write_atomic
+from ..files import (
+    PathText, parse_json, print_line, read_json, resolve_path, write_atomic)
 from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import LABELS as LABELS
@@ -96,13 +97,13 @@ def read_claims(path: Path) -> list[dict]:
     "The claims of a run, as `Claim` takes them. Raises `InputError` for a damaged file."
     why = "it is no list of claims"
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        listed = parse_json(path.read_text(encoding="utf-8"))
         if isinstance(listed, list):
             return [asdict(build_config(Claim, claim)) for claim in listed]
     except InputError as e:            # a claim that nobody can judge
         why = str(e)
-    except (OSError, ValueError, RecursionError):
-        pass
+    except (OSError, ValueError) as e:
+        why = str(e) if "stands twice" in str(e) else why
     raise InputError(f"{path} is damaged: {why}")
 
 TYPES: dict[str, Any] = {

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from ..data.streams import real_number, real_numbers
 from ..errors import InputError
 
 # %% auto #0
@@ -64,10 +65,7 @@ class Effect:
 # %% ../../nbs/study/10_statistics.ipynb #a1a95ec6
 def read_differences(differences: ArrayLike) -> np.ndarray:
     "Differences as a row of floats. Raises `InputError`."
-    try:
-        d = np.asarray(differences, float)
-    except (TypeError, ValueError):
-        raise InputError(f"differences={differences!r}: give a number for each pair") from None
+    d = real_numbers(differences, "differences")
     if d.ndim != 1:
         raise InputError(f"differences have the shape {d.shape}; give one number for each pair")
     return d
@@ -97,6 +95,9 @@ def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0
 
     One pair, equal ones, or one that diverged: no finite interval and p = 1. None: `InputError`."""
     d = read_differences(differences)
+    than = real_number(than, "than")
+    if not 0 < real_number(level, "level") < 1:
+        raise InputError(f"level={level!r}: give a share between 0 and 1, such as 0.95")
     if d.size == 0:
         raise InputError("an effect needs the difference of at least one pair of runs")
     with np.errstate(all="ignore"):     # inf and -inf have no mean, and that is said below
@@ -187,12 +188,13 @@ class Decision:
 # %% ../../nbs/study/10_statistics.ipynb #49d6e04f
 def check_decision_rule(direction: int, smallest_effect: float | None, alpha: float) -> None:
     "Raises `InputError` for a rule that cannot be applied."
-    if direction not in (1, -1):
+    if real_number(direction, "direction") not in (1, -1):
         raise InputError(f"direction={direction!r}: give 1 if the paper's effect is above zero, "
                          "-1 if it is below")
-    if not 0 < alpha < .5:
+    if not 0 < real_number(alpha, "alpha") < .5:
         raise InputError(f"alpha={alpha!r}: give an error rate between 0 and 0.5, such as 0.05")
-    if smallest_effect is not None and not 0 < smallest_effect < np.inf:
+    given = 1. if smallest_effect is None else real_number(smallest_effect, "smallest_effect")
+    if not 0 < given < np.inf:
         raise InputError(f"smallest_effect={smallest_effect!r}: give a number above zero, or None "
                          "if every effect matters")
 

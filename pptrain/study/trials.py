@@ -15,7 +15,7 @@ from ..integrations import plain_state
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model
 from .arms import Arm
-from .variants import StudySetup, attended_tokens, synthetic_task
+from .variants import StudySetup, attended_tokens
 from ..transfer import TransferPolicy, TransferReport
 
 # %% auto #0
@@ -26,7 +26,7 @@ def check_control(setup: StudySetup, arm: Arm) -> None:
     "Raises `InputError` for a control that changes how many tokens a row has."
     if arm.control is None or setup.config.match == "none":
         return
-    rows = synthetic_task(setup, arm).build_datasets(0).train_dataset
+    rows = setup.task_of(arm).build_datasets(0).train_dataset
     some = range(min(64, len(rows)))
     before = list(map(attended_tokens, rows.batch(some)))
     after = list(map(attended_tokens, create_control(arm.control)(rows).batch(some)))
@@ -50,9 +50,7 @@ def check_policy(setup: StudySetup, arm: Arm) -> TransferReport | None:
     policy, freeze = arm.transfer_policy(setup.config), Freeze.of(setup.config.freeze)
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore")
-        spec = setup.text_spec
-        if arm.data == "task":
-            spec = synthetic_task(setup, arm).tokenizer_spec()
+        spec = setup.task_of(arm).tokenizer_spec()
         trained = setup.adapter.create_prepretrain_model(spec)
         model = downstream_model(
             setup.adapter, len(setup.tokenizer), setup.config.block_size, seed=0)

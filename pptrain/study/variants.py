@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from ..core import Task, TaskMixture, create_task
+from ..config import jsonable
+from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
 from ..data import Collate, DatasetBundle, Example, TaskDataset, create_control
 from ..errors import InputError, shown
@@ -29,16 +30,15 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig
 from ..runs import Diverged, PrePreTrainer, RunConfig
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model, hash_of, train_on_text
-from .arms import (
-    Arm, CutExamples, PassExamples, Rates, arm_of, even_lengths, first_lengths, mixture_of)
+from .arms import Arm, CutExamples, Rates, arm_of, even_lengths, settings_of
 from .budgets import StudyConfig, training_flops
 from .crossing import keep_crossing
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'OF_A_PART', 'TextTask', 'StudySetup', 'warm_up', 'text_model',
-           'run_variant']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'OF_A_PART', 'TextTask', 'StudySetup', 'warm_up_trainer', 'warm_up',
+           'text_model', 'rows_path', 'keep_rows', 'run_variant']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -89,6 +89,21 @@ def attended_tokens(row: Example) -> int:
     "How many tokens a row has, padding apart."
     return len(row) if row.attend is None else int(np.sum(row.attend))
 
+def mean_length(task: Task, rows: int = 64) -> float:
+    "Mean number of attended tokens in the first training rows; a few tell where all are alike."
+    few = min(rows, 64)
+    lengths = list(map(attended_tokens, task.head(few)))
+    if len(set(lengths)) > 1 and few < rows:
+        lengths = list(map(attended_tokens, task.head(rows)))
+    return sum(lengths) / len(lengths)
+
+def longest_row(setup: StudySetup) -> int:
+    "Tokens of the longest row that a model of the study is to read."
+    own = [arm_of(setup.config, name) for name in setup.config.arms]
+    tasks = [setup.task, *(setup.task_of(arm) for arm in own if arm.task is not None)]
+    rows = [max(getattr(task.config, "max_length", 0), round(mean_length(task))) for task in tasks]
+    return max(setup.config.block_size, *rows)
+
 # %% ../../nbs/study/02_variants.ipynb #98375c0c
 class StudySetup:
     "The shared materials of a study: task, text, tokenizer, adapter; made when first needed."
@@ -103,6 +118,13 @@ class StudySetup:
         preset = self.config.preset or None
         return create_task(self.config.family, self.config.overrides, preset=preset)
 
+    def task_of(self, arm: Arm) -> Task:
+        "The synthetic rows of an arm: those of the study, or its own."
+        if arm.task is None:
+            return self.task
+        family, preset, changed = arm.task_settings(self.config)
+        return create_task(family, changed, preset=preset or None)
+
     @cached_property
     def corpus(self) -> Corpus:
         "All of the text."
@@ -110,8 +132,9 @@ class StudySetup:
 
     @cached_property
     def settings_hash(self) -> str:
-        "Eight hex digits over the config and the text: rows of equal ones may be pooled."
-        settings = json.dumps([asdict(self.config), self.corpus.sha256], sort_keys=True)
+        "Eight hex digits over the config, donors' weights and the text; equal: rows may be pooled."
+        said = jsonable([settings_of(self.config), self.corpus.sha256])
+        settings = json.dumps(said, sort_keys=True)
         return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
     @cached_property
@@ -127,29 +150,23 @@ class StudySetup:
     @cached_property
     def width(self) -> int:
         "Mean number of attended tokens in a synthetic row."
-        return round(sum(attended_tokens(self.task.sample(i)) for i in range(64)) / 64)
+        return round(mean_length(self.task))
 
     @cached_property
     def adapter(self) -> HFCausalLMAdapter:
         "The model: a context for either kind of row, and no dropout, since runs are short."
-        name, own = self.config.model, getattr(self.task.config, "max_length", 0)
-        arms = [arm_of(self.config, arm) for arm in self.config.arms]
-        mixed = [mixture_of(arm).config.max_length for arm in arms if arm.mixture is not None]
-        longest = max(self.config.block_size, own, self.width, *mixed)
+        name, longest = self.config.model, longest_row(self)
         fields: dict[str, Any] = {"max_position_embeddings": longest}
         if name.startswith("gpt2"):
             fields = dict(n_positions=longest, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        if self.config.init_std is not None:
+            fields["initializer_range"] = self.config.init_std
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
     @cached_property
     def read(self) -> dict[Any, np.ndarray]:
         """Tokens of each row that a warm-up reads, as far as they are known: on the family by
         seed, on a mixture by its name and seed."""
-        return {}
-
-    @cached_property
-    def drafts(self) -> dict[str, nn.Module]:
-        "Stage → a model of it without weights."
         return {}
 
     def text(self, split: str, seed: int = 0) -> TextDataset:
@@ -161,16 +178,15 @@ class StudySetup:
         return held.repeat(min(self.config.eval_blocks, len(held)))
 
 # %% ../../nbs/study/02_variants.ipynb #ad146b87
+def step_rows(count: int, step: int, batch_size: int) -> tuple[int, range]:
+    "`(epoch, items)` that the trainer reads in a step, of `count` rows; the last may be fewer."
+    epoch, place = divmod(step, -(-count // batch_size))
+    start = place * batch_size
+    return epoch, range(start, min(start + batch_size, count))
+
 def rows_in_steps(dataset: TaskDataset, steps: int, batch_size: int) -> list[tuple[int, range]]:
     "`(epoch, items)` of every step, as the trainer reads them."
-    count = len(dataset)
-    a_pass = -(-count // batch_size)
-    read = []
-    for step in range(steps):
-        epoch, place = divmod(step, a_pass)
-        start = place * batch_size
-        read.append((epoch, range(start, min(start + batch_size, count))))
-    return read
+    return [step_rows(len(dataset), step, batch_size) for step in range(steps)]
 
 def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     "Tokens of every row that a warm-up on the family reads, in order."
@@ -185,33 +201,21 @@ def warm_up_lengths(setup: StudySetup, seed: int) -> np.ndarray:
     return setup.read[seed]
 
 # %% ../../nbs/study/02_variants.ipynb #215cb2d4
-def synthetic_task(setup: StudySetup, arm: Arm) -> Task:
-    "The family or mixture that an arm is warmed up on."
-    return setup.task if arm.mixture is None else mixture_of(arm)
+def token_flops(setup: StudySetup, stage: str, length: float, task: Task | None = None) -> float:
+    """FLOPs of a token in the stage `task`, `text` (both warm-ups) or `last`, rows of `length`.
 
-def draft(setup: StudySetup, stage: str, arm: Arm | None = None) -> nn.Module:
-    "A model without weights for a stage: `last`, or the warm-up of `arm` on `task` or `text`."
-    name = stage if arm is None or arm.mixture is None else arm.warm_up
-    if name not in setup.drafts:
-        with torch.device("meta"):
-            if stage == "last":
-                ids = setup.text_spec.vocab_size
-                model = downstream_model(setup.adapter, ids, setup.config.block_size, 0)
-            else:
-                task = setup.task if arm is None else synthetic_task(setup, arm)
-                spec = setup.text_spec if stage == "text" else task.tokenizer_spec()
-                model = setup.adapter.create_prepretrain_model(spec)
-        setup.drafts[name] = model
-    return setup.drafts[name]
+    `task` is that of the study unless given."""
+    with torch.device("meta"):
+        if stage == "last":
+            ids = setup.text_spec.vocab_size
+            model = downstream_model(setup.adapter, ids, setup.config.block_size, 0)
+        else:
+            rows = task or setup.task
+            spec = setup.text_spec if stage == "text" else rows.tokenizer_spec()
+            model = setup.adapter.create_prepretrain_model(spec)
+    return training_flops(model, 1, length)
 
-def token_flops(setup: StudySetup, stage: str | Arm, length: float) -> float:
-    """FLOPs of a token in rows of `length`, in the stage `task`, `text` (both warm-ups) or `last`,
-    or in the warm-up of an arm."""
-    if isinstance(stage, Arm):
-        return training_flops(draft(setup, stage.data, stage), 1, length)
-    return training_flops(draft(setup, stage), 1, length)
-
-def matched_tokens(setup: StudySetup, seed: int, stage: str | Arm, length: float) -> int:
+def matched_tokens(setup: StudySetup, seed: int, stage: str, length: float) -> int:
     "How many tokens of a stage match the synthetic warm-up: as many, or what costs as much."
     read = warm_up_lengths(setup, seed)
     if setup.config.match != "flops":
@@ -238,61 +242,45 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
     config, text = setup.config, setup.text("train", seed)
     block = config.block_size
     extra = matched_tokens(setup, seed, "last", block)
-    rows = math.ceil(extra / (block * config.batch_size)) * config.batch_size
-    usual = np.full(config.text_steps * config.batch_size, block)
+    rows = math.ceil(extra / (block * config.text_batch)) * config.text_batch
+    usual = np.full(config.text_steps * config.text_batch, block)
     lengths = np.concatenate([usual, even_lengths(extra, rows)])
     return TaskDataset(CutExamples(text.examples, lengths), len(lengths), text.seed)
 
-# %% ../../nbs/study/02_variants.ipynb #978bcfc6
-def mixture_lengths(setup: StudySetup, arm: Arm, seed: int) -> np.ndarray:
-    "Tokens of every row that a warm-up on a mixture reads: the last one is shorter, for a match."
-    config, place = setup.config, (arm.warm_up, seed)
-    if place in setup.read:
-        return setup.read[place]
-    rows = PassExamples(mixture_of(arm).build_datasets(seed).train_dataset, None)
-    whole = config.synthetic_steps * config.batch_size
-    read = np.zeros(0, int)
-    enough = False
-    while not enough:
-        step = range(len(read), len(read) + config.batch_size)
-        longer = list(map(attended_tokens, rows(seed, "train", 0, step)))
-        read = np.append(read, longer)
-        enough = len(read) == whole
-        if config.match != "none":
-            enough = read.sum() >= matched_tokens(setup, seed, arm, read.mean())
-    if config.match != "none":
-        kept = read
-        for _ in range(3):      # the shorter last row changes the mean, and the mean the price
-            kept = first_lengths(read, matched_tokens(setup, seed, arm, kept.mean()))
-        read = kept
-    setup.read[place] = read
-    return read
+# %% ../../nbs/study/02_variants.ipynb #adeb6c19
+def warm_up_steps(setup: StudySetup, arm: Arm) -> int:
+    "Steps of a warm-up on synthetic rows; on an arm's own as many as match those of the study."
+    config = setup.config
+    if arm.task is None or config.match == "none":
+        return config.synthetic_steps
+    task = setup.task_of(arm)
+    ours, theirs = mean_length(setup.task, 512), mean_length(task, 512)
+    ratio = ours / theirs
+    if config.match == "flops":
+        costs = token_flops(setup, "task", ours), token_flops(setup, "task", theirs, task)
+        ratio *= costs[0] / costs[1]
+    return max(1, round(config.synthetic_steps * ratio))
 
 # %% ../../nbs/study/02_variants.ipynb #d9111285
 VARIANTS = ("scratch", "transferred", "shuffled", "natural")
 
 # %% ../../nbs/study/02_variants.ipynb #2671c10e
-def passes_over(rows: TaskDataset, control: Callable[[Any], Any] | None,
-                lengths: np.ndarray) -> TaskDataset:
-    "As many rows as there are `lengths`, the control over them, in passes, the last one cut."
-    seen = rows if control is None else control(rows)
-    return TaskDataset(PassExamples(seen, lengths), len(lengths), rows.seed)
-
 def warm_up_data(setup: StudySetup, arm: Arm,
                  seed: int) -> tuple[Task, Callable[[Any], Any] | None, int]:
     "`(task, view of its rows, steps)` of an arm's first stage."
-    steps, batch = setup.config.synthetic_steps, setup.config.batch_size
+    batch = setup.config.batch_size
     if arm.data == "text":
         aside = split_corpus(setup.corpus)[1]
         cut = natural_lengths(setup, seed)
-        task = TextTask(aside, setup.tokenizer, setup.width, cut)
-        return task, None, steps if cut is None else len(cut) // batch
+        steps = warm_up_steps(setup, arm) if cut is None else len(cut) // batch
+        return TextTask(aside, setup.tokenizer, setup.width, cut), None, steps
     control = None if arm.control is None else create_control(arm.control)
-    if arm.mixture is None:
-        return setup.task, control, steps
+    if not arm.mixture:
+        return setup.task_of(arm), control, warm_up_steps(setup, arm)
+    from pptrain.study.mixed import mixture_lengths, passes_over
     read = mixture_lengths(setup, arm, seed)
     view = partial(passes_over, control=control, lengths=read)
-    return mixture_of(arm), view, math.ceil(len(read) / batch)
+    return setup.task_of(arm), view, math.ceil(len(read) / batch)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
 def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
@@ -305,16 +293,15 @@ def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rate
         place += f"-text{rates.text:g}"
     return place
 
-# %% ../../nbs/study/02_variants.ipynb #4a197b65
-def warm_up(setup: StudySetup, variant: str, seed: int,
-            rates: Rates | None = None) -> TransferBundle | None:
-    """The first stage of a variant: a bundle, or None for scratch. A finished one is read back.
+# %% ../../nbs/study/02_variants.ipynb #9c05499f
+def in_bfloat16(config: StudyConfig) -> bool:
+    "Whether the stages multiply in bfloat16: where it is asked for and there is a GPU."
+    return config.bf16 and torch.cuda.is_available()
 
-    Raises `InputError` for an unknown variant."""
-    config, arm = setup.config, arm_of(setup.config, variant)
-    rates = rates or Rates.of(config)
-    if arm.data == "nothing":
-        return None
+# %% ../../nbs/study/02_variants.ipynb #4a197b65
+def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> PrePreTrainer:
+    "The first stage of an arm that has one, ready to run."
+    config = setup.config
     task, control, steps = warm_up_data(setup, arm, seed)
     often = max(1, steps // 10)
     run = RunConfig(
@@ -322,9 +309,20 @@ def warm_up(setup: StudySetup, variant: str, seed: int,
         max_steps=steps, per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=1, learning_rate=rates.warm_up,
         lr_scheduler_type="constant_with_warmup", warmup_steps=config.warmup_steps,
-        save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True)
-    trainer = PrePreTrainer(
+        save_steps=often, logging_steps=often, eval_strategy="no", disable_tqdm=True,
+        bf16=in_bfloat16(config))
+    return PrePreTrainer(
         task, setup.adapter, run, wrap=control, measures=("perplexity", "accuracy"))
+
+def warm_up(setup: StudySetup, variant: str, seed: int,
+            rates: Rates | None = None) -> TransferBundle | None:
+    """The first stage of a variant: a bundle, or None for scratch. A finished one is read back.
+
+    Raises `InputError` for an unknown variant."""
+    arm = arm_of(setup.config, variant)
+    if arm.data == "nothing":
+        return None
+    trainer = warm_up_trainer(setup, arm, seed, rates or Rates.of(setup.config))
     return trainer.fit().load_transfer_bundle()
 
 # %% ../../nbs/study/02_variants.ipynb #94ab7d05
@@ -351,42 +349,35 @@ SPENT = ("warmup_tokens", "flops", "text_lr", "warmup_lr")   # metrics of what w
 OF_A_PART = "warmup_tokens of "      # begins one more for each part of a mixture
 
 # %% ../../nbs/study/02_variants.ipynb #46359dd9
-def warm_up_facts(bundle: TransferBundle | None, rates: Rates) -> dict[str, float]:
-    "What a warm-up cost and what it reached."
-    if bundle is None:
+def warm_up_facts(training: Mapping[str, Any] | None, rates: Rates) -> dict[str, float]:
+    "What a warm-up cost and what it reached; None: there was none."
+    if training is None:
         return {"warmup_tokens": 0}
-    facts = {"warmup_tokens": bundle.training["tokens_seen"], "warmup_lr": rates.warm_up}
+    facts = {"warmup_tokens": training["tokens_seen"], "warmup_lr": rates.warm_up}
     for name in ("eval_loss", "eval_accuracy"):
-        if name in bundle.training:
-            facts[f"warmup_{name}"] = bundle.training[name]
+        if name in training:
+            facts[f"warmup_{name}"] = training[name]
     return facts
 
-def tokens_of_parts(setup: StudySetup, arm: Arm, seed: int) -> dict[str, float]:
-    "Metric → tokens that a warm-up on a mixture read of each part; {} for any other."
-    task = synthetic_task(setup, arm) if arm.data == "task" else None
-    if not isinstance(task, TaskMixture):
-        return {}
-    config, count = setup.config, task.config.sequence_count
-    if arm.mixture is None:
-        lengths = warm_up_lengths(setup, seed)
-        rows = task.build_datasets(seed).train_dataset
-        passes = rows_in_steps(rows, config.synthetic_steps, config.batch_size)
-    else:
-        lengths = mixture_lengths(setup, arm, seed)
-        starts = range(0, len(lengths), count)
-        passes = [(start // count, range(min(count, len(lengths) - start))) for start in starts]
-    labels = [label for epoch, items in passes for label in task.which(seed, "train", epoch, items)]
-    read = pd.Series(lengths).groupby(labels).sum()
-    return {OF_A_PART + label: float(read.get(label, 0)) for label in task.labels}
+def rows_read(setup: StudySetup, arm: Arm, task: Task) -> int:
+    "How many rows a warm-up on `task` reads."
+    rows, steps = task.build_datasets(0).train_dataset, warm_up_steps(setup, arm)
+    return sum(len(items) for _, items in rows_in_steps(rows, steps, setup.config.batch_size))
 
 def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
                 tokens: int) -> float:
     "FLOPs of both stages of a run."
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
-        mixed = arm.mixture is not None
-        read = mixture_lengths(setup, arm, seed) if mixed else warm_up_lengths(setup, seed)
-        total += warm_up_tokens * token_flops(setup, arm, float(read.mean()))
+        task = setup.task_of(arm)
+        if arm.mixture:
+            from pptrain.study.mixed import mixture_lengths
+            length = float(mixture_lengths(setup, arm, seed).mean())
+        elif arm.data == "task":
+            length = warm_up_tokens / rows_read(setup, arm, task)
+        else:
+            length = float(warm_up_lengths(setup, seed).mean())
+        total += warm_up_tokens * token_flops(setup, arm.data, length, task)
     return total
 
 # %% ../../nbs/study/02_variants.ipynb #85060aef
@@ -400,14 +391,33 @@ def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
     steps, end_measures = config.text_steps, []
     if arm.longer:
         text = longer_text(setup, seed)
-        steps = len(text) // config.batch_size
+        steps = len(text) // config.text_batch
     if config.keep_models and seed != config.tuning_seed:
         end_measures.append(KeepWeights(weights_path(setup, arm.name, seed)))
     return train_on_text(
         model, text, setup.text("eval"), seed=seed, steps=steps,
-        batch_size=config.batch_size, learning_rate=rates.text,
+        batch_size=config.text_batch, learning_rate=rates.text,
         warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
-        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True)
+        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True,
+        bf16=in_bfloat16(config))
+
+def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
+               training: Mapping[str, Any] | None, tokens: int) -> list[dict[str, Any]]:
+    "What went into a run that read `tokens` tokens of text, as rows."
+    facts = warm_up_facts(training, rates) | {"text_lr": rates.text}
+    from pptrain.study.mixed import tokens_of_parts
+    facts |= tokens_of_parts(setup, arm, seed)
+    facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
+    return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
+
+def how_it_diverged(rows: Sequence[Mapping[str, Any]]) -> str:
+    "Where a value of a text run is no number; empty for a run that went well."
+    lost = [row for row in rows if not math.isfinite(row["value"])]
+    return f"text: {lost[0]['metric']} is no number at step {lost[0]['step']}" if lost else ""
+
+def lost_in_warm_up(why: Any) -> tuple[list[dict[str, Any]], str]:
+    "What `learn` returns where there was no model to go on with."
+    return [dict(step=0, tokens=0, metric="eval_loss", value=math.nan)], f"warm-up: {why}"
 
 def learn(setup: StudySetup, arm: Arm, seed: int,
           rates: Rates) -> tuple[list[dict[str, Any]], str]:
@@ -415,8 +425,7 @@ def learn(setup: StudySetup, arm: Arm, seed: int,
     try:
         bundle = warm_up(setup, arm.name, seed, rates)
     except Diverged as e:
-        nothing = dict(step=0, tokens=0, metric="eval_loss", value=math.nan)
-        return [nothing], f"warm-up: {e}"
+        return lost_in_warm_up(e)
     policy = None if bundle is None else arm.transfer_policy(setup.config)
     model, report = text_model(setup, bundle, seed, policy)
     if report:
@@ -425,14 +434,10 @@ def learn(setup: StudySetup, arm: Arm, seed: int,
     freeze = Freeze.of(setup.config.freeze)
     frozen = freeze.chosen(report, model) if freeze and report else None
     rows = learn_the_text(setup, arm, model, seed, rates, frozen)
-    facts = warm_up_facts(bundle, rates) | {"text_lr": rates.text}
-    facts |= tokens_of_parts(setup, arm, seed)
     tokens = max(row["tokens"] for row in rows)
-    facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
-    lost = [row for row in rows if not math.isfinite(row["value"])]
-    diverged = f"text: {lost[0]['metric']} is no number at step {lost[0]['step']}" if lost else ""
-    spent = [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
-    return [*rows, *spent], diverged
+    training = None if bundle is None else bundle.training
+    spent = spent_rows(setup, arm, seed, rates, training, tokens)
+    return [*rows, *spent], how_it_diverged(rows)
 
 # %% ../../nbs/study/02_variants.ipynb #ed475c60
 def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
@@ -449,6 +454,20 @@ def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
     return kept["rows"]
 
 # %% ../../nbs/study/02_variants.ipynb #11a484a8
+def rows_path(setup: StudySetup, variant: str, seed: int, rates: Rates) -> Path:
+    "Where the rows of a run are kept."
+    return setup.folder / (run_place(setup.config, "rows", variant, seed, rates) + ".json")
+
+def keep_rows(setup: StudySetup, variant: str, seed: int, rates: Rates,
+              measured: Sequence[Mapping[str, Any]], diverged: str) -> list[dict[str, Any]]:
+    "Writes what a run measured, as rows that say where they are from, and returns these."
+    place = dict(study=setup.config.study, variant=variant, seed=seed)
+    origin = dict(settings=setup.settings_hash, diverged=diverged)
+    rows = [place | row | origin for row in measured]
+    record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
+    write_atomic(rows_path(setup, variant, seed, rates), json.dumps(record))
+    return rows
+
 def run_variant(setup: StudySetup, variant: str, seed: int,
                 rates: Rates | None = None) -> list[dict[str, Any]]:
     """Warm up, transfer, learn the text: the rows of one variant and seed, at the study's `rates`.
@@ -458,14 +477,8 @@ def run_variant(setup: StudySetup, variant: str, seed: int,
     for rows that were made under other settings."""
     rates = rates or Rates.of(setup.config)
     arm = arm_of(setup.config, variant)
-    path = setup.folder / (run_place(setup.config, "rows", variant, seed, rates) + ".json")
-    kept = rows_kept(path, setup.settings_hash)
+    kept = rows_kept(rows_path(setup, variant, seed, rates), setup.settings_hash)
     if kept is not None:
         return kept
     measured, diverged = learn(setup, arm, seed, rates)
-    place = dict(study=setup.config.study, variant=variant, seed=seed)
-    origin = dict(settings=setup.settings_hash, diverged=diverged)
-    rows = [place | row | origin for row in measured]
-    record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
-    write_atomic(path, json.dumps(record))
-    return rows
+    return keep_rows(setup, variant, seed, rates, measured, diverged)

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError, unknown
-from ..files import PathText, read_json, resolve_path
+from ..files import PathText, parse_json, read_json, resolve_path
 from ..integrations.wrappers import named
-from ..integrations.weights import plain_state, ties, weights_sha256, write_model
+from ..integrations.weights import (
+    left_out, plain_state, ties, weights_sha256, write_model)
 from .card import model_card
 from .earlier import EARLIER, earlier_facts, weights_folder
 from .hub import download, upload
@@ -85,8 +86,8 @@ def unsealed(path: Path) -> dict[str, Any]:
     "The mapping in a sealed manifest. Raises `InputError` when it is damaged or of another format."
     raw = path.read_bytes()
     try:
-        manifest = json.loads(raw)
-    except (ValueError, RecursionError):
+        manifest = parse_json(raw)
+    except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
         raise InputError(f"{path} is damaged: not valid JSON; {AGAIN}")
@@ -298,10 +299,16 @@ class TransferBundle:
         manifest = checked_manifest(folder / MANIFEST)
         for name, expected in manifest["files"].items() if verify else ():
             check_listed_file(folder, name, expected)
-        return cls(path=folder, **bundle_fields(manifest))
+        values = bundle_fields(manifest)
+        if "tied" not in manifest:      # of an earlier release
+            values["tied"] = left_out(folder / "model")
+        return cls(path=folder, **values)
 
     def state_dict(self) -> dict[str, Tensor]:
         "The weights, on the CPU. Raises `InputError` for files that do not hold these weights."
+        if not (self.path / MANIFEST).is_file():
+            from pptrain.transfer.checkpoints import load_state
+            return load_state(self.model_dir)
         names = [name for name in self.files if name.endswith((".safetensors", ".bin"))]
         state = read_weights([self.path / name for name in names])
         if self.weights_sha256 not in ("", weights_sha256(state)):

@@ -5,6 +5,7 @@
 # %% ../../nbs/transfer/04_checkpoints.ipynb #46ee8b1d
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import read_json, resolve_path
+from ..integrations import quiet
+from ..integrations.weights import described, ties
 from .bundle import MANIFEST, TransferBundle, read_weights
+from .earlier import EARLIER
+from .names import with_ties
 
 # %% auto #0
 __all__ = ['load_state']
@@ -74,21 +79,50 @@ def read_distributed(folder: Path) -> dict[str, Tensor]:
             raise InputError(f"{folder} is no whole distributed checkpoint: {why}") from None
         return read_torch(made)
 
+# %% ../../nbs/transfer/04_checkpoints.ipynb #7ba285ac
+STANDARD = r"(model|pytorch_model)\.(safetensors|bin)(\.index\.json)?"
+
+def read_by_transformers(folder: Path, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+    "The tensors of a folder as a loaded model has them; those it has no use for as in `raw`."
+    from transformers import AutoModelForCausalLM
+    try:
+        with quiet(), torch.random.fork_rng():
+            model, told = AutoModelForCausalLM.from_pretrained(
+                folder, output_loading_info=True, dtype="auto")
+    except Exception:      # whatever it stumbles over: the files speak for themselves
+        return raw
+    fresh = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
+    read = {name: t.detach() for name, t in model.state_dict().items() if name not in fresh}
+    return {**read, **{name: raw[name] for name in told["unexpected_keys"] if name in raw}}
+
+def as_in_memory(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    "What was read from `path` under the names of the model that lies there, tied ones included."
+    model = described(path.parent) if re.fullmatch(STANDARD, path.name) else None
+    if model is None:
+        return state
+    if set(state) - set(model.state_dict()):
+        state = read_by_transformers(path.parent, state)
+    return with_ties(state, ties(model))
+
 # %% ../../nbs/transfer/04_checkpoints.ipynb #659fd2a1
 def load_state(path: str | Path) -> dict[str, Tensor]:
     """Name → tensor (CPU) of a bundle, a Hugging Face folder, shards, or a trainer's checkpoint.
 
     `path` is a bundle or run, a folder with safetensors or `.bin` weights (sharded or not), a
-    distributed checkpoint, or one file `.safetensors`, `.bin`, `.pt`, `.pth`, or an index. Raises
+    distributed checkpoint, or one file `.safetensors`, `.bin`, `.pt`, `.pth`, or an index. Tied
+    names are there as in `model.state_dict()`, also where files leave them out. Raises
     `InputError` that names what is missing or damaged."""
     path = resolve_path(path)
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a bundle, a folder of weights, or a file")
+    return as_in_memory(_from_file(path), path)
+
+def _from_file(path: Path) -> dict[str, Tensor]:
     if path.name.endswith(".index.json"):
         files, names = shard_files(path)
-        tensors = {name: t for file in files for name, t in load_state(file).items()}
+        tensors = {name: t for file in files for name, t in _from_file(file).items()}
         lost = sorted(names - set(tensors))
         if lost:
             raise InputError(f"{path} lists {lost[0]}, which no shard holds; copy all shards again")
@@ -96,9 +130,10 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     return read_weights([path]) if path.suffix == ".safetensors" else read_torch(path)
 
 def _from_folder(folder: Path) -> dict[str, Tensor]:
-    for place in (folder, folder / "bundle"):
-        if (place / MANIFEST).is_file():
-            return TransferBundle.load(place).state_dict()
+    for name in (MANIFEST, f"bundle/{MANIFEST}", EARLIER):
+        if (folder / name).is_file():
+            bundle = TransferBundle.load(folder)
+            return with_ties(bundle.state_dict(), bundle.tied)
     if (folder / ".metadata").is_file():
         return read_distributed(folder)
     for pattern in ("*.index.json", "model.safetensors", "pytorch_model.bin", "*.safetensors",

@@ -157,6 +157,8 @@ def why_spared(policy: ComponentTransferPolicy, piece: Piece) -> str | None:
     if piece.part == "position" and policy.positions is not None:
         return None if policy.positions == "copy" else "position embedding"
     if not any(belongs(piece, component) for component in policy.keep):
+        if piece.part == "attn" and not piece.role and set(policy.keep) & set(HALVES):
+            return "attn, but of neither half that is known"
         word = f"{piece.part} ({piece.role})" if piece.role else piece.part
         return f"{word} is not among {', '.join(policy.keep)}"
     if policy.layers is not None:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..integrations.attention import Piece, pieces
+from ..integrations.weights import weights_sha256
 from ..integrations.wrappers import named
 from .bundle import TransferBundle
 from .checkpoints import load_state
 from .components import ComponentTransferPolicy, belongs, component_names
+from .names import with_ties
 from .policies import (
     ReinitializeEmbeddingTransferPolicy, TransferPolicy, carry, check_crossing, check_given,
     leave_group, register_policy, told)
@@ -34,7 +36,7 @@ Donor = TransferBundle | Mapping[str, Tensor] | str | Path
 def donor_state(donor: Donor, key: str) -> tuple[Mapping[str, Tensor], str]:
     "Tensors of a donor, and what to call it. Raises `InputError`."
     if isinstance(donor, TransferBundle):
-        return donor.state_dict(), donor.task_name
+        return with_ties(donor.state_dict(), donor.tied), donor.task_name
     if isinstance(donor, (str, Path)):
         try:
             return load_state(donor), str(donor)
@@ -195,6 +197,12 @@ class MixtureTransferPolicy(ComponentTransferPolicy):
         if not mine:
             return ReinitializeEmbeddingTransferPolicy()
         return ComponentTransferPolicy(mine, **options)
+
+    def identity(self) -> dict[str, Any]:
+        "`to_dict()` with the sha256 of each donor's weights, wherever they lie. `InputError`."
+        donors = {key: donor if donor == OWN else weights_sha256(dict(donor_state(donor, key)[0]))
+                  for key, donor in self.donors.items()}
+        return {**self.to_dict(), "donors": donors}
 
     def to_dict(self) -> dict[str, Any]:
         "`{'name': 'mix', 'donors': …}` and further options."

@@ -156,6 +156,15 @@ def restacked(source: Mapping[str, Tensor], depth: str | Sequence[int] | None,
             tensors[f"trained layer {number[1]}: {name}"] = tensor
     return tensors
 
+# %% ../../nbs/transfer/02_names.ipynb #dfa083ee
+def with_ties(state: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+    "`state` under both names of every pair in `tied`, where it has one of them."
+    whole = dict(state)
+    for pair in tied.items():
+        known = [state[name] for name in pair if name in state]
+        whole |= {name: known[0] for name in pair if known and name not in state}
+    return whole
+
 # %% ../../nbs/transfer/02_names.ipynb #e6508e54
 def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
     "Raises `InputError` that names the tensors without memory, or with NaN or infinity."

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import torch, yaml
 from torch import Tensor, nn
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
+from ..yaml12 import parse_yaml
 from ..integrations.attention import Piece, pieces
-from ..integrations.weights import storage, ties
+from ..integrations.weights import at_rest, storage, ties
 from ..integrations.wrappers import named
 from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
@@ -55,7 +56,14 @@ def leave_group(policy: TransferPolicy, model: nn.Module) -> dict[str, str]:
 # %% ../../nbs/transfer/03_policies.ipynb #08a26c81
 Outcome = tuple[str, str, int]      # outcome, why, how many numbers were written
 
-def place(trained: Tensor, new: nn.Parameter, rule: Rule | None) -> Outcome:
+def rows_of(trained: Tensor, new: Tensor, rule: Rule | None) -> tuple[Tensor, Tensor]:
+    "Two tables of positions without the axis of length one that some models put in front."
+    bracketed = trained.ndim == new.ndim == 3 and len(trained) == len(new) == 1
+    if rule is overlapping_rows and bracketed:
+        return trained[0], new.detach()[0]
+    return trained, new
+
+def place(trained: Tensor, new: Tensor, rule: Rule | None) -> Outcome:
     "Copies `trained`, or what `rule` makes of it, into `new` if it fits."
     start = 1 if rule else 0
     if not trained.is_floating_point() and new.is_floating_point():
@@ -101,6 +109,12 @@ def second_names(state: Mapping[str, Tensor], tied: Mapping[str, str],
             if name not in state and first in state
             and name in group and group[name] != group.get(first, first)}
 
+def bundle_state(bundle: TransferBundle, model: nn.Module) -> dict[str, Tensor]:
+    "The tensors of a bundle, under every name that has numbers of its own in `model`."
+    state = bundle.state_dict()
+    check_given(state, model)
+    return {**state, **second_names(state, getattr(bundle, "tied", {}), model)}
+
 def unshared(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     "The tensors; those that lie in the memory of `model`, which is written, as copies."
     def memory(tensor: Tensor) -> tuple[object, ...]:
@@ -111,9 +125,9 @@ def unshared(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tenso
 class Crossing:
     "One transfer under way: what `policy` has still to do to `model`, and what became of it."
     def __init__(self, policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module):
+        at_rest(model)
         self.policy = policy
         self.own = named(model)
-        self.before = {name: length(parameter) for name, parameter in self.own.items()}
         self.group = ties(model)
         self.before = {name: length(p) for name, p in self.own.items()}    # of all, tied ones too
         self.pieces = pieces(model)
@@ -136,7 +150,7 @@ class Crossing:
             outcome = place_pieces(trained, self.own[name], self.pieces[name], reasons)
         else:
             rule = self.policy.fill(name, self.pieces[name][0].part)
-            outcome = place(trained, self.own[name], rule)
+            outcome = place(*rows_of(trained, self.own[name], rule), rule)
         if outcome[0] != "fresh" and name in self.remarks:
             outcome = "filled", self.remarks[name], outcome[2]
         if outcome[0] != "fresh":
@@ -299,15 +313,15 @@ class TransferPolicy:
     def apply_bundle(self, bundle: TransferBundle, target_model: nn.Module) -> TransferReport:
         "Writes the bundle's weights into `target_model` in place. Warns when no parameter crosses."
         check_bundle(bundle)
-        state = bundle.state_dict()
-        check_given(state, target_model)
-        tied = getattr(bundle, "tied", {})
-        return self.apply_state_dict({**state, **second_names(state, tied, target_model)},
-                                     target_model)
+        return self.apply_state_dict(bundle_state(bundle, target_model), target_model)
 
     def alone(self) -> TransferPolicy:
         "What of it can be done with one trained model and no other file: so a bundle names it."
         return self
+
+    def identity(self) -> dict[str, Any]:
+        "`to_dict()`, with the sha256 of weights for paths: equal ones do the same."
+        return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         "`{'name': …, **options}` in plain values, which `create_policy` reads."
@@ -352,9 +366,9 @@ def policy_settings(policy: TransferPolicy | Mapping[str, Any] | str) -> dict[st
         return policy.to_dict()
     if isinstance(policy, str) and policy.lstrip().startswith("{"):
         try:
-            policy = yaml.safe_load(policy)
-        except yaml.YAMLError:
-            raise InputError(f"transfer policy {policy!r} is not YAML") from None
+            policy = parse_yaml(policy)
+        except InputError as e:
+            raise InputError(f"transfer policy {shown(policy)}: {e}") from None
     if isinstance(policy, str):
         return {"name": policy}
     if isinstance(policy, Mapping) and isinstance(policy.get("name"), str):

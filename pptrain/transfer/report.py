@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..files import write_atomic
+from ..files import PathText, save_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,9 +145,9 @@ class TransferReport:
         import pandas as pd
         return pd.DataFrame(self.fates, columns=list(Fate._fields))[list(FATE_COLUMNS)]
 
-    def to_csv(self, path: str | Path) -> None:
-        "Writes `to_frame()` as CSV, whole or not at all."
-        write_atomic(Path(path), self.to_frame().to_csv(index=False))
+    def to_csv(self, path: PathText) -> None:
+        "Writes `to_frame()` as CSV, whole or not at all. Raises `InputError` for a folder."
+        save_as(path, self.to_frame().to_csv(index=False))
 
     def _repr_html_(self) -> str:
         "The two models as bars."

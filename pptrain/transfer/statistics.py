@@ -69,6 +69,8 @@ def from_statistics(tensor: Tensor, kind: str, level: str, facts: tuple[float, f
 def same_shape(trained: Tensor, new: Tensor, part: str) -> bool:
     "Whether a made tensor can cross; of positions as far as both tables go."
     start = 1 if part == "position" else 0
+    if start and trained.ndim == 3 and len(trained) == len(new) == 1:
+        start = 2
     return trained.ndim == new.ndim and trained.shape[start:] == new.shape[start:]
 
 class MadePolicy(ComponentTransferPolicy):

@@ -24,7 +24,8 @@ from ..runs import PrePreTrainingRun
 from ..show import PALETTE, Markup, html_table
 from ..transfer.bundle import TransferBundle
 from ..transfer.policies import (SkipParametersTransferPolicy, TransferPolicy,
-                                       create_policy, flow_yaml, leave_group, registered_policies)
+                                       bundle_state, create_policy, flow_yaml, leave_group,
+                                       registered_policies)
 from ..transfer.report import OUTCOMES, Fate, bar
 from .view import MENU_STYLE, View
 
@@ -285,4 +286,5 @@ def inspect(bundle: TransferBundle | PrePreTrainingRun | str | Path, model: nn.M
     if not isinstance(model, nn.Module):
         raise InputError(f"inspect takes a torch model, not {type(model).__name__}")
     chosen = bundle.policy if policy is None else create_policy(policy)
-    return Inspector(bundle.state_dict(), model, chosen, f"the {bundle.task_name} bundle")
+    source = bundle_state(bundle, model)
+    return Inspector(source, model, chosen, f"the {bundle.task_name} bundle")

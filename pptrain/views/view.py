@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import write_atomic
+from ..files import save_as
 from ..show import Picture, page, still_html
 
 # %% auto #0
@@ -122,7 +122,7 @@ class View:
         "One self-contained page that opens offline, also written to `path` if given."
         text = page(self.title, self.moving())
         if path is not None:
-            write_atomic(path, text)
+            save_as(path, text)
         return text
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict:

@@ -75,7 +75,7 @@ def test_tasks_and_show_speak_json():
     (["fit", "a.yaml", "--set", "run.seed=" + "9" * 5000], ["--set", "too large"]),
     (["parity", "procedural", "nowhere.json"], ["nowhere.json"]),
     (["report", "nowhere"], ["nowhere"]),
-    (["replicate", "--profile", "gpu"], ["gpu", "reserved"]),
+    (["replicate", "--profile", "gpw"], ["gpw", "gpu"]),
     (["replicate", "--seeds", "1,1"], ["1,1", "twice"]),
     (["replicate", "--executor", "submitit"], ["submitit", "reserved"]),
     (["replicate", "--family", "nosuch"], ["nosuch", "dyck"]),
@@ -149,7 +149,7 @@ def test_a_file_of_a_billion_values_is_one_line(tmp_path):
 
 def test_what_is_not_there_yet_is_not_in_help():
     shown = pptrain("--help").stdout + pptrain("replicate", "--help").stdout
-    for name in ("ray", "submitit", "gpu"):
+    for name in ("ray", "submitit"):
         assert not re.search(rf"\b{name}\b", shown)
     for sentence in ("policies, measures and controls.", "until Ctrl-C."):
         assert sentence in " ".join(shown.split()), "help cuts its sentences"

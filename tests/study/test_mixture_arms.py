@@ -10,11 +10,12 @@ import pytest
 from pptrain import InputError, create_task
 from pptrain.study import Claim, Replication, StudyConfig, StudySetup, run, run_study, warm_up
 from pptrain.study.arms import arm_of
-from pptrain.study.variants import OF_A_PART, mixture_lengths, tokens_of_parts, warm_up_lengths
+from pptrain.study.mixed import mixture_lengths, tokens_of_parts
+from pptrain.study.variants import OF_A_PART, warm_up_data, warm_up_lengths
 
 PARTS = [{"name": "procedural", "config": {"preset": "smoke"}, "weight": {0: 2, 24: 1}},
          {"name": "dyck", "config": {"preset": "smoke", "length": 32}}]
-BLEND = {"mixture": PARTS}
+BLEND = {"task": {"family": "mixture", "parts": PARTS}}
 SMALL = StudyConfig(
     "arms", "procedural", "smoke", corpus="docs", corpus_bytes=120_000, vocab_size=384,
     model="gpt2-1_2_16", block_size=64, batch_size=4, synthetic_steps=6, text_steps=6,
@@ -56,14 +57,14 @@ def test_a_mixture_is_an_arm_matched_as_the_others_are(match, tmp_path):
 
 
 def test_tokens_of_the_parts_are_those_of_the_rows(tmp_path):
-    config = replace(SMALL, synthetic_steps=40, arms={"blend": {"mixture": [
-        {"name": "procedural", "config": {"preset": "smoke", "sequence_count": 20}},
-        {"name": "dyck", "config": {"preset": "smoke", "sequence_count": 17}}]}})
+    config = replace(SMALL, synthetic_steps=40, arms={"blend": {"task": {
+        "family": "mixture", "parts": [
+            {"name": "procedural", "config": {"preset": "smoke", "sequence_count": 20}},
+            {"name": "dyck", "config": {"preset": "smoke", "sequence_count": 17}}]}}})
     setup, arm = StudySetup(config, tmp_path), arm_of(config, "blend")
     lengths = mixture_lengths(setup, arm, 3)
     assert lengths.sum() == warm_up_lengths(setup, 3).sum() and len(lengths) > 2 * 37
-    rows = create_task("mixture", {
-        "parts": config.arms["blend"]["mixture"]}).build_datasets(3).train_dataset
+    rows = setup.task_of(arm).build_datasets(3).train_dataset
     counted: dict[str, int] = {}
     for i, length in enumerate(lengths):    # three passes over 37 rows, each of other items
         rows.set_epoch(i // 37)
@@ -94,13 +95,13 @@ def test_a_mixture_is_the_family_of_a_study_and_of_a_replication(tmp_path):
     assert "Two families (mixture)" in str(result.curves().figure)
 
 
-@pytest.mark.parametrize("said, word", [
-    ({"mixture": [{"name": "dick"}]}, "dyck"), ({"mixture": {}}, "valid list"),
-    ({"mixture": [{"name": "dyck", "weight": -1}]}, "above zero"),
-    ({"mixture": [{"name": "dyck", "config": {"preset": "smok"}}]}, "smoke"),
-    ({**BLEND, "data": "nothing"}, "data: task"), ({**BLEND, "control": "shufled"}, "shuffled")])
-def test_a_mixture_that_cannot_be_is_refused_before_any_work(said, word, tmp_path):
-    config = replace(SMALL, arms={"blend": said})
+@pytest.mark.parametrize("parts, word", [
+    ([{"name": "dick"}], "dyck"), ({}, "valid list"), ([], "arm 'blend': a mixture needs parts"),
+    ([{"name": "dyck", "weight": -1}], "above zero"),
+    ([{"name": "dyck", "config": {"preset": "smok"}}], "smoke"),
+    ([{"name": "mixture", "config": {"parts": PARTS}}], "name its parts here")])
+def test_a_mixture_that_cannot_be_is_refused_before_any_work(parts, word, tmp_path):
+    config = replace(SMALL, arms={"blend": {"task": {"family": "mixture", "parts": parts}}})
     with pytest.raises(InputError, match=word):
         run_study(config, tmp_path / "never", [1], ["scratch"], **QUIET)
     assert not (tmp_path / "never").exists()
@@ -109,7 +110,6 @@ def test_a_mixture_that_cannot_be_is_refused_before_any_work(said, word, tmp_pat
 def test_rows_that_are_cut_keep_their_end(tmp_path):
     config = replace(SMALL, arms={"blend": BLEND})
     setup, arm = StudySetup(config, tmp_path), arm_of(config, "blend")
-    from pptrain.study.variants import warm_up_data
     task, view, steps = warm_up_data(setup, arm, 1)
     rows = view(task.build_datasets(1).train_dataset)
     whole = task.build_datasets(1).train_dataset.batch(range(len(rows)))

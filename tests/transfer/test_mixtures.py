@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from pptrain.cli import main
 from pptrain.errors import InputError
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig, named, pieces
 from pptrain.study import StudyConfig, run_study
+from pptrain.study.variants import StudySetup, run_variant
 from pptrain.transfer import TransferBundle, create_policy, mix
 from pptrain.vocab import TokenizerSpec
 
@@ -263,7 +265,6 @@ STUDY = StudyConfig(
 
 
 def test_an_arm_of_a_study(tmp_path):
-    from dataclasses import replace
     path = save(donor(1), tmp_path / "sets")
     arms = {"two_donors": {"name": "mix", "donors": {"attn": path, "mlp": "trained"}},
             "attention": {"name": "components", "keep": ["mlp"]}}
@@ -283,7 +284,38 @@ def test_an_arm_of_a_study(tmp_path):
     ({"policy": {"name": "components", "keep": ["attn"]}, "freeze": {"parameters": ["mlp"]}},
      "freeze: nothing of")], ids=str)
 def test_a_study_refuses_before_it_trains(tmp_path, settings, said):
-    from dataclasses import replace
     with pytest.raises(InputError, match=said):
         run_study(replace(STUDY, **settings), tmp_path, [1], ["scratch", "transferred"])
     assert not list(tmp_path.glob("warm-up*")) and not list(tmp_path.glob("rows*"))
+
+
+def donor_study(path, **changes):
+    mixed = {"name": "mix", "donors": {"attn": str(path), "mlp": "trained"}}
+    arms = {"plain": mixed, "parts": {"policy": mixed, "embeddings": "mean"}}
+    return replace(STUDY, **{"arms": arms, "policy": mixed, **changes})
+
+
+@pytest.mark.parametrize("changes", [{}, {"arms": {}}, {"policy": "copy"}], ids=str)
+def test_a_study_counts_what_a_donor_holds_not_where_it_lies(tmp_path, changes):
+    first, second = donor(1), donor(2)
+    save(first, tmp_path / "a")
+    first.save_pretrained(tmp_path / "b")               # the same weights, another kind of folder
+    settings = {name: StudySetup(donor_study(tmp_path / name, **changes), tmp_path).settings_hash
+                for name in "ab"}
+    assert settings["a"] == settings["b"]
+    save(second, tmp_path / "a")                        # other weights at the same path
+    now = StudySetup(donor_study(tmp_path / "a", **changes), tmp_path).settings_hash
+    assert now != settings["a"]
+
+
+def test_rows_of_another_donor_are_not_read_back(tmp_path):
+    arms = {"two": {"name": "mix", "donors": {"attn": save(donor(1), tmp_path / "sets"),
+                                              "mlp": "trained"}}}
+    def rows(where):
+        return run_variant(StudySetup(replace(STUDY, arms=arms), where), "two", 1)
+    first = rows(tmp_path / "study")
+    assert rows(tmp_path / "study") == first
+    save(donor(2), tmp_path / "sets")
+    with pytest.raises(InputError, match="made under other settings"):
+        rows(tmp_path / "study")
+    assert rows(tmp_path / "new")[0]["settings"] != first[0]["settings"]

@@ -100,6 +100,7 @@ def test_one_set_of_defaults():
     ({"name": 3}, "mapping with a name"),
     (None, "mapping with a name"),
     ("{name: ", "not YAML"),
+    ("{name: components, keep: [attn], keep: [mlp]}", "keep stands twice"),
 ])
 def test_refusals(wrong, right):
     with pytest.raises(InputError, match=right) as refusal:

@@ -1,0 +1,175 @@
+"""REPLICATIONS.md is what results/ say: verdicts by the rule, a log of failures, pictures."""
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import replications
+import results
+from conftest import ROOT
+
+from pptrain.errors import InputError
+from pptrain.study import decide
+
+CLAIMS = [{"claim": "The warm-up finds more", "paper": "11 → 89 %", "measure": "accuracy",
+           "variant": "warm", "main": True, "smallest_effect": .05},
+          {"claim": "Does it beat noise?", "paper": "", "measure": "accuracy", "variant": "warm",
+           "against": "noise", "kind": "comparison"}]
+README = """# Looking
+
+A paragraph that says
+what was asked.
+
+Another one.
+
+**Failed attempts**
+* 2026-01-03 10:30, too small: nobody moved,
+  on any seed.
+* 2026-01-02, too short.
+
+**After that** nothing failed.
+* 2026-01-09, this is no failure.
+"""
+LEVELS = {"scratch": .3, "noise": .31, "warm": .8}
+
+
+def table(seeds, mark="a") -> pd.DataFrame:
+    "Rows of a study in which `warm` finds half more needles than the others."
+    rows = []
+    for arm, level in LEVELS.items():
+        for seed in seeds:
+            noise = np.random.default_rng([seed, len(arm)]).normal(0, .01)
+            rows += [("looking", arm, seed, step, 64 * step, "accuracy",
+                      step / 20 * level + noise, mark, "") for step in (10, 20)]
+    return pd.DataFrame(rows, columns=[*results.COLUMNS, "settings", "diverged"])
+
+
+@pytest.fixture
+def root(tmp_path):
+    "A checkout with one study of six seeds."
+    folder = tmp_path / "results/looking"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text(README)
+    (folder / "claims.json").write_text(json.dumps(CLAIMS))
+    (folder / "study.json").write_text(json.dumps({"preset": "condattendstream_8"}))
+    table(range(1, 4)).to_csv(folder / "rows-1-3.csv", index=False)
+    table(range(4, 7)).to_csv(folder / "rows-4-6.csv", index=False)
+    cells = [{"cell_type": "markdown", "id": name, "metadata": {}, "source": [f"{mark}\n", "old"]}
+             for name, mark in zip("ab", replications.CELLS)]
+    cells.append({"cell_type": "markdown", "id": "c", "metadata": {}, "source": ["mine"]})
+    (tmp_path / "index.ipynb").write_text(json.dumps({"cells": cells}))
+    return tmp_path
+
+
+def test_verdicts_are_those_of_the_rule(root):
+    study, = results.read_studies(root)
+    verdicts = study.verdicts()
+    rows = study.rows[study.rows.step == 20].set_index(["variant", "seed"]).value
+    gains = [rows["warm", seed] - rows["scratch", seed] for seed in range(1, 7)]
+    rule = decide(gains, smallest_effect=.05)
+    assert verdicts.verdict.tolist() == [rule.verdict, "better"]
+    assert rule.verdict == "replicated"
+    assert verdicts.p[0] == rule.p and abs(verdicts.effect[0] - rule.effect) < 1e-12
+    text = replications.render(root)["REPLICATIONS.md"]
+    claim = next(line for line in text.splitlines() if "The warm-up finds more" in line)
+    assert "replicated" in claim and f"{rule.effect:+.3g}" in claim and "11 → 89 %" in claim
+    before, _, own = text.partition("our own account")
+    assert "beat noise" not in before and "beat noise" in own
+
+
+def test_the_index_says_what_the_rows_say(root):
+    written = json.loads(replications.render(root)["index.ipynb"])
+    argument, listed, mine = ("".join(cell["source"]) for cell in written["cells"])
+    assert "**replicated**" in argument and "*warm* 0.8" in argument and "old" not in argument
+    assert "docs/pictures/looking.svg" in argument
+    assert "**replicated**" in listed and "11 → 89 %" in listed
+    assert max(map(len, (argument + listed).splitlines())) <= replications.WIDE
+    assert mine == "mine"
+
+
+def test_many_studies_fit_the_front_page(root):
+    for i in range(9):
+        shutil.copytree(root / "results/looking", root / f"results/looking_{i}")
+    written = json.loads(replications.render(root)["index.ipynb"])
+    listed = "".join(written["cells"][1]["source"]).splitlines()
+    assert len(listed) <= replications.ROOM + 1 and max(map(len, listed)) <= replications.WIDE
+    assert " ".join(listed).count("**replicated**") == 10
+
+
+def test_failed_attempts_are_logged_by_date(root):
+    noted = "date,study,what\n2026-01-05,elsewhere,never started\n"
+    (root / "results/attempts.csv").write_text(noted)
+    text = replications.render(root)["REPLICATIONS.md"]
+    log = text[text.index("## Failed attempts"):].splitlines()[2:]
+    assert log == ["* 2026-01-02, looking: too short.",
+                   "* 2026-01-03, looking: too small: nobody moved, on any seed.",
+                   "* 2026-01-05, elsewhere: never started"]
+    assert "A paragraph that says what was asked." in text and "Another one" not in text
+
+
+def test_pictures_follow_the_theme_and_mark_what_guessing_scores(root):
+    files = replications.render(root)
+    curves = files["docs/pictures/looking.svg"]
+    assert "prefers-color-scheme:dark" in curves and "currentColor" in curves
+    assert all(f">{arm}<" in curves.replace("-->", "") for arm in LEVELS)
+    assert "guessing 0.008; some value of the context 0.340" in curves
+    assert "warm vs scratch" in files["docs/pictures/forest.svg"]
+    assert files == replications.render(root), "the same rows, the same bytes"
+
+
+def test_without_claims_a_study_explores(root):
+    (root / "results/looking/claims.json").unlink()
+    files = replications.render(root)
+    assert "exploratory: no claim" in files["REPLICATIONS.md"]
+    assert "docs/pictures/forest.svg" not in files
+    assert "decides nothing" in files["index.ipynb"]
+
+
+def test_without_rows_nothing_is_claimed(root):
+    for path in (root / "results/looking").glob("rows*"):
+        path.unlink()
+    files = replications.render(root)
+    assert "no rows yet" in files["REPLICATIONS.md"]
+    assert set(files) == {"REPLICATIONS.md", "index.ipynb"}
+
+
+def test_the_tuning_seed_is_not_counted(root):
+    (root / "results/looking/facts.json").write_text(json.dumps({"tuning_seed": 6}))
+    study, = results.read_studies(root)
+    assert study.seeds == 5 and study.verdicts().verdict[0] == "undecided"
+
+
+@pytest.mark.parametrize("damage, says", [
+    (lambda folder: (folder / "README.md").unlink(), "no README.md"),
+    (lambda folder: table([7], mark="b").to_csv(folder / "rows-7.csv", index=False),
+     "several settings"),
+    (lambda folder: (folder / "README.md").write_text(README.replace("2026-01-02", "once")),
+     "begins with its date"),
+    (lambda folder: (folder / "claims.json").write_text('{"claim": 1}'), "claims.json is damaged")])
+def test_what_cannot_be_read_is_refused(root, damage, says):
+    damage(root / "results/looking")
+    with pytest.raises(InputError, match=says):
+        replications.render(root)
+
+
+def test_a_run_is_taken_in(root, tmp_path):
+    run = tmp_path / "runs/again"
+    run.mkdir(parents=True)
+    table([1, 2]).to_csv(run / "seeds-1-2.csv", index=False)
+    (run / "claims.json").write_text(json.dumps(CLAIMS))
+    place, = results.take(run, root)
+    assert place == root / "results/again"
+    (place / "README.md").write_text("# Again\n\nThe same again.\n")
+    assert [study.seeds for study in results.read_studies(root)] == [2, 6]
+
+
+def test_committed_pages_are_what_the_results_say():
+    files = replications.render()
+    for name, text in files.items():
+        path = ROOT / name
+        assert path.exists(), f"{name} is missing: python docs/replications.py"
+        if path.suffix != ".svg":       # letters are set by the machine's matplotlib
+            assert path.read_text(encoding="utf-8") == text, f"{name} is stale: make readme"
