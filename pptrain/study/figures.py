@@ -14,7 +14,8 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..show import PALETTE, Picture, curves, effects, forest, frame
-from .variants import OF_A_PART, SPENT, VARIANTS
+from .mixed import OF_A_PART
+from .variants import SPENT, VARIANTS
 
 # %% auto #0
 __all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects', 'all_effects']

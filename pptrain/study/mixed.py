@@ -15,7 +15,7 @@ from ..core import Task, TaskMixture
 from ..data import TaskDataset
 from .arms import Arm, PassExamples, first_lengths
 from .variants import (
-    OF_A_PART, StudySetup, attended_tokens, rows_in_steps, token_flops, warm_up_lengths)
+    StudySetup, attended_tokens, rows_in_steps, token_flops, warm_up_lengths)
 
 # %% auto #0
 __all__ = []
@@ -59,6 +59,8 @@ def passes_over(rows: TaskDataset, control: Callable[[Any], Any] | None,
     return TaskDataset(PassExamples(seen, lengths), len(lengths), rows.seed)
 
 # %% ../../nbs/study/05_mixed.ipynb #a363b2d7
+OF_A_PART = "warmup_tokens of "      # begins a metric, the name of a part ends it
+
 def tokens_of_parts(setup: StudySetup, arm: Arm, seed: int) -> dict[str, float]:
     "Metric → tokens that a warm-up on a mixture read of each part; {} for any other."
     task = setup.task_of(arm) if arm.data == "task" else None

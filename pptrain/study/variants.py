@@ -37,8 +37,8 @@ from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'OF_A_PART', 'TextTask', 'StudySetup', 'warm_up_trainer', 'warm_up',
-           'text_model', 'rows_path', 'keep_rows', 'run_variant']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up_trainer', 'warm_up', 'text_model',
+           'rows_path', 'keep_rows', 'run_variant']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -346,7 +346,6 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
 COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
 ORIGIN = ["settings", "diverged"]    # hash of the settings; how the run diverged, or ""
 SPENT = ("warmup_tokens", "flops", "text_lr", "warmup_lr")   # metrics of what went in
-OF_A_PART = "warmup_tokens of "      # begins one more for each part of a mixture
 
 # %% ../../nbs/study/02_variants.ipynb #46359dd9
 def warm_up_facts(training: Mapping[str, Any] | None, rates: Rates) -> dict[str, float]:

@@ -10,8 +10,8 @@ import pytest
 from pptrain import InputError, create_task
 from pptrain.study import Claim, Replication, StudyConfig, StudySetup, run, run_study, warm_up
 from pptrain.study.arms import arm_of
-from pptrain.study.mixed import mixture_lengths, tokens_of_parts
-from pptrain.study.variants import OF_A_PART, warm_up_data, warm_up_lengths
+from pptrain.study.mixed import OF_A_PART, mixture_lengths, tokens_of_parts
+from pptrain.study.variants import warm_up_data, warm_up_lengths
 
 PARTS = [{"name": "procedural", "config": {"preset": "smoke"}, "weight": {0: 2, 24: 1}},
          {"name": "dyck", "config": {"preset": "smoke", "length": 32}}]
