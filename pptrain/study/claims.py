@@ -248,14 +248,19 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
     judged = pd.DataFrame(rows)
     return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
 
-# %% ../../nbs/study/11_claims.ipynb #53983104
-def check_claims(claims: Sequence[Claim], arms: Sequence[str]) -> None:
-    "Raises `InputError` for claims that a study with these `arms` cannot judge."
+# %% ../../nbs/study/11_claims.ipynb #9fa5fa5b
+def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[str]) -> None:
+    "Raises `InputError` for claims that the study of `config` with these `arms` cannot judge."
     families(claims)
+    taken = [one if isinstance(one, str) else one.get("name") for one in config.measures]
     for claim in claims:
         for arm in (claim.variant, claim.against):
             if arm not in arms:
                 raise unknown(f"arm of the claim {claim.claim!r}", arm, arms)
+        if claim.measure in registered_measures() and claim.measure not in taken:
+            raise InputError(
+                f"the claim {claim.claim!r} is about {claim.measure!r}, which the study does not "
+                f"measure; its measures are {', '.join(map(str, taken))}")
 
 # %% ../../nbs/study/11_claims.ipynb #d937e6e4
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..integrations import quiet
 from .arms import Arm, rates_to_try
 from .budgets import StudyConfig, configure
+from .claims import check_claims
 from .grid import RunSpec, replications
 from .replication import Replication
 from .tuning import what_to_run
@@ -66,7 +67,7 @@ def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
     profile, seeds = chosen.pop("profile"), chosen.pop("seeds", None)
     settings = replication.settings(profile, **chosen)
     config, numbers = configure(spec.study, profile, seeds, **settings)
-    replication.check_claims(config.arms)
+    check_claims(replication.claims, config, [*replication.declared(), *config.arms])
     return config, numbers, replication.arms(profile)
 
 # %% ../../nbs/study/41_costs.ipynb #290b957e

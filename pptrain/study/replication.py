@@ -70,13 +70,12 @@ class Replication:
         "The variants that are run in a profile."
         return self.profiles.get(profile, {}).get("variants", self.variants)
 
-    def check_claims(self, arms: Iterable[str]) -> None:
-        """Raises `InputError` for a claim about an arm that no profile runs and that is not among
-        `arms` either, and for two main claims."""
-        known = {**dict.fromkeys(self.variants), **dict.fromkeys(arms)}
+    def declared(self) -> list[str]:
+        "The arms of all profiles: what a claim may speak of."
+        names = list(self.variants)
         for fields in (self.config, *self.profiles.values()):
-            known |= dict.fromkeys([*fields.get("variants", ()), *fields.get("arms", ())])
-        check_claims(self.claims, list(known))
+            names += [*fields.get("variants", ()), *fields.get("arms", ())]
+        return list(dict.fromkeys(names))
 
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
@@ -172,11 +171,11 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     `profile` sets sizes and seeds, `seeds` are those instead; `chosen` are fields of `StudyConfig`,
     None or empty for the profile's own. `stacked`, options of `run_stacked`, trains the models side
     by side: `{"device": "cuda"}`. Leaves `rows.csv`, `claims.json`, `facts.json` and
-    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a claim
-    about an arm that the replication does not have, and for another study's folder."""
+    `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a
+    claim about an arm that nobody declared, and for another study's folder."""
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
-    replication.check_claims(config.arms)
+    check_claims(replication.claims, config, [*replication.declared(), *config.arms])
     study = run_study if stacked is None else partial(run_stacked, **stacked)
     rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)
