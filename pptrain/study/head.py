@@ -188,8 +188,8 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
     by_loss = ("loss_gain", "token_saving", "mrs", None)
     if main is not None and main.get("measure") not in by_loss and main.get("n"):
         word = "not judged (profile test)" if profile == "test" else main.verdict
-        return (f"Did it help? {variant} against {against}: {main.effect:+.3g} {main.unit}, mean of "
-                f"{main.n} seeds; main claim: {word}.")
+        return (f"Did it help? {variant} against {against}: {main.effect:+.3g} {main.unit}, mean "
+                f"of {main.n} seeds; main claim: {word}.")
     gained = gains(rows, base=against)
     here = gained[gained.variant == variant] if len(gained) else gained
     if not len(here):
