@@ -52,6 +52,7 @@ class Arm:
             return "natural"
         if self.task is None and not isinstance(self.control, Mapping):
             return self.control or "transferred"
+        rows: Any
         if self.task is None:
             name, rows = self.control["name"], dict(self.control)
         else:
