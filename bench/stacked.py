@@ -94,7 +94,7 @@ def main():
     try:
         verdicts = study(names, settings, options)
     except TimeoutError as stopped:
-        raise SystemExit(f"{stopped}; the same command goes on")
+        raise SystemExit(f"{stopped}; the same command goes on") from None
     shown = [c for c in ("claim", "effect", "interval", "p", "n", "verdict") if c in verdicts]
     say("\n" + verdicts[shown].to_string())
 

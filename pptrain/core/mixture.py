@@ -34,7 +34,7 @@ def weight_of(part: Mapping[str, Any]) -> Weight:
     check_weight(weight)
     return weight
 
-def read_part(part: Any, number: int) -> dict[str, Any]:
+def checked_part(part: Any, number: int) -> dict[str, Any]:
     "A part with all its fields, as JSON would give it back. Raises `InputError`."
     where = f"part {number} of the mixture"
     if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
@@ -51,7 +51,7 @@ def read_part(part: Any, number: int) -> dict[str, Any]:
 # %% ../../nbs/core/05_mixture.ipynb #725f69b6
 def mixture_words(parts: Sequence[Mapping[str, Any]]) -> str:
     "The parts of a mixture in one line, with the shares of their items."
-    parts = [read_part(part, number) for number, part in enumerate(parts, 1)]
+    parts = [checked_part(part, number) for number, part in enumerate(parts, 1)]
     weights = [weight_of(part) for part in parts]
     ends = [item for weight in weights if isinstance(weight, Mapping) for item in weight]
     shares = shares_at(weights, [0, max(ends, default=0)])
@@ -157,14 +157,14 @@ def made_parts(parts: Sequence[Mapping[str, Any]]) -> tuple[AddressedTask, ...]:
         tasks.append(task)
     return tuple(tasks)
 
-def longest_item(task: AddressedTask) -> int:
+def most_tokens(task: AddressedTask) -> int:
     "Tokens that no item of a family exceeds: its `max_length`, or, where all are as long, one's."
     return getattr(task.config, "max_length", None) or len(task.sample(0))
 
 def whole_config(config: MixtureConfig, parts: list[dict[str, Any]],
                  tasks: Sequence[AddressedTask]) -> MixtureConfig:
     "The settings with nothing left open. Raises `InputError` for a bound that parts exceed."
-    longest = max(map(longest_item, tasks))
+    longest = max(map(most_tokens, tasks))
     if config.max_length is not None and config.max_length < longest:
         raise InputError(f"max_length={config.max_length} of the mixture: its parts have up to "
                          f"{longest} tokens; set max_length in their config")
@@ -185,7 +185,7 @@ class TaskMixture(AddressedTask):
         if not config.parts:
             raise InputError("a mixture needs parts: a list of families, each with a name and "
                              "perhaps config and weight")
-        parts = [read_part(part, number) for number, part in enumerate(config.parts, 1)]
+        parts = [checked_part(part, number) for number, part in enumerate(config.parts, 1)]
         self.tasks = made_parts(parts)
         super().__init__(whole_config(config, parts, self.tasks))
         self.labels = part_labels(parts)

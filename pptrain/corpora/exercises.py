@@ -146,7 +146,7 @@ def as_pair(body: str, summary: str, longest: int = 600) -> str:
     cut = body if len(body) <= longest else body[:longest].rsplit(" ", 1)[0]
     return f"{cut}{MARK}{summary}\n"
 
-def first_line(docstring: str) -> tuple[str, str]:
+def split_line(docstring: str) -> tuple[str, str]:
     "`(first line, the prose below it)` of a docstring; the second is empty where there is none."
     first, _, rest = docstring.partition("\n\n")
     line = " ".join(first.split())
@@ -160,7 +160,7 @@ def first_lines() -> Iterator[Document]:
         for name, source in modules(root):
             group = "/".join([package.split()[0], name.split("/")[0]])
             for docstring in docstrings(source):
-                line, body = first_line(docstring)
+                line, body = split_line(docstring)
                 if body:
                     yield Document(as_pair(body, line), f"{package.split()[0]}/{name}", group)
 

@@ -106,8 +106,10 @@ def output_layers(model: nn.Module, ids: int) -> list[nn.Module]:
     fit = {name: m for name, m in model.named_modules()
            if isinstance(m, nn.Linear) and m.out_features == ids}
     outside = {name: m for name, m in fit.items() if not re.search(r"\d\.", name)}
-    called = [m for name, m in (outside or fit).items() if re.search(OUTPUT, name.lower())]
-    others = [m for name, m in outside.items() if part_by_name(f"{name}.weight") == "other"]
+    called: list[nn.Module] = [m for name, m in (outside or fit).items()
+                               if re.search(OUTPUT, name.lower())]
+    others: list[nn.Module] = [m for name, m in outside.items()
+                               if part_by_name(f"{name}.weight") == "other"]
     return called or others[-1:]
 
 def token_table(model: nn.Module) -> nn.Module | None:
@@ -170,7 +172,7 @@ def at_rest(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "layers_are_rescaled", False):
             mode, module.training = module.training, True
-            module._rescale_layers()
+            module._rescale_layers()  # type: ignore[operator]
             module.training = mode
 
 # %% ../../nbs/integrations/03_weights.ipynb #d1f63781
@@ -221,7 +223,7 @@ def write_model(model: nn.Module, folder: Path, max_shard_size: str | int = "5GB
         config.save_pretrained(folder)
 
 # %% ../../nbs/integrations/03_weights.ipynb #00f23621
-def described(folder: Path) -> nn.Module | None:
+def shape_of_folder(folder: Path) -> nn.Module | None:
     "The model that the `config.json` of a folder describes, without numbers; None where it cannot."
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -235,6 +237,6 @@ def described(folder: Path) -> nn.Module | None:
 
 def left_out(folder: Path) -> dict[str, str]:
     "Tied names of the model that a folder describes → the first name of the same numbers."
-    model = described(folder)
+    model = shape_of_folder(folder)
     told = {} if model is None else ties(model)
     return {name: first for name, first in told.items() if name != first}

@@ -32,7 +32,7 @@ def summary_pairs(rows: Any, count: int = 64) -> list[tuple[str, str]]:
     ids = blocks.ids if isinstance(blocks, TextBlocks) else np.zeros(0, int)
     found: list[tuple[str, str]] = []
     start = 0
-    for end in np.flatnonzero(ids == tokenizer.eos_token_id):
+    for end in np.flatnonzero(ids == tokenizer.eos_token_id).tolist():
         document, mark, summary = tokenizer.decode(ids[start:end]).partition(MARK)
         start = end + 1
         if mark and summary.strip():
@@ -75,7 +75,7 @@ def summary_loss(model: nn.Module, rows: Any, *, count: int = 64,
 
 # %% ../../nbs/measure/26_summaries.ipynb #555964be
 NO_ROUGE = ("ROUGE is not measured: the library rouge-score is not installed; "
-            "pip install 'pptrain[rouge]' brings it")
+            "pip install rouge-score brings it")
 KINDS = ("1", "2", "L")
 
 # %% ../../nbs/measure/26_summaries.ipynb #1805bd3f

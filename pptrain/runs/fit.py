@@ -241,11 +241,11 @@ class LoopTrainer(WaitlessTrainer):
         return super()._evaluate(trial, ignore_keys, skip_scheduler)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        at_rest(self.model)
+        at_rest(self.model)  # type: ignore[arg-type]
         super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
 
     def _load_from_checkpoint(self, *place: Any, **more: Any) -> None:
-        at_rest(self.model)
+        at_rest(self.model)  # type: ignore[arg-type]
         super()._load_from_checkpoint(*place, **more)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
@@ -258,7 +258,7 @@ class LoopTrainer(WaitlessTrainer):
         "Takes the weights of the best checkpoint, where that is asked for. Raises `InputError`."
         if not (self.wants_best and self.state.best_global_step):
             return
-        place = Path(self.args.output_dir, f"checkpoint-{self.state.best_global_step}")
+        place = Path(str(self.args.output_dir), f"checkpoint-{self.state.best_global_step}")
         why = damage(place)
         if why:
             raise InputError(f"{place}, the best one, cannot be used: {why}; {INSTEAD}")

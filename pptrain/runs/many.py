@@ -288,7 +288,8 @@ def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
 
     `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
     there and the same call goes on from it; where `until()` is true the loop stops there early.
-    `lr` may be one rate or one per model; a `max_grad_norm` of 0 clips nothing. `workers` processes make the batches ahead of time."""
+    `lr` may be one rate or one per model; a `max_grad_norm` of 0 clips nothing. `workers`
+    processes make the batches ahead of time."""
     rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
     usual = float(rates.max())
     shares = None if len(rates.unique()) == 1 else rates / usual

@@ -54,7 +54,7 @@ class Arm:
             return self.control or "transferred"
         rows: Any
         if self.task is None:
-            name, rows = self.control["name"], dict(self.control)
+            name, rows = self.control["name"], [dict(self.control)]
         else:
             name, rows = self.task.get("family", "rows"), [self.control, dict(self.task)]
         return f"{name}-{short_hash(rows)}"

@@ -61,13 +61,13 @@ def in_one_line(value: Any) -> str:
     plain = isinstance(value, str) and re.fullmatch(r"[\w./:-]+", value)
     return value if plain and parse_yaml(value) == value else json.dumps(value)
 
-def flat(parts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat_fields(parts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     "Dotted names → values; mappings are opened, but for a policy."
     found: dict[str, Any] = {}
     for name, value in parts.items():
         path = f"{above}{name}"
         if isinstance(value, Mapping) and name != "policy":
-            found |= flat(value, f"{path}.")
+            found |= flat_fields(value, f"{path}.")
         else:
             found[path] = value
     return found
@@ -75,7 +75,7 @@ def flat(parts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def settings_over(config: StudyConfig, seed: int, gpus: int) -> dict[str, Any]:
     "What is to be set over the file that `pptrain config` writes for the family."
     recipe = task_and_model(config) | stages(config, seed, gpus)
-    wanted = flat(recipe)
+    wanted = flat_fields(recipe)
     usual = PlannedSetup(config).task.export_config()
     for name in parse_yaml(starter(config.family))["task"].get("config", {}):
         wanted.setdefault(f"task.config.{name}", usual.get(name))

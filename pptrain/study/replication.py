@@ -176,7 +176,9 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     settings = replication.settings(profile, **chosen)
     config, usual = configure(replication.family, profile, **settings)
     check_claims(replication.claims, config, [*replication.declared(), *config.arms])
-    study = run_study if stacked is None else partial(run_stacked, **stacked)
+    study: Callable[..., pd.DataFrame] = run_study
+    if stacked is not None:
+        study = partial(run_stacked, **stacked)
     rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)
     save_inside(config, Path(out_dir), rows, say)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,12 +23,15 @@ from torch import Tensor, nn
 
 from ..core import create_task
 from ..data import TaskDataset, shuffled
-from ..errors import InputError
-from ..files import write_atomic
+from ..config import build_config, typed
+from ..errors import InputError, unknown
+from ..files import read_json, write_atomic
 from ..runs.many import ManyGPT2
-from .budgets import parameter_counts, training_flops
-from .facts import machine
+from .budgets import check_rates, parameter_counts, training_flops
+from .facts import guessing, machine
+from .profiles import read_seeds
 from .stacks import HeldOut, Stacking, StackRows
+from .trials import check_crosses
 from .variants import COLUMNS, ORIGIN
 from ..transfer import create_policy
 
@@ -38,7 +43,7 @@ __all__ = ['Donor', 'SkillConfig', 'run_skill']
 class Donor:
     "A formal task that a model learns before it is used, and how."
     preset: str                     # rows
-    family: str = "procedural"      # of this family
+    family: str                     # of this family
     shuffled: bool = False          # tokens permuted within each row: a control
     steps: int = 3000
     batch_size: int = 32
@@ -49,9 +54,9 @@ class SkillConfig:
     "A skill, the donors, and the arms that get something of them; all models have one shape."
     study: str                      # name in tables
     preset: str                     # of the skill's rows
+    family: str                     # of these
     donors: dict[str, dict]         # name → fields of `Donor`
     arms: dict[str, dict | None]    # name → {"donor": …, "policy": …}; None: from scratch
-    family: str = "probes"
     model: str = "gpt2-2_4_16"      # layers_heads_width, embeddings not tied, no dropout
     positions: int = 100
     batch_size: int = 128
@@ -64,6 +69,38 @@ class SkillConfig:
     eval_every: int = 100
     eval_rows: int = 1000
     together: int = 2               # seeds in a stack
+
+    def __post_init__(self) -> None:
+        check_skill(self)
+
+# %% ../../nbs/study/35_skills.ipynb #ed257496
+COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
+
+def check_skill(config: SkillConfig) -> None:
+    "Raises `InputError` for settings that cannot be run, before anything is."
+    typed(config)
+    if not re.fullmatch(r"gpt2-\d+_\d+_\d+", config.model):
+        raise InputError(f"model={config.model!r}: give layers_heads_width, such as gpt2-2_4_16")
+    for name in COUNTS:
+        if getattr(config, name) < 1:
+            raise InputError(f"{name}={getattr(config, name)!r}: must be at least 1")
+    if config.schedule not in ("constant", "cosine"):
+        raise unknown("schedule", config.schedule, ["constant", "cosine"])
+    check_rates("rates", config.rates)
+    if not config.rates:
+        raise InputError("rates=[]: give at least one learning rate")
+    create_task(config.family, preset=config.preset)
+    for said in config.donors.values():
+        donor = build_config(Donor, said)
+        create_task(donor.family, preset=donor.preset)
+    for arm, start in config.arms.items():
+        if start is None:
+            continue
+        if set(start) != {"donor", "policy"}:
+            raise InputError(f"arm {arm!r}: give a donor and a policy, or None for scratch")
+        if start["donor"] not in config.donors:
+            raise unknown(f"donor of arm {arm!r}", start["donor"], config.donors)
+        create_policy(start["policy"])
 
 # %% ../../nbs/study/35_skills.ipynb #a714fa49
 def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
@@ -83,7 +120,7 @@ def real_tokens(data: TaskDataset, count: int) -> float:
 
 def datasets(family: str, preset: str, seed: int, held: int) -> Any:
     "Endless training rows of a seed, and some held out."
-    many = {"sequence_count": 10**9, "eval_sequence_count": held}
+    many: dict[str, Any] = {"sequence_count": 10**9, "eval_sequence_count": held}
     return create_task(family, preset=preset, **many).build_datasets(seed)
 
 # %% ../../nbs/study/35_skills.ipynb #effda4a2
@@ -101,7 +138,7 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
     donor = Donor(**config.donors[name])
     task = create_task(donor.family, preset=donor.preset)
     train, held = donor_rows(donor, seeds)
-    collate = task.build_datasets(0).data_collator
+    collate: Any = task.build_datasets(0).data_collator
     batches = StackRows(train, range(len(seeds)), donor.batch_size, collate)
     many, rows = stacking.train(
         [small_model(config, task.tokenizer_spec().vocab_size, 7000 + seed) for seed in seeds],
@@ -125,9 +162,11 @@ def target(config: SkillConfig, arm: str, seed: int, donor: nn.Module | None) ->
     model = small_model(config, vocab, seed)
     start = config.arms[arm]
     if start is not None and donor is not None:
-        create_policy(start["policy"], seed=seed).apply_state_dict(donor.state_dict(), model)
+        policy = create_policy(start["policy"], seed=seed)
+        check_crosses(policy.apply_state_dict(donor.state_dict(), model), policy)
     return model
 
+# %% ../../nbs/study/35_skills.ipynb #ddc2ce45
 Runs = list[tuple[str, float, int]]         # arm, rate, seed: a model each
 
 def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], folder: Path,
@@ -140,7 +179,7 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
 
     def look(many: ManyGPT2, step: int) -> dict[str, Tensor]:
         found = check(many, step)
-        told = {f"{arm} {rate:g}": [] for arm, rate, _ in runs}
+        told: dict[str, list[float]] = {f"{arm} {rate:g}": [] for arm, rate, _ in runs}
         for (arm, rate, _), share in zip(runs, found["accuracy"].tolist()):
             told[f"{arm} {rate:g}"].append(round(share, 2))
         stacking.say(f"seeds {seeds} step {step}: {told}")
@@ -154,13 +193,21 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
         every=config.eval_every, look=look)
     return rows
 
+def lost_at(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    "Model → where its loss was no number, for those that diverged."
+    lost: dict[int, str] = {}
+    for row in rows:
+        if not math.isfinite(row["eval_loss"]):
+            lost.setdefault(row["model"], f"eval_loss is no number at step {row['step']}")
+    return lost
+
 def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
          spent: Mapping[tuple[str, int], Mapping[str, float]], model: nn.Module) -> pd.DataFrame:
     "Rows as every study has them; what a run cost stands at its last step."
     data = datasets(config.family, config.preset, runs[0][2], config.eval_rows)
     real = real_tokens(data.eval_dataset, config.eval_rows)
     flops = training_flops(model, round(config.steps * config.batch_size * real), real)
-    table = []
+    table, lost = [], lost_at(rows)
     for row in rows:
         arm, rate, seed = runs[row["model"]]
         told = {"accuracy": row["accuracy"], "eval_loss": row["eval_loss"]}
@@ -169,14 +216,16 @@ def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
             cost = dict(spent[start["donor"], seed]) if start else {"warmup_tokens": 0}
             told |= {"text_lr": rate, "flops": flops + cost.pop("warmup_flops", 0)} | cost
         at = dict(study=config.study, variant=arm, rate=rate, seed=seed, step=row["step"],
-                  tokens=round(row["step"] * config.batch_size * real))
+                  tokens=round(row["step"] * config.batch_size * real),
+                  diverged=lost.get(row["model"], ""))
         table += [at | {"metric": name, "value": value} for name, value in told.items()]
-    return pd.DataFrame(table)[[*COLUMNS, "rate"]]
+    return pd.DataFrame(table)[[*COLUMNS, "rate", "diverged"]]
 
 def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[str, float]],
                folder: Path, stacking: Stacking) -> pd.DataFrame:
     "Donors, then arms at their rates (`pairs`) and all `seeds` in one stack."
-    donors, spent = {}, {}
+    donors: dict[str, list[nn.Module]] = {}
+    spent: dict[tuple[str, int], dict[str, float]] = {}
     for name in config.donors:
         donors[name], facts = train_donor(config, name, seeds, folder, stacking)
         spent |= {(name, seed): fact for seed, fact in zip(seeds, facts)}
@@ -211,6 +260,15 @@ def settings_mark(config: SkillConfig) -> str:
     told = {k: v for k, v in asdict(config).items() if k != "together"}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
+# %% ../../nbs/study/35_skills.ipynb #1de3f207
+def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
+    "Raises `InputError` for no seeds, one named twice, and the tuning seed."
+    if not read_seeds(seeds):
+        raise InputError(f"seeds={seeds!r}: a study needs one")
+    if config.tuning_seed in seeds and len(config.rates) > 1:
+        raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
+                         "on a seed that is left out")
+
 # %% ../../nbs/study/35_skills.ipynb #38dab4a0
 def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, float]) -> dict:
     "What a report says first."
@@ -218,7 +276,11 @@ def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, fl
     model = small_model(config, task.tokenizer_spec().vocab_size, 0)
     arms = {arm: f"{start['policy']['name']} from {start['donor']}" if start else "fresh"
             for arm, start in config.arms.items()}
-    return {"version": version("pptrain"), **machine(), "seeds": list(seeds), "arms": arms,
+    rows = {name: create_task(said["family"], preset=said["preset"]).head(128, split="eval")
+            for name, said in config.donors.items()}
+    chance = {arm: guessing(rows[start["donor"]]) for arm, start in config.arms.items() if start}
+    return {"version": version("pptrain"), **machine(), "guessing_of": chance, "stacked": True,
+            "seeds": list(seeds), "arms": arms,
             "date": datetime.now(UTC).isoformat(timespec="minutes"),
             "parameters": {"text": parameter_counts(model)}, "corpus": config.preset,
             "corpus_sha256": task.fingerprint(), "rates": {a: {"text": r} for a, r in best.items()},
@@ -241,11 +303,13 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
     """Tune, then run all arms of `seeds`, `together` seeds at a time; columns `COLUMNS`, `ORIGIN`.
 
     What is finished in `out_dir` is read back, what was begun goes on. `options` are those of
-    `run_stacked`, `until` among them, which stops it early. Raises `InputError` for the folder of
+    `run_stacked`, `until` among them, which stops it early. A run whose loss is no number says so
+    in `diverged`. Raises `InputError` for no seeds or the tuning seed, and for the folder of
     another study."""
+    check_seeds(config, seeds)
     folder, mark = Path(out_dir), settings_mark(config)
     path, stacking = folder / "study.json", Stacking(say, **options)
-    if path.exists() and json.loads(path.read_text()).get("settings") != mark:
+    if path.exists() and read_json(path, "give another folder").get("settings") != mark:
         raise InputError(f"{str(folder)!r} holds a study with other settings; give another folder")
     write_atomic(path, json.dumps(asdict(config) | {"settings": mark}, indent=1) + "\n")
     try:
@@ -257,7 +321,7 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
             done = folder / f"seeds-{'-'.join(map(str, wave))}.csv"
             if not done.exists():
                 rows = train_arms(config, wave, list(best.items()), done.with_suffix(""), stacking)
-                rows = rows[COLUMNS].assign(settings=mark, diverged="")
+                rows = rows.assign(settings=mark)[[*COLUMNS, *ORIGIN]]
                 write_atomic(done, rows.to_csv(index=False))
     except TimeoutError as stopped:
         say(f"{stopped}; the same call goes on")

@@ -22,6 +22,7 @@ from ..data import IGNORE, Collate, TaskDataset
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from ..integrations import plain_state
+from ..runs.folder import remove_folder
 from ..runs.many import ManyGPT2, ahead, many_losses, places_of, train_many
 from .arms import Arm, Rates, arm_of, rates_to_try
 from .budgets import StudyConfig
@@ -30,7 +31,7 @@ from .representations import KeepWeights, weights_path
 from .trials import check_arm, check_crosses
 from .tuning import run_study, settle, tuned_rates, tuning_setup, what_to_run
 from .variants import (
-    VARIANTS, StudySetup, attended_tokens, how_it_diverged, keep_rows, lost_in_warm_up,
+    VARIANTS, StudySetup, attended_tokens, how_it_diverged, in_bfloat16, keep_rows, lost_in_warm_up,
     rows_in_steps, rows_kept, rows_path, run_place, spent_rows, step_rows, text_model,
     warm_up_lengths, warm_up_trainer)
 
@@ -44,7 +45,7 @@ class StackRows:
     sources: Sequence[TaskDataset]
     which: Sequence[int]
     batch: int
-    collate: Callable[[list], dict[str, Tensor]]
+    collate: Callable[..., Any]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         "Ids (models, batch, length) and places of loss (models, batch, most)."
@@ -64,7 +65,7 @@ class StackRows:
 class HeldOut:
     "Loss (nats) and accuracy of every model of a stack over the same held-out rows."
     rows: TaskDataset
-    collate: Callable[[list], dict[str, Tensor]]
+    collate: Callable[..., Any]
     piece: int = 32
     read: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
@@ -113,9 +114,51 @@ class Stacking:
             raise TimeoutError(f"{folder.name} stopped after {rows[-1]['step']} of {steps} steps")
         return many, rows
 
+# %% ../../nbs/study/06_stacks.ipynb #b9192570
+@dataclass
+class RowLengths:
+    "Tokens of the rows that a step reads: of all seeds, one after the other."
+    rows: Sequence[TaskDataset]
+    steps: Sequence[tuple[int, range]]
+
+    def __call__(self, at: int) -> np.ndarray:
+        "Of step `at % len(steps)` of the seed `at // len(steps)`."
+        seed, step = divmod(at, len(self.steps))
+        epoch, items = self.steps[step]
+        self.rows[seed].set_epoch(epoch)
+        return np.array([attended_tokens(row) for row in self.rows[seed].batch(items)])
+
+def lengths_read(rows: Sequence[TaskDataset], steps: int, batch_size: int,
+                 workers: int) -> list[np.ndarray]:
+    "Tokens of every row that `steps` steps read, a source at a time."
+    read = rows_in_steps(rows[0], steps, batch_size)
+    made = ahead(RowLengths(rows, read), 0, len(rows) * len(read), workers)
+    found = list(map(np.asarray, made))
+    parts = range(0, len(found), len(read))
+    return [np.concatenate(found[at:at + len(read)]) for at in parts]
+
+def read_lengths(setup: StudySetup, seeds: Sequence[int], workers: int) -> None:
+    "What `warm_up_lengths` would find for `seeds`, found by `workers` processes."
+    opened = [seed for seed in seeds if seed not in setup.read]
+    if workers and opened:
+        config = setup.config
+        rows = [setup.task.build_datasets(seed).train_dataset for seed in opened]
+        found = lengths_read(rows, config.synthetic_steps, config.batch_size, workers)
+        setup.read.update(zip(opened, found))
+
 # %% ../../nbs/study/06_stacks.ipynb #eaff0b9f
 Trained = tuple[dict[str, Tensor], dict[str, Any]]    # weights, and what `warm_up_facts` reads
 WarmUp = tuple[int, float]                          # seed, rate
+
+def tokens_seen(setup: StudySetup, arm: Arm, data: Mapping[int, TaskDataset], steps: int,
+                workers: int) -> dict[int, int]:
+    "Seed → tokens that the warm-up of an arm reads."
+    config = setup.config
+    kept = arm.control is None or config.match != "none"    # a control that matches keeps lengths
+    if arm.data == "task" and arm.task is None and kept:
+        return {seed: int(warm_up_lengths(setup, seed).sum()) for seed in data}
+    read = lengths_read(list(data.values()), steps, config.batch_size, workers)
+    return {seed: int(lengths.sum()) for seed, lengths in zip(data, read)}
 
 def train_donors(setup: StudySetup, stacking: Stacking, arm: Arm,
                  runs: Sequence[WarmUp]) -> dict[WarmUp, Trained]:
@@ -130,19 +173,22 @@ def train_donors(setup: StudySetup, stacking: Stacking, arm: Arm,
                          "needs one, so take match: tokens")
     data = {seed: trainer.datasets() for trainer, (seed, _) in zip(trainers, runs)}
     first = data[seeds[0]]
-    collate = first.data_collator
+    collate: Any = first.data_collator
     batches = StackRows([data[seed].train_dataset for seed in seeds],
                         [seeds.index(seed) for seed, _ in runs], config.batch_size, collate)
     many, rows = stacking.train(
         [trainer.first_model(0) for trainer in trainers], batches, settings.max_steps,
-        setup.folder / "stacks" / f"warm-up-{arm.warm_up}", runs, lr=[rate for _, rate in runs], every=settings.max_steps,
+        setup.folder / "stacks" / f"warm-up-{arm.warm_up}", runs,
+        lr=[rate for _, rate in runs], every=settings.max_steps,
         warmup=config.warmup_steps, schedule="constant", weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm, look=HeldOut(first.eval_dataset, collate))
+    seen = tokens_seen(setup, arm, {seed: data[seed].train_dataset for seed in seeds},
+                       settings.max_steps, stacking.workers)
     told = {}
     for row in rows[-len(runs):]:
         seed, rate = runs[row["model"]]
         facts = {"eval_loss": row["eval_loss"], "eval_accuracy": row["accuracy"],
-                 "tokens_seen": int(warm_up_lengths(setup, seed).sum())}
+                 "tokens_seen": seen[seed]}
         told[seed, rate] = plain_state(many.model(row["model"])), facts
     stacking.say(f"{len(runs)} warm-ups {arm.warm_up}: held-out loss "
                  f"{np.mean([facts['eval_loss'] for _, facts in told.values()]):.3f}")
@@ -192,7 +238,8 @@ def with_donors(setup: StudySetup, trials: Sequence[Trial],
             keep_rows(setup, name, seed, rates, *lost_in_warm_up("its loss is no number"))
     return found
 
-def train_texts(setup: StudySetup, stacking: Stacking, given: Mapping[Trial, Trained | None]) -> None:
+def train_texts(setup: StudySetup, stacking: Stacking,
+                given: Mapping[Trial, Trained | None]) -> None:
     "The text stage of some trials in one stack; leaves the rows of each where the study looks."
     config, trials = setup.config, list(given)
     if not trials:
@@ -226,31 +273,6 @@ def write_down(setup: StudySetup, trial: Trial, donor: Trained | None,
     spent = spent_rows(setup, arm, seed, rates, training, tokens)
     keep_rows(setup, name, seed, rates, [*table, *spent], how_it_diverged(table))
 
-# %% ../../nbs/study/06_stacks.ipynb #b9192570
-@dataclass
-class RowLengths:
-    "Tokens of the rows that a step reads: of all seeds, one after the other."
-    rows: Sequence[TaskDataset]
-    steps: Sequence[tuple[int, range]]
-
-    def __call__(self, at: int) -> np.ndarray:
-        "Of step `at % len(steps)` of the seed `at // len(steps)`."
-        seed, step = divmod(at, len(self.steps))
-        epoch, items = self.steps[step]
-        self.rows[seed].set_epoch(epoch)
-        return np.array([attended_tokens(row) for row in self.rows[seed].batch(items)])
-
-def read_lengths(setup: StudySetup, seeds: Sequence[int], workers: int) -> None:
-    "What `warm_up_lengths` would find for `seeds`, found by `workers` processes."
-    opened = [seed for seed in seeds if seed not in setup.read]
-    if not (workers and opened):
-        return
-    rows = [setup.task.build_datasets(seed).train_dataset for seed in opened]
-    steps = rows_in_steps(rows[0], setup.config.synthetic_steps, setup.config.batch_size)
-    found = list(map(np.asarray, ahead(RowLengths(rows, steps), 0, len(rows) * len(steps), workers)))
-    for n, seed in enumerate(opened):
-        setup.read[seed] = np.concatenate(found[n * len(steps):(n + 1) * len(steps)])
-
 # %% ../../nbs/study/06_stacks.ipynb #2ebb8e69
 def check_stackable(config: StudyConfig, arms: Iterable[Arm]) -> None:
     "Raises `InputError` for what a stack cannot do."
@@ -259,6 +281,8 @@ def check_stackable(config: StudyConfig, arms: Iterable[Arm]) -> None:
                          "without stacked any model will do")
     if list(config.measures) != ["perplexity"]:
         raise InputError(f"measures={config.measures!r}: stacks measure perplexity alone")
+    if in_bfloat16(config):
+        raise InputError("bf16=True: stacks compute in float32; without stacked it is obeyed")
     if config.freeze:
         raise InputError(f"freeze={config.freeze!r}: a stack holds nothing still")
     longer = [arm.name for arm in arms if arm.longer]
@@ -278,13 +302,15 @@ def fill(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None
             wanted.setdefault(arm.warm_up, set()).add((seed, rates.warm_up))
     warmed = {seed for runs in wanted.values() for seed, _ in runs}
     read_lengths(setup, sorted(warmed), stacking.workers)
-    donors = {}
+    donors: dict[Any, Trained] = {}
     for name, runs in wanted.items():
         trained = train_donors(setup, stacking, first[name], sorted(runs))
         donors |= {(name, *run): donor for run, donor in trained.items()}
     for start in range(0, len(opened), stacking.together):
         part = opened[start:start + stacking.together]
         train_texts(setup, stacking, with_donors(setup, part, donors))
+    if opened:
+        remove_folder(setup.folder / "stacks")          # the rows are kept
 
 # %% ../../nbs/study/06_stacks.ipynb #a8e3d072
 def run_stacked(config: StudyConfig, folder: str | Path, seeds: Sequence[int],

@@ -462,7 +462,7 @@ def keep_rows(setup: StudySetup, variant: str, seed: int, rates: Rates,
     "Writes what a run measured, as rows that say where they are from, and returns these."
     place = dict(study=setup.config.study, variant=variant, seed=seed)
     origin = dict(settings=setup.settings_hash, diverged=diverged)
-    rows = [place | dict(row) | origin for row in measured]
+    rows = [{**place, **row, **origin} for row in measured]
     record = {"settings": setup.settings_hash, "rows": rows, "rows_sha256": hash_of(rows)}
     write_atomic(rows_path(setup, variant, seed, rates), json.dumps(record))
     return rows

@@ -5,6 +5,7 @@
 # %% ../../nbs/tasks/00_t5.ipynb #6f3fb554
 from __future__ import annotations
 
+import lzma
 from functools import lru_cache
 from importlib.resources import files
 from operator import itemgetter
@@ -21,12 +22,10 @@ def t5_table() -> dict[str, tuple[int, int]]:
 
     Log probabilities are whole numbers of hundred-thousandths, so that sums are exact.
     """
-    table = {}
-    text = (files("pptrain") / "assets/t5_pieces.txt").read_text("utf-8")
-    for line in text.splitlines():
-        number, score, piece = line.split(" ")
-        table[piece] = int(number), int(score)
-    return table
+    packed = (files("pptrain") / "assets/t5_pieces.txt.xz").read_bytes()
+    numbers, scores, pieces = (
+        line.split(" ") for line in lzma.decompress(packed).decode("utf-8").splitlines())
+    return dict(zip(pieces, zip(map(int, numbers), map(int, scores))))
 
 # %% ../../nbs/tasks/00_t5.ipynb #0470a27e
 _LONGEST = 16   # letters that a piece may have

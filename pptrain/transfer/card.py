@@ -34,7 +34,7 @@ def papers_of(task_name: str, preset: str = "") -> list[str]:
     return list(dict.fromkeys(p.reference for p in chosen if p.reference))
 
 # %% ../../nbs/transfer/03_card.ipynb #c1f030b5
-def parts_of(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def parts_in(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     "The parts of a mixture, as its bundle knows them; [] for one family, and for what is none."
     parts = facts.get("task_config", {}).get("parts") if facts["task_name"] == "mixture" else []
     try:
@@ -46,7 +46,7 @@ def parts_of(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def papers_behind(facts: Mapping[str, Any]) -> list[str]:
     "The papers of the family, or of the parts of a mixture, once each."
     papers = papers_of(facts["task_name"], facts.get("preset", ""))
-    for part in parts_of(facts):
+    for part in parts_in(facts):
         papers += papers_of(part["name"], part["config"].get("preset", ""))
     return list(dict.fromkeys(papers))
 
@@ -105,7 +105,7 @@ PLAIN = '''Without pptrain: the directory `model` is a plain Hugging Face one, w
 def story(facts: Mapping[str, Any]) -> list[str]:
     "Title and first sentences."
     name, preset = facts["task_name"], facts.get("preset", "")
-    card, parts = family_card(name), parts_of(facts)
+    card, parts = family_card(name), parts_in(facts)
     policy = facts.get("transfer_policy", {}).get("name", "reinitialize_embeddings")
     title = f"# Pre-pre-trained on {name}" + (f", preset {preset}" if preset else "")
     if parts:
@@ -123,7 +123,7 @@ def data_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("family", facts["task_name"]), ("preset", facts.get("preset", "")),
             ("ids", spec.get("vocab_size", "")), ("fingerprint", facts.get("fingerprint", ""))]
     rows = [(name, f"`{value}`") for name, value in rows if value != ""]
-    settings, parts = dict(facts.get("task_config", {})), parts_of(facts)
+    settings, parts = dict(facts.get("task_config", {})), parts_in(facts)
     for label, part in zip(part_labels(parts), parts):
         settings.pop("parts", None)
         settings[f"part: {label}"] = {"weight": part["weight"], **part["config"]}

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..files import read_json, resolve_path
 from ..integrations import quiet
-from ..integrations.weights import described, ties
+from ..integrations.weights import shape_of_folder, ties
 from .bundle import MANIFEST, TransferBundle, read_weights
 from .earlier import EARLIER
 from .names import with_ties
@@ -87,17 +87,18 @@ def read_by_transformers(folder: Path, raw: dict[str, Tensor]) -> dict[str, Tens
     from transformers import AutoModelForCausalLM
     try:
         with quiet(), torch.random.fork_rng():
-            model, told = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, output_loading_info=True, dtype="auto")
     except Exception:      # whatever it stumbles over: the files speak for themselves
         return raw
+    model, told = loaded
     fresh = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
     read = {name: t.detach() for name, t in model.state_dict().items() if name not in fresh}
     return {**read, **{name: raw[name] for name in told["unexpected_keys"] if name in raw}}
 
 def as_in_memory(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     "What was read from `path` under the names of the model that lies there, tied ones included."
-    model = described(path.parent) if re.fullmatch(STANDARD, path.name) else None
+    model = shape_of_folder(path.parent) if re.fullmatch(STANDARD, path.name) else None
     if model is None:
         return state
     if set(state) - set(model.state_dict()):

@@ -56,7 +56,7 @@ def leave_group(policy: TransferPolicy, model: nn.Module) -> dict[str, str]:
 # %% ../../nbs/transfer/03_policies.ipynb #08a26c81
 Outcome = tuple[str, str, int]      # outcome, why, how many numbers were written
 
-def rows_of(trained: Tensor, new: Tensor, rule: Rule | None) -> tuple[Tensor, Tensor]:
+def plain_tables(trained: Tensor, new: Tensor, rule: Rule | None) -> tuple[Tensor, Tensor]:
     "Two tables of positions without the axis of length one that some models put in front."
     bracketed = trained.ndim == new.ndim == 3 and len(trained) == len(new) == 1
     if rule is overlapping_rows and bracketed:
@@ -150,7 +150,7 @@ class Crossing:
             outcome = place_pieces(trained, self.own[name], self.pieces[name], reasons)
         else:
             rule = self.policy.fill(name, self.pieces[name][0].part)
-            outcome = place(*rows_of(trained, self.own[name], rule), rule)
+            outcome = place(*plain_tables(trained, self.own[name], rule), rule)
         if outcome[0] != "fresh" and name in self.remarks:
             outcome = "filled", self.remarks[name], outcome[2]
         if outcome[0] != "fresh":

@@ -1,12 +1,12 @@
 """Four studies on text, written down before any of their counted seeds was trained.
 
-    python bench/stacked.py results/laptop/2026-11-27/plan.py:r3_text --out runs/r3_text --device cuda
+    python bench/stacked.py results/laptop/2026-11-27/plan.py:r3_text --out runs/r3 --device cuda
 
-Each: GPT-2 of 4 layers and width 128, 4.1M tokens of text, 8 seeds (1 to 8), every arm at its own best
-rates (warm-up 1e-3 or 3e-3, text 1e-3, 3e-3 or 1e-2), chosen by the final loss on seed 1000, which is
-left out. Fresh embeddings at std .02 and, in arms called `scaled`, at the donor's scale: scratch too.
-Main claim: the warm-up lowers the final held-out loss. Rule: `study.decide` (exact paired sign-flip,
-two-sided 5 %, smallest effect .02 nats); the other claims by Holm among themselves."""
+Each: GPT-2 of 4 layers and width 128, 4.1M tokens of text, 8 seeds (1 to 8), every arm at its own
+best rates (warm-up 1e-3 or 3e-3, text 1e-3, 3e-3 or 1e-2), chosen by the final loss on seed 1000,
+which is left out. Fresh embeddings at std .02 and, in arms called `scaled`, at the donor's scale:
+scratch too. Main claim: the warm-up lowers the final held-out loss. Rule: `study.decide` (exact
+paired sign-flip, two-sided 5 %, smallest effect .02 nats); the others by Holm among themselves."""
 from pptrain.study import Claim, Replication
 
 differs = dict(differs="4 layers of 128, 4.1M tokens of text, short warm-up")
@@ -16,7 +16,8 @@ def claims(what, paper, saves, setting):
     more = dict(setting=setting, smallest_effect=.02, **differs)
     own = dict(kind="comparison", smallest_effect=.02)
     return [
-        Claim(f"{what} lowers the final loss", paper, "loss_gain", "transferred", main=True, **more),
+        Claim(f"{what} lowers the final loss", paper, "loss_gain", "transferred", main=True,
+              **more),
         Claim("It saves tokens at equal loss", saves, "token_saving", "transferred",
               setting=setting, smallest_effect=.05, **differs),
         Claim("Structure matters: ordered rows help more than shuffled ones", "", "loss_gain",
