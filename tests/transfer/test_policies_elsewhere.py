@@ -118,6 +118,40 @@ class Ladder(nn.Module):
         self.lm_head = nn.Linear(WIDTH, ids)
 
 
+class Lensed(nn.Module):
+    "As TransformerLens: an axis of heads, biases too, and a head with the inputs first."
+    def __init__(self, ids):
+        super().__init__()
+        torch.manual_seed(7)
+
+        def held(**shapes):
+            holder = nn.Module()
+            for name, shape in shapes.items():
+                holder.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+            return holder
+
+        def block():
+            matrices = {f"W_{role}": (HEADS, WIDTH, 4) for role in "QKV"}
+            biases = {f"b_{role}": (HEADS, 4) for role in "QKV"}
+            made = nn.Module()
+            made.attn = held(**matrices, **biases, W_O=(HEADS, 4, WIDTH), b_O=(WIDTH,))
+            made.ln1, made.ln2 = (held(w=(WIDTH,), b=(WIDTH,)) for _ in "ab")
+            made.mlp = held(W_in=(WIDTH, 24), b_in=(24,), W_out=(24, WIDTH), b_out=(WIDTH,))
+            return made
+
+        self.n_heads = HEADS
+        self.embed, self.pos_embed = held(W_E=(ids, WIDTH)), held(W_pos=(LONG, WIDTH))
+        self.blocks = nn.ModuleList(block() for _ in range(LAYERS))
+        self.ln_final = held(w=(WIDTH,), b=(WIDTH,))
+        self.unembed = held(W_U=(WIDTH, ids), b_U=(ids,))
+
+    def get_input_embeddings(self):
+        return self.embed
+
+    def get_output_embeddings(self):
+        return self.unembed
+
+
 # --- whose is what: pattern → word, the first that matches; read from the modelling code
 
 
@@ -154,6 +188,10 @@ CELLED = {r"lookup|scores": "embed", r"norm_after": "norm", r"last_ln": "final_n
 LADDER = {r"token_emb": "embed", r"lm_head": "head", r"position_emb": "position",
           r"ln_1": "attn_norm", r"ln_2": "norm", r"ln_f": "final_norm", r"query": "q",
           r"key": "k", r"value": "v", r"sa\.proj": "o", r"ffwd": "mlp"}
+
+LENSED = {r"^embed": "embed", r"unembed": "head", r"pos_embed": "position", r"ln1": "attn_norm",
+          r"ln2": "norm", r"ln_final": "final_norm", r"_Q": "q", r"_K": "k", r"_V": "v",
+          r"_O": "o", r"mlp": "mlp"}
 
 
 def side_by_side(shared=HEADS):
@@ -213,6 +251,7 @@ MAKES = {
     "staged": (Staged, STAGED, HEADS, side_by_side()),
     "celled": (Celled, CELLED, 2, None),
     "ladder": (Ladder, LADDER, HEADS, None),
+    "lensed": (Lensed, LENSED, HEADS, None),
 }
 TURNED = {"staged"}      # inputs first, in attention
 ROLES = {"attn": "qkvo", "attn_qk": "qk", "attn_vo": "vo"}
@@ -236,6 +275,7 @@ def blocks_of(make, name, shape):
         return 0, [(word, {int(own[1])} if own else set())]
     turned = make in TURNED and len(shape) == 2
     axis = int(turned) if word != "o" else int(not turned)
+    axis = 0 if make == "lensed" else axis
     if word == "qkv":
         return axis, fused
     count = HEADS if word in "qo" else shared
@@ -366,6 +406,11 @@ TABLES = {
 }
 
 
+def rows(name, table):
+    "One for each token."
+    return table.T if name.endswith("W_U") else table
+
+
 def check_table(rule, old, new, now):
     if TABLES[rule]:
         torch.testing.assert_close(now, TABLES[rule](old, new), rtol=1e-4, atol=1e-6)
@@ -413,7 +458,7 @@ def layer_pool(word, old, now, group):
 
 def heads_of_length(make, name, old, now):
     "Every head's block has the length of the donor's and other numbers."
-    if word_of(make, name) not in "qkvo qkv" or old.ndim == 1:
+    if word_of(make, name) not in ("q", "k", "v", "o", "qkv") or not is_matrix(name, old):
         return torch.equal(now, old)
     axis, blocks = blocks_of(make, name, old.shape)
     pairs = zip(old.chunk(len(blocks), axis), now.chunk(len(blocks), axis))
@@ -429,15 +474,24 @@ MADE = {
     "layer_shuffled layers": ({"order": "layers"}, lambda m, n, w, o, now, g: any(
         torch.equal(now, t) for t in g)),
     "random_weights": ({}, lambda m, n, w, o, now, g: near(o.norm(), now.norm()) and (
-        torch.equal(o, now) == (o.ndim == 1))),
+        torch.equal(o, now) != is_matrix(n, o))),
     "random_heads": ({}, lambda m, n, w, o, now, g: heads_of_length(m, n, o, now)),
 }
 
 
+def is_added(name):
+    return re.search(r"bias$|\.b(_\w+)?$", name) is not None
+
+
+def is_matrix(name, tensor):
+    "RWKV's `time_mix` are vectors with two axes of length one in front."
+    return tensor.ndim > 1 and not is_added(name) and "time_mix" not in name
+
+
 def kind_of(word, name, tensor):
     if word in NORMS:
-        return "norm bias" if name.endswith("bias") else "norm gain"
-    return "matrix" if tensor.ndim > 1 else "bias"
+        return "norm bias" if is_added(name) else "norm gain"
+    return "matrix" if is_matrix(name, tensor) else "bias"
 
 
 def peers(make, words, name, old):
@@ -486,7 +540,7 @@ def check_policy_and_rule(make, words, rule):
     for name in now:
         word = word_of(make, name)
         if word in ("embed", "head"):
-            check_table(rule, old[name], new[name], now[name])
+            check_table(rule, *(rows(name, t[name]) for t in (old, new, now)))
         else:
             assert right(make, name, word, old[name], now[name],
                          peers(make, words, name, old)), name
@@ -505,10 +559,10 @@ def test_norm_constants_and_mimetic(make):
         applied({"name": spec}, source, target)
         for name, now in tensors(target).items():
             word = word_of(make, name)
-            if spec == "norm_constant" and word == "attn_norm" and not name.endswith("bias"):
+            if spec == "norm_constant" and word == "attn_norm" and not is_added(name):
                 assert torch.equal(now, torch.full_like(now, .4)), name
             elif spec == "mimetic" and word in ("q", "k", "v", "o", "qkv") and make != "rwkv":
-                bias = now.ndim == 1
+                bias = is_added(name)
                 assert not torch.equal(now, new[name]) or bias and word == "o", name
                 assert not bias or word == "o" or not now.any(), name
             else:
@@ -527,4 +581,29 @@ def test_tables_of_one_size(make, rule):
         elif rule in ("copy", "match"):
             assert torch.equal(now, old[name]), name
         else:
-            check_table(rule, old[name], new[name], now)
+            check_table(rule, *(rows(name, t) for t in (old[name], new[name], now)))
+
+
+HALVES = {
+    "layer_shuffled": lambda name, old, now: histogram(old, now),
+    "random_weights": lambda name, old, now: near(old.norm(), now.norm()) and (
+        torch.equal(old, now) != is_matrix(name, old.view(-1, 1) if is_added(name) else old)),
+    "statistics": lambda name, old, now: drawn_like(old, now),
+}
+
+
+@pytest.mark.parametrize("words", HALVES)
+@pytest.mark.parametrize("make", [make for make in MAKES if make != "rwkv"])
+def test_what_is_made_of_a_half(make, words):
+    "Of a matrix of which a half crosses, the other half is neither seen nor touched."
+    spec = {"name": words, "keep": ["attn_qk"], "layers": [1]}
+    source, target = built(make, 0, OLD), built(make, 1, OLD)
+    old, new = tensors(source), tensors(target)
+    applied(spec, source, target)
+    for name, now in tensors(target).items():
+        mask = mask_of(make, name, now.shape, ["attn_qk"], {1})
+        assert torch.equal(now[~mask], new[name][~mask]), name
+        if mask.any():
+            assert not torch.equal(now[mask], new[name][mask]), name
+            shape = (-1, 2) if now.ndim > 1 else (-1,)
+            assert HALVES[words](name, *(t[mask].view(shape) for t in (old[name], now))), name
