@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .weights import parts, storage, token_modules
@@ -77,6 +79,14 @@ def own_head(name: str) -> int | None:
     number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
     return int(number[2]) if number else None
 
+def declared(config: Any) -> Any:
+    "What a config says of heads; words given to it that its kind of model does not read left out."
+    if not is_dataclass(config):
+        return config
+    known = {f.name for f in fields(config)} | set(getattr(config, "attribute_map", {}))
+    words = known & {*HEADS, *SHARED}
+    return SimpleNamespace(**{word: getattr(config, word, None) for word in words})
+
 def listed_heads(modules: Iterable[nn.Module]) -> int:
     "How many heads are modules in a list that one of `modules` holds; 0 where none does."
     lists = [child for module in modules for name, child in module.named_children()
@@ -93,7 +103,7 @@ def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, in
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
     modules = list(modules)
-    holders = [*modules, config, getattr(config, "attn_config", None)]
+    holders = [*modules, *map(declared, (config, getattr(config, "attn_config", None)))]
     heads = first_int(holders, HEADS) or listed_heads(modules[:2])
     shared = first_int(holders, SHARED)
     return (heads, shared) if heads and shared and heads % shared == 0 else (heads, 0)

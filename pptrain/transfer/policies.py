@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, shown, unknown
 from ..yaml12 import parse_yaml
-from ..integrations.attention import Piece, pieces
+from ..integrations.attention import Piece, layer_number, pieces
 from ..integrations.weights import at_rest, storage, ties, token_axes
 from ..integrations.wrappers import named
 from .names import aligned, check_tensors, names_with_nan
@@ -259,12 +259,17 @@ def warn_of_nan(model: nn.Module) -> None:
 
 # %% ../../nbs/transfer/03_policies.ipynb #5a922124
 def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
-    "The report of what `policy` did. Warns when no parameter crossed, and of NaN that stays."
+    "The report of what `policy` did. Warns when no parameter or layer is known, and of NaN."
     report = TransferReport.of(fates, policy.to_dict())
+    inside = [f for f in fates if f.source is not None and layer_number(f.name) is not None]
     if not report.loaded_parameter_count + len(report.filled_parameters):
         first = list(report.reasons.items())[:3]
         why = "; ".join(f"{name}: {reason}" for name, reason in first)
         warnings.warn(f"policy {policy.name!r}: no parameter crossed ({why} …)", stacklevel=3)
+    elif inside and all(f.outcome == "absent" for f in inside):
+        warnings.warn(f"policy {policy.name!r}: no layer of the trained model is one of the new "
+                      f"model ({inside[0].name} is none of its parameters); are they of one "
+                      "architecture?", stacklevel=3)
     warn_of_nan(model)
     return report
 
