@@ -26,11 +26,16 @@ def as_markup(value: Any) -> str:
 # %% ../../nbs/show/05_markup.ipynb #81d0520f
 CELL = "padding:3px 10px;vertical-align:bottom;border-bottom:1px solid rgba(127,127,127,.4)"
 
+def as_words(value: Any) -> str:
+    "`value` as plain text; the tags of `Markup` are left out."
+    text = html.unescape(re.sub("<[^>]*>", "", value)) if isinstance(value, Markup) else str(value)
+    return text.strip()
+
 def table_cell(value: Any, tag: str, align: str, scope: str = "", column: Any = "") -> str:
     "One cell, `tag` td or th; `column` is its heading, for where a row is read as a card."
     kind = f' scope="{scope}"' if scope else ""
     if column:
-        kind += f' data-column="{html.escape(str(column), quote=True)}"'
+        kind += f' data-column="{html.escape(as_words(column), quote=True)}"'
     return f'<{tag}{kind} style="{CELL};text-align:{align}">{as_markup(value)}</{tag}>'
 
 def table_head(columns: Sequence[Any], caption: Any, align: str) -> str:
@@ -110,11 +115,12 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 1.5rem au
   padding: 0 1rem; color: CanvasText; background: Canvas }
 table { border-collapse: collapse; font-size: 90% }
 td, th { border-bottom: 1px solid var(--line); padding: .25em .7em; text-align: left }
+h1 { overflow-wrap: anywhere }
 h3 { font-size: 1.05rem; margin: 1.4em 0 0 }
 @media (max-width: 45rem) {     /* a row becomes a card: no table is wider than a phone */
   td { overflow-wrap: anywhere }
   table:has(> thead) :is(tbody, tr, td, th) { display: block; overflow-wrap: anywhere }
-  table:has(> thead) { display: block }
+  table:has(> thead), table:has(> thead) caption { display: block }
   table > thead { display: none !important }
   table:has(> thead) tr { border-top: 2px solid var(--line); margin: .6em 0; padding: .3em 0 }
   table:has(> thead) :is(td, tbody th) { border: 0 !important; padding: 1px 4px !important }
