@@ -189,6 +189,7 @@ def page(title: str, parts: Iterable[Any]) -> str:
         figures += not isinstance(part, str)
     name = html.escape(title)
     size = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    size += '<link rel="icon" href="data:,">'        # nothing to ask a server for
     head = f'<meta charset="utf-8">{size}<title>{name}</title><style>{PAGE_STYLE}</style>'
     script = f"<script>{PAGE_SCRIPT}</script>" if figures else ""
     body = "\n".join([f"<h1>{name}</h1>", *sections, script])
