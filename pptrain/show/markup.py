@@ -117,6 +117,7 @@ table { border-collapse: collapse; font-size: 90% }
 td, th { border-bottom: 1px solid var(--line); padding: .25em .7em; text-align: left }
 h1 { overflow-wrap: anywhere }
 h3 { font-size: 1.05rem; margin: 1.4em 0 0 }
+p, h1 { overflow-wrap: anywhere }
 @media (max-width: 45rem) {     /* a row becomes a card: no table is wider than a phone */
   td { overflow-wrap: anywhere }
   table:has(> thead) :is(tbody, tr, td, th) { display: block; overflow-wrap: anywhere }
@@ -142,6 +143,23 @@ function dress() {
     Plotly.relayout(figure, change);
   }
 }
+function fit() {      // squares leave no empty ground, and signs below an axis stay apart
+  for (const figure of document.querySelectorAll(".js-plotly-plot")) {
+    const all = figure._fullLayout, change = {}, size = ([low, high]) => high - low;
+    const axes = Object.keys(all).filter((k) => /^[xy]axis[0-9]*$/.test(k)).map((k) => [k, all[k]]);
+    const shares = axes.filter(([k]) => k[0] === "y")
+      .map(([, axis]) => size(axis.domain) / size(axis._inputDomain || axis.domain));
+    const used = Math.max(...shares);
+    if (used < .95) change.height = Math.round(all.height - all._size.h * (1 - used));
+    for (const [k, axis] of axes)
+      if (k[0] === "x" && axis.tickvals?.length > axis._length / 10)
+        change[k + ".showticklabels"] = false;
+    for (const box of change.height ? [figure, figure.parentElement] : [])
+      if (box.style.height) box.style.height = `${change.height}px`;
+    if (Object.keys(change).length) Plotly.relayout(figure, change);
+  }
+}
+fit();
 if (dark.matches) dress();
 dark.addEventListener("change", dress);
 """
@@ -177,6 +195,7 @@ def page(title: str, parts: Iterable[Any]) -> str:
         figures += not isinstance(part, str)
     name = html.escape(title)
     size = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    size += '<link rel="icon" href="data:,">'        # nothing to ask a server for
     head = f'<meta charset="utf-8">{size}<title>{name}</title><style>{PAGE_STYLE}</style>'
     script = f"<script>{PAGE_SCRIPT}</script>" if figures else ""
     body = "\n".join([f"<h1>{name}</h1>", *sections, script])
