@@ -17,7 +17,7 @@ import yaml
 
 from .errors import InputError, unknown
 from .files import make_folder, resolve_path, save_as
-from .processes import process_number
+from .processes import loading, process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Click
 GO_ON = "what was finished is kept; start the same command again to go on"
 
 IN_COMMANDS = {     # what a library calls it → what a command line calls it
+    "set overwrite=True": "add --set run.overwrite=true",
     "overwrite=True": "--set run.overwrite=true", "the same call": "the same command"}
 
 def in_commands(sentence: str) -> str:
@@ -121,7 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     command = typer.main.get_command(app)
     try:
-        return command.main(argv or ["--help"], prog_name="pptrain", standalone_mode=False) or 0
+        status = command.main(argv or ["--help"], prog_name="pptrain", standalone_mode=False)
+        if status == 130:      # Ctrl-C before the command was reached; typer keeps it to itself
+            raise KeyboardInterrupt
+        return status or 0
     except (Exception, KeyboardInterrupt) as e:
         if loud:
             raise
@@ -489,9 +493,10 @@ def fit_command(
     changes = parse_settings(settings or [])
     parts = read_yaml(config)
     text = None if eval_config is None else read_yaml(eval_config)
-    from pptrain.runs import load_recipe
-    from pptrain.runs.screen import Screen
-    recipe, screen = load_recipe(parts, changes, text=text), Screen()
+    with loading():
+        from pptrain.runs import load_recipe
+        from pptrain.runs.screen import Screen
+        recipe, screen = load_recipe(parts, changes, text=text), Screen()
     run = recipe.fit(screen=screen)
     if process_number() == 0:
         print_result(recipe, run, screen, as_json)

