@@ -17,7 +17,7 @@ import yaml
 
 from .errors import InputError, unknown
 from .files import make_folder, resolve_path, save_as
-from .processes import loading, process_number
+from .processes import leave, loading, process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
 if TYPE_CHECKING:
@@ -98,14 +98,6 @@ def complaint(e: BaseException) -> tuple[int, str]:
         where = f": {e.filename}" if e.filename else ""
         return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
-
-# %% ../nbs/50_cli.ipynb #945bac69
-def leave(status: int) -> None:
-    "End this process now, with all that was printed."
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
 
 # %% ../nbs/50_cli.ipynb #ae246bb1
 def main(argv: Sequence[str] | None = None) -> int:

@@ -37,7 +37,15 @@ def process_count() -> int:
     "How many processes were started together."
     return number_in(("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"), 1)
 
-# %% ../nbs/01_processes.ipynb #d71c17a8
+# %% ../nbs/01_processes.ipynb #556c2f49
+def leave(status: int) -> None:
+    "End this process now, with all that was printed."
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+# %% ../nbs/01_processes.ipynb #d4989138
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
     "Inside, Ctrl-C ends this process at once, with status 130; not in a notebook."
