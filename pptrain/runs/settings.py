@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..config import check_numbers
-from ..errors import InputError, assigned, unknown
+from ..errors import InputError, assigned, shown, unknown
 from ..files import PathText, resolve_path
 from ..processes import process_count
 from ..show.markup import html_table
@@ -96,7 +96,8 @@ def check_obeyed(name: str, value: Any) -> None:
     theirs = TrainingArguments.__dataclass_fields__[name]
     usual = theirs.default_factory() if callable(theirs.default_factory) else theirs.default
     if value != usual:
-        raise InputError(f"{name}={value!r} cannot be obeyed: {NOT_OBEYED[name]}; leave it out")
+        raise InputError(f"{name}={shown(value)} cannot be obeyed: {NOT_OBEYED[name]}; "
+                         "leave it out")
 
 def check_needs(settings: Mapping[str, Any]) -> None:
     "Raises `InputError` for a setting that means nothing without another, which is not there."
@@ -109,6 +110,11 @@ def check_needs(settings: Mapping[str, Any]) -> None:
                          "give 'non_padding' or 'all'")
 
 # %% ../../nbs/runs/01_settings.ipynb #0272496c
+def theirs(name: str) -> Mapping[str, Any]:
+    "What transformers says about a field: help, choices."
+    entry = TrainingArguments.__dataclass_fields__.get(name)
+    return entry.metadata if entry else {}
+
 def checked(name: str, value: Any) -> Any:
     """`value` as field `name` wants it, as a plain value.
 
@@ -123,6 +129,9 @@ def checked(name: str, value: Any) -> Any:
         raise InputError(f"{assigned(name, value)}: {e.errors()[0]['msg'].lower()}") from None
     check_numbers(name, value, valid)
     check_range(name, valid)
+    choices = theirs(name).get("choices")
+    if isinstance(valid, str) and choices and valid not in choices:
+        raise unknown(name, valid, choices)
     if name in NOT_OBEYED:
         check_obeyed(name, valid)
     return getattr(valid, "value", valid)
