@@ -343,6 +343,15 @@ def first_rows(dataset: Any, n: int = 8) -> dict[str, Any]:
     return {"longest": max(lengths), "supervised_share": share, "sha256": digest.hexdigest()}
 
 # %% ../../nbs/runs/03_fit.ipynb #24e58072
+class Owed(TrainerCallback):
+    "Measures first what is owed, when training begins."
+
+    def __init__(self, trainer: LoopTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.trainer.measure_what_is_owed()
+
 def go_on(trainer: LoopTrainer, checkpoint: Path | None) -> None:
     "Trains to the end, from `checkpoint` if given, and says so."
     if checkpoint is None:
@@ -375,16 +384,6 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
         trainer.evaluate()
         entry = state.log_history[-1]
     return {row["metric"]: row["value"] for row in tidy_rows(entry)}
-
-# %% ../../nbs/runs/03_fit.ipynb #bb71dcf5
-class Owed(TrainerCallback):
-    "Measures first what is owed, when training begins."
-
-    def __init__(self, trainer: LoopTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        self.trainer.measure_what_is_owed()
 
 # %% ../../nbs/runs/03_fit.ipynb #812c8375
 def start_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
