@@ -1,4 +1,4 @@
-"""What a user keeps where a run or a bundle writes is never lost, and never mistaken for a run's."""
+"""What a user keeps where a run writes is never lost, and never mistaken for a run's."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the text stage cannot do is said before the first stage, in the words of its own settings."""
+"""What the text stage cannot do is said before the first stage, in its own words."""
 from __future__ import annotations
 
 import random
