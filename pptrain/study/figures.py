@@ -14,7 +14,7 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..show import PALETTE, Picture, curves, effects, forest, frame
-from .mixed import OF_A_PART
+from .own_rows import OF_A_PART
 from .variants import SPENT, VARIANTS
 
 # %% auto #0
