@@ -194,3 +194,9 @@ def test_the_measures_are_known_by_name(held):
     for name in ("effective_rank", "induction"):
         measured = registered_measures()[name](model, held, batch_size=4)
         assert set(measured) == {name} and measured[name] > 0
+
+
+@pytest.mark.parametrize("value", ["x", ["a", "b"], None, [[1, 2], [3]]])
+def test_a_distance_of_what_holds_no_numbers_is_refused_by_name(value):
+    with pytest.raises(InputError, match="a: w"):
+        weight_distance({"w": value}, {"w": [1.0]})
