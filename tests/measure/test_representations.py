@@ -13,7 +13,7 @@ from pptrain import InputError
 from pptrain.data import Example
 from pptrain.measure import (
     cka_map, divergences, effective_rank, induction_score, linear_cka, midlayer_cka, null_band,
-    null_draws, prediction_js, prediction_kl, registered_measures)
+    null_draws, prediction_js, prediction_kl, registered_measures, weight_distance)
 
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
