@@ -24,7 +24,7 @@ def as_markup(value: Any) -> str:
     return value if isinstance(value, Markup) else html.escape(str(value))
 
 # %% ../../nbs/show/05_markup.ipynb #81d0520f
-CELL = "padding:3px 10px;vertical-align:bottom;border-bottom:1px solid rgba(127,127,127,.4)"
+CELL = "padding:3px 10px;border-bottom:1px solid rgba(127,127,127,.4)"
 
 def as_words(value: Any) -> str:
     "`value` as plain text; the tags of `Markup` are left out."
@@ -36,7 +36,9 @@ def table_cell(value: Any, tag: str, align: str, scope: str = "", column: Any = 
     kind = f' scope="{scope}"' if scope else ""
     if column:
         kind += f' data-column="{html.escape(as_words(column), quote=True)}"'
-    return f'<{tag}{kind} style="{CELL};text-align:{align}">{as_markup(value)}</{tag}>'
+    place = "bottom" if scope == "col" else "top"       # headings stand on the line
+    style = f"{CELL};vertical-align:{place};text-align:{align}"
+    return f'<{tag}{kind} style="{style}">{as_markup(value)}</{tag}>'
 
 def table_head(columns: Sequence[Any], caption: Any, align: str) -> str:
     "Caption and headings, the first above the names of the rows."
