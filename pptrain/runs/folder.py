@@ -84,7 +84,7 @@ def clear(run_dir: Path) -> None:
     "Removes a run from its directory, and nothing else."
     for path in checkpoints(run_dir):
         remove_folder(path)
-    remove_bundle(run_dir / "bundle")
+    remove_bundle(run_dir / "bundle", known=(run_dir / "run.json").exists())
     for name in RECORDS:
         (run_dir / name).unlink(missing_ok=True)
 
@@ -135,10 +135,12 @@ def is_ours(path: Path) -> bool:
 
 def check_files(run_dir: Path) -> None:
     "Raises `InputError` for files of somebody else's under the names that a run needs."
+    if (run_dir / "run.json").exists():
+        return
     check_place(run_dir / "bundle")
     for name in RECORDS[:2]:
         path = run_dir / name
-        if path.exists() and not (run_dir / "run.json").exists() and not is_ours(path):
+        if path.exists() and not is_ours(path):
             raise InputError(f"{path} was not written by a run; move it away, or choose another "
                              "output_dir")
 
@@ -164,6 +166,8 @@ def prepare(config: RunConfig, spec: Mapping[str, Any], replace: bool) -> bool:
         check_claim(run_dir, spec)
     if overwrite or not (run_dir / "summary.json").exists():
         make_folder(run_dir, "output_dir")
+        if (run_dir / "run.json").exists() and not (run_dir / "bundle" / "bundle.json").exists():
+            remove_bundle(run_dir / "bundle", known=True)     # whose writing was cut off
     sweep(run_dir)
     return overwrite
 

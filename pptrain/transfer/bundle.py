@@ -194,13 +194,15 @@ def read_weights(paths: list[Path]) -> dict[str, Tensor]:
 # %% ../../nbs/transfer/04_bundle.ipynb #4b72355b
 CARD = "README.md"
 
-def guests(folder: Path) -> list[str]:
-    "Files in the directory of a bundle that are not of the bundle: somebody put them there."
+def guests(folder: Path, known: bool = False) -> list[str]:
+    """Files in the directory of a bundle that are not of the bundle: somebody put them there.
+
+    Where the manifest cannot tell, `model/` is ours if there is one, or if the place is `known`."""
     try:
         ours = {MANIFEST, *unsealed(folder / MANIFEST)["files"]}
     except (OSError, InputError, KeyError, TypeError):
         ours = {MANIFEST, CARD}
-    damaged = len(ours) == 2 and (folder / MANIFEST).exists()
+    damaged = len(ours) == 2 and (known or (folder / MANIFEST).exists())
     found: list[str] = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -216,12 +218,12 @@ def check_place(folder: Path) -> None:
         raise InputError(f"{folder} is there and holds no bundle of ours; move it away, or choose "
                          "another folder")
 
-def remove_bundle(folder: Path) -> None:
+def remove_bundle(folder: Path, known: bool = False) -> None:
     "Removes an earlier bundle; guests stay, and of a link only the link goes."
     if folder.is_symlink():
         folder.unlink()
         return
-    staying = guests(folder)
+    staying = guests(folder, known)
     if not staying:
         shutil.rmtree(folder, ignore_errors=True)
         return

@@ -8,7 +8,7 @@ import torch
 from pptrain import InputError, TransferBundle
 from pptrain.files import write_atomic
 from pptrain.runs import RunConfig
-from pptrain.runs.folder import checkpoints, claim, clear
+from pptrain.runs.folder import checkpoints, claim, clear, write_record
 from torch import nn
 
 MINE = {"history.csv": "year,event\n", "summary.json": '{"mean": 3}', "bundle/README.md": "mine",
@@ -57,3 +57,16 @@ def test_digits_are_those_that_a_trainer_writes(tmp_path):
     write_atomic(tmp_path / "checkpoint-\u0663" / "config.json", "{}")
     write_atomic(tmp_path / "checkpoint-4" / "config.json", "{}")
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-4"]
+
+
+def test_a_bundle_that_lost_its_manifest_is_its_runs(tmp_path):
+    "Beside a run's record what is left of a bundle is no guest: `overwrite` starts over."
+    write_record(tmp_path, {}, RunConfig(tmp_path))
+    write_atomic(tmp_path / "summary.json", '{"metrics": {}}')
+    saved(tmp_path)
+    write_atomic(tmp_path / "bundle" / "notes.txt", "mine")
+    (tmp_path / "bundle" / "bundle.json").unlink()
+    with claim(RunConfig(tmp_path, overwrite=True), {}):
+        clear(tmp_path)
+        saved(tmp_path)
+    assert TransferBundle.load(tmp_path) and (tmp_path / "bundle" / "notes.txt").exists()
