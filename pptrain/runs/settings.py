@@ -175,7 +175,7 @@ def usable_advice(advice: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
 
 # %% ../../nbs/runs/01_settings.ipynb #a973fb49
 class RunConfig:
-    """Settings of a run: `output_dir`, any field of `transformers.TrainingArguments`, three of ours.
+    """Settings of a run: `output_dir`, fields of `transformers.TrainingArguments`, three of ours.
 
     `remove_checkpoints`: delete them when the run is finished. `overwrite`: start over, whatever
     the directory holds. `packing`: documents of a batch share rows of that many tokens. Every
