@@ -45,9 +45,6 @@ class RandomRNNConfig(FamilyConfig):
         for name, most in (("spectral_radius", 1), ("temperature", 1000)):
             if not 0 < getattr(self, name) <= most:
                 raise InputError(f"{name}={getattr(self, name)}: must be above 0, at most {most}")
-        if self.length > self.max_length:
-            raise InputError(f"length={self.length} exceeds max_length={self.max_length}; the "
-                             f"smallest max_length that works is {self.length}")
 
 # %% ../../../nbs/tasks/random_rnn/10_family.ipynb #14156a8b
 NETWORKS = crc32(b"networks")    # the lane that their numbers are drawn in
@@ -104,6 +101,10 @@ class RandomRNN(AddressedTask):
 
     def op_names(self) -> tuple[str, ...]:
         return (self.config.activation,)
+
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "All are of one length."
+        return {self.op_names()[0]: [self.config.length]}
 
     def written_by(self, seed: int | None, number: int, draws: Any) -> Example:
         "A row by network `number` of `seed`."

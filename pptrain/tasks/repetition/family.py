@@ -39,9 +39,6 @@ class RepetitionConfig(FamilyConfig):
     def __post_init__(self):
         check_ranges(self, repeat=(1, MOST), vocab_size=(2, MOST), length=(2, MOST),
                      modulus=(1, MOST))
-        if self.length > self.max_length:
-            raise InputError(f"length={self.length} exceeds max_length={self.max_length}; the "
-                             f"smallest max_length that works is {self.length}")
         if self.loss == "copies" and self.length <= self.repeat:
             raise InputError(f"length={self.length} with repeat={self.repeat}: there is no echo "
                              f"to carry loss; the smallest length that works is {self.repeat + 1}")
@@ -95,6 +92,10 @@ class Repetition(AddressedTask):
 
     def op_names(self) -> tuple[str, ...]:
         return (self.config.language,)
+
+    def drawn_lengths(self, draws: int) -> dict[str, list[int]]:
+        "All are of one length."
+        return {self.op_names()[0]: [self.config.length]}
 
     def row(self, draws: Any) -> Example:
         "One item."
