@@ -88,6 +88,13 @@ class Draws:
             other = self.integers(last + 1)
             xs[last], xs[other] = xs[other], xs[last]
 
+    def choice(self, n: int, size: int, replace: bool = False) -> np.ndarray:
+        "`size` different numbers of 0..n-1, int64 (size,): one after the other, until it is new."
+        found: dict[int, None] = {}
+        while len(found) < size:
+            found[self.integers(n)] = None
+        return np.array(list(found), np.int64)
+
     def standard_normal(self, size: int) -> np.ndarray:
         "Normal numbers, float64 (size,), by numpy's generator, seeded from here."
         return np.random.default_rng(self.integers(2**53)).standard_normal(size)
@@ -120,6 +127,11 @@ def shuffle(draws, xs):
     "Put a list or an array into random order, in place."
     draws.shuffle(xs)
 
+@kernel
+def sample(draws, n, count):
+    "`count` different whole numbers of 0..n-1, int64 (count,); `n` is at least `count`."
+    return draws.choice(n, count, replace=False)
+
 # %% ../../nbs/data/00_draws.ipynb #686b070b
 @compiled_as(uniform)
 def _uniform(draws):
@@ -142,3 +154,12 @@ def _shuffle(draws, xs):
     for last in range(len(xs) - 1, 0, -1):
         other = _below(draws, last + 1)
         xs[last], xs[other] = xs[other], xs[last]
+
+@compiled_as(sample)
+def _sample(draws, n, count):
+    numbers = np.empty(count, np.int64)
+    for i in range(count):
+        numbers[i] = _below(draws, n)
+        while numbers[i] in numbers[:i]:
+            numbers[i] = _below(draws, n)
+    return numbers
