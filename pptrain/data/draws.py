@@ -163,3 +163,14 @@ def _sample(draws, n, count):
         while numbers[i] in numbers[:i]:
             numbers[i] = _below(draws, n)
     return numbers
+
+# %% ../../nbs/data/00_draws.ipynb #414f56fd
+@kernel
+def between(draws, a, b):
+    "Uniform, both ends included; `a` where `b` is smaller."
+    return a + below(draws, max(b - a, 0) + 1)
+
+@kernel
+def among(draws, pool, n):
+    "`n` members of the array `pool`, independently: an array (n,)."
+    return pool[integers(draws, len(pool), n)]

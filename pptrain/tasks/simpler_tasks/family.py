@@ -14,7 +14,7 @@ import numpy as np
 from ...core import ExecutedSymbolicTask, OpFamily, Ops, SymbolicTask, register_family
 from ...data import Example, pair_example
 from ...data.columns import Columns
-from ...data.draws import below_each, item_draws, item_keys, shuffle, uniform
+from ...data.draws import below_each, between, item_draws, item_keys, shuffle, uniform
 from ...data.kernels import kernel
 from ...errors import InputError
 from ..set_order import difference, intersection, members, set_of, union
@@ -25,7 +25,7 @@ from pptrain.tasks.simpler_tasks.t5_ids import (
     EMPTY, MARKS, NAMES, NO, SECOND, TASK, WORD, YES, number_ids, t5_piece_names,
 )
 from pptrain.tasks.simpler_tasks.token_lists import (
-    Sizes, between, distinct_symbols, find_query, in_runs, join_lists, list_and_order,
+    Sizes, distinct_symbols, find_query, in_runs, join_lists, list_and_order,
     list_and_pair, list_and_pairs, list_and_symbol, parts, split_list, times_in, tokens, two_sets,
 )
 from ...vocab import Vocab
@@ -343,7 +343,7 @@ def no_body(op: str, c: SimplerTasksConfig, sizes: Sequence[int]) -> InputError:
     return InputError(f"min_symbols={c.min_symbols}, max_symbols={c.max_symbols}: {op} finds no "
                       f"body in that range; take min_symbols={min(works, c.min_symbols - 1)}")
 
-# %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #62effbb0
+# %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #4f5ebbbc
 def kernel_rows(family: SimplerTasks, keys: np.ndarray) -> Columns | None:
     "The items of `keys`, uint64 (items, 1), which move on; None where they come one by one."
     c, ops, writing = family.config, family.ops, family.writing

@@ -9,12 +9,12 @@ import heapq
 
 import numpy as np
 
-from ...data.draws import below, integers, shuffle
+from ...data.draws import among, below, between, integers, shuffle
 from ...data.kernels import kernel
 from .t5_ids import COLON, DICT, OPEN, SECOND, WORD
 from pptrain.tasks.simpler_tasks.token_lists import (
-    among, between, different, distinct_symbols, find_query, join_lists, parts, split_list,
-    stands_at, times_in, tokens,
+    different, distinct_symbols, find_query, join_lists, parts, split_list, stands_at, times_in,
+    tokens,
 )
 
 # %% auto #0
@@ -148,7 +148,7 @@ def read_dict(body):
     "`write_dict` backwards."
     return split_list(body, OPEN)[1:]
 
-# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #9f65d674
+# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #a4fb576b
 @kernel
 def set_entry(table, key, value):
     "What `table[key] = value` does."

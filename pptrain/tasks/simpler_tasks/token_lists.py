@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...data.draws import below, integers, sample, shuffle
+from ...data.draws import among, below, between, integers, sample, shuffle
 from ...data.kernels import kernel
 
 # %% auto #0
@@ -23,11 +23,6 @@ class Sizes(NamedTuple):
     symbols: int
 
 @kernel
-def between(draws, a, b):
-    "Uniform, both ends included; `a` where `b` is smaller."
-    return a + below(draws, max(b - a, 0) + 1)
-
-@kernel
 def tokens(draws, n, sizes):
     "`n` independent symbols, int64 (n,)."
     return 2 + integers(draws, sizes.symbols, n)
@@ -36,11 +31,6 @@ def tokens(draws, n, sizes):
 def different(draws, n, sizes):
     "`n` different symbols, int64 (n,), or as many as there are."
     return 2 + sample(draws, sizes.symbols, min(n, sizes.symbols))
-
-@kernel
-def among(draws, pool, n):
-    "`n` members of the array `pool`, independently."
-    return pool[integers(draws, len(pool), n)]
 
 @kernel
 def parts(draws, n, k, least):
@@ -92,7 +82,7 @@ def split_list(body, divider):
     stretches.append(body[start:])
     return stretches
 
-# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #10e52d25
+# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #36123841
 @kernel
 def distinct_symbols(seq):
     "The distinct symbols in order of first appearance: 5 7 5 → 5 7."
@@ -120,7 +110,7 @@ def list_and_symbol(draws, sizes):
     shuffle(draws, seq)
     return seq, query
 
-# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #f1af9775
+# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #128d5c44
 @kernel
 def in_runs(draws, symbols, n):
     "`n` tokens, a run for each of `symbols`, in their order; runs are as long as chance wills."
