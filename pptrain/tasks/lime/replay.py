@@ -10,14 +10,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, permutations
-from random import Random
 from typing import Any
 
 from ...core import Example, SymbolicTask
+from ...data.draws import below
 from ...parity import Tally, same_law, sample_count
 from .family import LIME_MARKS, Lime
 from .ops import ops
-from .problems import RewriteRule, Roles, rewritten
+from .problems import (
+    OfficialDraws, RewriteRule, Roles, draw_roles, rewritten)
 from .search import cases, matches, paths
 from .settings import LimeConfig
 
@@ -220,9 +221,11 @@ def replay_lime_record(expect: Callable, family: Lime, record: Mapping) -> None:
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #aa242e02
 def official_examples(family: Lime, seed: int) -> Iterator[Example]:
     "Examples in the official order of one generator seeded with `seed`."
-    rng = Random(seed)
+    draws, modes = OfficialDraws(seed), family.config.tasks
     while True:
-        yield family.solve(family.sample_task(rng))
+        roles = draw_roles(draws, family.sizes)
+        mode = modes[below(draws, len(modes))]
+        yield family.solve(family.problem(mode, roles, draws))
 
 def section_family(section: str, meta: Mapping) -> Lime:
     "The family that makes a section's records: one mode, in its form."

@@ -14,9 +14,10 @@ import numpy as np
 from ...core import ExecutedSymbolicTask, OpFamily, Ops, SymbolicTask, register_family
 from ...data import Example, pair_example
 from ...data.columns import Columns
-from ...data.draws import below_each, between, item_draws, item_keys, shuffle, uniform
+from ...data.draws import between, item_draws, item_keys, shuffle, uniform
 from ...data.kernels import kernel
 from ...errors import InputError
+from ..pairs import pair_rows
 from ..set_order import difference, intersection, members, set_of, union
 from .mbpp import EXERCISES
 from .rows import body_size, legal_lists, row_filler
@@ -343,26 +344,18 @@ def no_body(op: str, c: SimplerTasksConfig, sizes: Sequence[int]) -> InputError:
     return InputError(f"min_symbols={c.min_symbols}, max_symbols={c.max_symbols}: {op} finds no "
                       f"body in that range; take min_symbols={min(works, c.min_symbols - 1)}")
 
-# %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #4f5ebbbc
+# %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #81c53b7a
 def kernel_rows(family: SimplerTasks, keys: np.ndarray) -> Columns | None:
     "The items of `keys`, uint64 (items, 1), which move on; None where they come one by one."
     c, ops, writing = family.config, family.ops, family.writing
-    fillers = [row_filler(ops[op], ops.samplers[op]) for op in c.tasks]
-    if None in fillers:
-        return None
-    rows = Columns.empty(len(keys), c.max_length)
-    answers = np.zeros(len(keys), int)
-    kinds = below_each(keys, len(c.tasks)) if len(c.tasks) > 1 else answers.copy()
-    for kind in np.unique(kinds):
-        places = np.flatnonzero(kinds == kind)
-        head = np.array([*writing.spelled[c.tasks[kind]], TASK])
-        fillers[kind](keys, places, rows.ids, rows.lengths, answers, head, writing.model,
-                      family.vocab["→"], family.sizes)
-    if 0 in rows.lengths:
-        return None
-    if c.loss == "target":
-        rows.mask = np.arange(c.max_length) >= answers[:, None]
-    return rows
+    fillers: list[Callable | None] = []
+    for op in c.tasks:
+        fill = row_filler(ops[op], ops.samplers[op])
+        head = np.array([*writing.spelled[op], TASK])
+        rest = {"head": head, "codes": writing.model, "arrow": family.vocab["→"],
+                "sizes": family.sizes}
+        fillers.append(fill and partial(fill, **rest))
+    return pair_rows(keys, c.max_length, fillers, c.loss)
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #7b67d0e3
 class SimplerTasks(OpFamily):
