@@ -20,13 +20,20 @@ from pptrain.data.draws import Draws, item_draws, item_keys
 from pptrain.data.kernels import compiled, find_numba, kernel
 from pptrain.tasks.dyck import Dyck
 from pptrain.tasks.procedural import Procedural
+from pptrain.tasks.simpler_tasks import ops as SIMPLE
 
-FAMILIES = ("procedural", "dyck")
+FAMILIES = ("procedural", "dyck", "simpler_tasks", "lime")
 PRESETS = [(family, preset.name) for family in FAMILIES for preset in registered_presets(family)]
 each_preset = pytest.mark.parametrize("family, preset", PRESETS, ids=["-".join(p) for p in PRESETS])
 needs_numba = pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
 
 FAR = [5, 0, 10**12, 3, 5, 2**40 + 1, 77]
+
+
+def has_no_kernel(family: str, preset: str) -> bool:
+    "The paper's own stream of procedural, and words with a topic, come one by one."
+    return ((family == "procedural" and preset.startswith("official"))
+            or (family == "dyck" and preset.endswith("random_walk")))
 
 
 def lists(row) -> dict:
@@ -40,7 +47,7 @@ def test_a_batch_is_its_items(family, preset):
     for seed, split, epoch in ((0, "train", 0), (-3, "eval", 0), (2**63, "train", 4)):
         rows = task.columns(seed, split, epoch, FAR)
         if rows is None:
-            assert preset.startswith("official") or preset.endswith("random_walk")
+            assert has_no_kernel(family, preset)
             continue
         examples = task.examples(seed, split, epoch, FAR)
         assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
@@ -62,10 +69,10 @@ def test_a_collated_batch_is_the_stacked_one(family):
         assert quick[name].dtype == torch.int64 and torch.equal(quick[name], column)
 
 
-def digest_of_batches() -> str:
-    "sha256 over batches of both families, as a collator sees them."
+def digest_of_batches(*families: str) -> str:
+    "sha256 over batches of some families, of all if none is named, as a collator sees them."
     found = hashlib.sha256()
-    for family in FAMILIES:
+    for family in families or FAMILIES:
         bundle = create_task(family, preset="smoke").build_datasets(11)
         batch = bundle.data_collator(bundle.train_dataset.__getitems__([4, 400, 1]))
         for name in sorted(batch):
@@ -100,6 +107,36 @@ class OtherOps(Procedural):
     ops = type(Procedural.ops)(Procedural.ops | {"set": lambda xs: xs[:1]})
 
 
+def test_an_op_without_a_kernel_is_drawn_one_by_one():
+    "Beside an op that has one, too."
+    SIMPLE.drawn("ends_only", SIMPLE.samplers["copy"])(lambda seq: [*seq[:1], *seq[-1:]])
+    try:
+        task = create_task("simpler_tasks", tasks=["set", "ends_only"], max_length=300)
+        assert task.columns(0, "train", 0, [0, 1]) is None
+        batch = task.build_datasets(0).train_dataset.__getitems__(range(20))
+        examples = task.examples(0, "train", 0, range(20))
+    finally:
+        del SIMPLE["ends_only"], SIMPLE.samplers["ends_only"]
+    assert [lists(row) for row in batch] == [lists(x.features()) for x in examples]
+    assert {x.meta["op"] for x in examples} == {"set", "ends_only"}
+
+
+@needs_numba
+@pytest.mark.parametrize("family, settings", [
+    ("simpler_tasks", {"preset": "paper_binary_1m", "max_length": 128}),
+    ("simpler_tasks", {"preset": "smoke", "loss": "all"}),
+    ("simpler_tasks", {"tasks": ["search", "sort"], "symbols": 3, "min_symbols": 4,
+                       "max_symbols": 24}),
+    ("lime", {"preset": "paper_mixed_5m", "max_length": 128}),
+    ("lime", {"preset": "smoke", "loss": "all", "op_token": True}),
+    ("lime", {"tasks": ["rewrite_multistep_easy"], "steps": [2, 9]}),
+])
+def test_settings_reach_the_kernels(family, settings):
+    task = create_task(family, settings)
+    rows, examples = (make(5, "train", 1, list(range(150))) for make in (task.columns, task.examples))
+    assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
+
+
 class Renamed(Procedural):
     name = "renamed"
 
@@ -125,7 +162,7 @@ def test_a_subclass_that_changes_no_item_keeps_the_kernels():
 @needs_numba
 @pytest.mark.parametrize("spoil", ["damaged", "unwritable", "elsewhere"])
 def test_a_cache_that_cannot_be_used_costs_time_only(spoil, tmp_path):
-    code = "import test_columns as t; print(t.digest_of_batches())"
+    code = "import test_columns as t; print(t.digest_of_batches('dyck'))"
     env = os.environ | {"PPTRAIN_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(
         [str(ROOT / "tests"), str(ROOT / "tests/families"), *sys.path])}
 
@@ -144,10 +181,10 @@ def test_a_cache_that_cannot_be_used_costs_time_only(spoil, tmp_path):
         assert digest() == first
     elif spoil == "unwritable":
         (tmp_path / "kernels").write_text("a file where a folder should be")
-        assert digest() == digest_of_batches()
+        assert digest() == digest_of_batches("dyck")
     else:
         env["PPTRAIN_CACHE"] = "/proc/no/such/folder"
-        assert digest() == digest_of_batches()
+        assert digest() == digest_of_batches("dyck")
 
 
 def scaled(factor):
