@@ -86,14 +86,14 @@ class SymbolicTaskFamily(TokenSequenceTask):
         if not verbs:   # a subclass that tells its sequences some other way has no kinds to keep
             return super().example(rng)
         task = self.sample_task(rng)
-        for _ in range(self.max_sampling_attempts):
+        for attempt in range(self.max_sampling_attempts):
+            try:
+                task = self.resample(task, rng) if attempt else task
+            except InputError:
+                break
             example = self.solve(task)
             if self.fits(example):
                 return example
-            try:
-                task = self.resample(task, rng)
-            except InputError:
-                break
         return super().example(rng)   # a kind that never fits gives its place to the others
 
     def kinds(self) -> Mapping[str, Callable[[Any], SymbolicTask]]:

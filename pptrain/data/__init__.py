@@ -3,7 +3,7 @@ from .controls import CONTROLS, ShuffledExamples, create_control, permute, regis
 from .controls import frozen, ngram_null, random_tokens, shuffled, unigram_noise
 from .columns import Columns
 from .datasets import Collate, DatasetBundle, Examples, Rows, TaskDataset
-from .draws import GENERATOR_VERSION, Draws, item_draws, item_keys, stream_key
+from .draws import GENERATOR_VERSION, item_draws
 from .examples import IGNORE, Example, labelled, pair_example
 from .mixtures import mixture
 from .streams import SPLITS, item_key, item_rng, item_rngs

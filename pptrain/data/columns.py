@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
-__all__ = ['Columns', 'FillColumns']
+__all__ = ['Columns']
 
 # %% ../../nbs/data/01_columns.ipynb #2946e145
 @dataclass

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .kernels import compiled_as, kernel
-from .streams import item_key
+from .streams import SPLITS, item_key
 
 # %% auto #0
-__all__ = ['GENERATOR_VERSION', 'stream_key', 'item_keys', 'Draws', 'item_draws']
+__all__ = ['GENERATOR_VERSION', 'item_draws']
 
 # %% ../../nbs/data/00_draws.ipynb #7aea369f
 WORD = 2**64 - 1                # keeps Python's integers at 64 bits; changes nothing in a uint64
@@ -39,6 +39,7 @@ def draw64(key: Any, counter: Any) -> Any:
 # %% ../../nbs/data/00_draws.ipynb #55168421
 GENERATOR_VERSION = 2   # of all streams; a change of any item of any preset raises it
 
+# %% ../../nbs/data/00_draws.ipynb #2cf2ee39
 def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
     "One 64-bit word for a stream. Raises `InputError` for what is no address."
     key = 0
@@ -48,10 +49,10 @@ def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
 
 def item_keys(seed: int | None, split: str, epoch: int, indices: Sequence[int],
               lane: int = 0) -> np.ndarray:
-    "A key for each item, uint64 (items, 1); different items have different ones."
+    "A key for each item, uint64 (items, 1); no train item ever has that of an eval item."
     stream = np.uint64(stream_key(seed, split, epoch, lane))
     places = np.array(indices, np.uint64).reshape(-1, 1)
-    return draw64(stream, places)
+    return mix64((stream + places * GOLDEN) << 1 | SPLITS[split])
 
 # %% ../../nbs/data/00_draws.ipynb #f5aba3e4
 def below_each(keys: np.ndarray, n: int) -> np.ndarray:

@@ -5,7 +5,7 @@
 # %% ../../nbs/data/00_kernels.ipynb #ab4213c1
 from __future__ import annotations
 
-import hashlib, inspect, os
+import hashlib, os
 from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
+
+import numpy as np
 
 # %% auto #0
 __all__ = []
@@ -50,8 +52,20 @@ def code_facts(code: CodeType) -> tuple:
     constants = (code_facts(c) if isinstance(c, CodeType) else c for c in code.co_consts)
     return code.co_code, code.co_names, code.co_varnames, tuple(constants)
 
+def names_in(code: CodeType) -> set[str]:
+    "The names that code asks others for; comprehensions are code within code."
+    inner = [names_in(c) for c in code.co_consts if isinstance(c, CodeType)]
+    return set(code.co_names).union(*inner)
+
+def outside_of(function: FunctionType) -> dict[str, Any]:
+    "What a function finds under the names that are not its own: globals, and a closure's cells."
+    found = {name: function.__globals__.get(name) for name in names_in(function.__code__)}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        found[name] = cell.cell_contents
+    return dict(sorted(found.items()))
+
 def reachable(function: Callable) -> Iterator[tuple[str, Any]]:
-    "`(name, code or number)` of a function, of those that it calls, and of constants they read."
+    "`(name, code or value)` of a function, of those that it calls, and of constants they read."
     seen: set[Callable] = set()
     waiting: list[Any] = [function]
     while waiting:
@@ -59,15 +73,16 @@ def reachable(function: Callable) -> Iterator[tuple[str, Any]]:
         if one in seen:
             continue
         seen.add(one)
-        yield one.__name__, code_facts(one.__code__)
-        outside = inspect.getclosurevars(one)
-        for name, value in sorted({**outside.globals, **outside.nonlocals}.items()):
+        yield one.__name__, (code_facts(one.__code__), one.__defaults__)
+        for name, value in outside_of(one).items():
             if callable(value) and value in TWINS:
                 waiting.append(TWINS[value])
             if isinstance(value, FunctionType):
                 waiting.append(value)
             elif isinstance(value, (int, float, str, tuple)):
                 yield name, value
+            elif isinstance(value, np.ndarray):
+                yield name, (value.dtype.str, value.shape, value.tobytes())
 
 def code_hash(function: Callable) -> str:
     "sha256 over all that a compiled function depends on, in hexadecimal."
@@ -134,7 +149,9 @@ def disk_cache(function: Callable, folder: Path) -> Any:
 
     class Kept(caching.FunctionCache):
         _impl_class = Impl
-        def _index_key(self, sig, codegen): return sig, codegen.magic_tuple(), stamp
+        def _index_key(self, sig, codegen):
+            fields = [getattr(kind, "fields", ()) for kind in sig]   # in the order of a tuple
+            return sig, tuple(fields), codegen.magic_tuple(), stamp
         def load_overload(self, sig, target_context):
             try: return super().load_overload(sig, target_context)
             except Exception:     # damaged: forgotten, and compiled anew

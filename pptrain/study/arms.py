@@ -15,14 +15,22 @@ from typing import Any
 
 import numpy as np
 
+from ..config import jsonable
 from ..core import create_task
-from ..data import Example, Examples, create_control, registered_controls
+from ..core.mixture import data_words
+from ..data import Example, Examples, TaskDataset, create_control, registered_controls
 from ..errors import InputError, unknown
 from .budgets import StudyConfig
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
 __all__ = ['ONLY_SCALE', 'KNOWN_ARMS', 'Arm', 'arm_of', 'Rates']
+
+# %% ../../nbs/study/02_arms.ipynb #8a502a20
+def short_hash(value: Any) -> str:
+    "Eight hex digits over a value as JSON would give it back."
+    text = json.dumps(jsonable(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 # %% ../../nbs/study/02_arms.ipynb #7bfcc00f
 @dataclass(frozen=True)
@@ -44,12 +52,17 @@ class Arm:
             return "natural"
         if self.task is None and not isinstance(self.control, Mapping):
             return self.control or "transferred"
+        rows: Any
         if self.task is None:
             name, rows = self.control["name"], [dict(self.control)]
         else:
             name, rows = self.task.get("family", "rows"), [self.control, dict(self.task)]
-        text = json.dumps(rows[-1] if self.task is None else rows, sort_keys=True)
-        return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{name}-{short_hash(rows)}"
+
+    @property
+    def mixture(self) -> bool:
+        "Whether its rows are of several families."
+        return self.task is not None and self.task.get("family") == "mixture"
 
     def task_settings(self, config: StudyConfig) -> tuple[str, str, dict[str, Any]]:
         "`(family, preset, changed fields)` of its synthetic rows. Raises `InputError`."
@@ -57,7 +70,7 @@ class Arm:
         family = changed.pop("family", config.family)
         usual = (config.preset, config.overrides) if family == config.family else ("", {})
         preset = changed.pop("preset", usual[0])
-        if not preset:
+        if not preset and family != "mixture":
             raise InputError(f"arm {self.name!r}: task names the family {family!r} and no preset")
         return family, preset, {**usual[1], **changed}
 
@@ -78,8 +91,11 @@ class Arm:
         changes = [f"{name} {value}" for name, value in (self.task or {}).items()
                    if name not in ("family", "preset")]
         what = f"{family} ({', '.join([preset, *changes])})"
+        if family == "mixture":
+            what = data_words(family, self.task or config.overrides)
         if self.control is not None:
-            what = f"the same rows of {family} under the control {self.control}"
+            rows = what if family == "mixture" else family
+            what = f"the same rows of {rows} under the control {self.control}"
         if self.data == "text":
             same = "" if config.match == "none" else f", as many {amount} as the synthetic warm-up"
             what = f"real text that no text stage reads{same}"
@@ -142,7 +158,10 @@ def arm_of(config: StudyConfig, name: str) -> Arm:
         create_control(arm.control)
     if arm.task is not None:
         family, preset, changed = arm.task_settings(config)
-        create_task(family, changed, preset=preset)
+        try:
+            create_task(family, changed, preset=preset or None)
+        except InputError as e:
+            raise InputError(f"arm {name!r}: {e}") from None
     if arm.data != "nothing":
         arm.transfer_policy(config)
     return arm
@@ -213,3 +232,44 @@ def even_lengths(total: int, rows: int) -> np.ndarray:
                          "rows a step, or match: none")
     least, rest = divmod(total, rows)
     return np.repeat([least + 1, least], [rest, rows - rest])
+
+# %% ../../nbs/study/02_arms.ipynb #1d7aee95
+def end_of(row: Example, tokens: int) -> Example:
+    "The end of a row that has so many tokens, padding apart; the whole row if it has no more."
+    attend = np.ones(len(row), int) if row.attend is None else np.asarray(row.attend)
+    if attend.sum() <= tokens:
+        return row
+    keep = slice(-1 - int(np.searchsorted(attend[::-1].cumsum(), tokens)), None)
+    return Example(row.ids[keep], row.mask[keep], row.meta, row.vocab,
+                   None if row.attend is None else attend[keep])
+
+@dataclass
+class PassExamples:
+    "Row i is item i of `rows`, pass after pass over them, down to `lengths[i]` tokens."
+    rows: TaskDataset
+    lengths: np.ndarray | None      # None: whole rows
+
+    def __call__(self, seed: int | None, split: str, epoch: int,
+                 indices: Sequence[int]) -> list[Example]:
+        places = [divmod(i, len(self.rows)) for i in indices]
+        found: dict[tuple[int, int], Example] = {}
+        for again in sorted({place[0] for place in places}):
+            items = [place[1] for place in places if place[0] == again]
+            read = self.rows.examples(seed, split, again, items)
+            found |= {(again, item): row for item, row in zip(items, read)}
+        rows = [found[place] for place in places]
+        if self.lengths is None:
+            return rows
+        return [end_of(row, int(self.lengths[i])) for row, i in zip(rows, indices)]
+
+def first_lengths(lengths: np.ndarray, total: int) -> np.ndarray:
+    "Lengths of the first rows that have `total` tokens together: the last is shorter."
+    ends = lengths.cumsum()
+    total = min(total, int(ends[-1]))
+    count = int(np.searchsorted(ends, total)) + 1
+    kept = lengths[:count].copy()
+    kept[-1] -= ends[count - 1] - total
+    if kept[-1] < 2:            # a single token predicts nothing
+        kept[kept.argmax()] -= 1
+        kept[-1] += 1
+    return kept

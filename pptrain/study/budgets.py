@@ -31,7 +31,7 @@ class StudyConfig:
     "All that the variants of a study share. Raises `InputError` for what cannot be run."
     study: str                       # name in tables and figures
     family: str                      # synthetic family
-    preset: str                      # and its preset
+    preset: str = ""                 # and its preset; without one, what overrides say
     overrides: dict[str, Any] = field(default_factory=dict)   # preset fields to change
     corpus: str = "code"             # real text to learn afterwards
     corpus_bytes: int = 2_000_000    # of it, at most
@@ -104,6 +104,9 @@ def check_study(config: StudyConfig) -> None:
         raise InputError(f"init_std={config.init_std!r}: it must be above zero, and finite")
     if config.warmup_steps < 0:
         raise InputError(f"warmup_steps={config.warmup_steps!r}: it cannot be negative")
+    if not (config.preset or config.overrides):
+        raise InputError(f"preset={config.preset!r}: name a preset of {config.family}, or give "
+                         "its settings in overrides")
     if config.match not in MATCHES:
         raise unknown("match", config.match, MATCHES)
     for name in ("rates", "warmup_rates"):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.mixture import data_words
 from ..data import Example
 from ..runs.text import downstream_model
 from .arms import Arm, arm_of
@@ -84,6 +85,7 @@ def study_facts(setup: StudySetup, seeds: Sequence[int],
         **machine(), **text_facts(setup),
         "parameters": model_facts(setup),
         "seeds": list(seeds), "arms": arms, "rates": {name: dict(r) for name, r in rates.items()},
+        "family": data_words(config.family, {"preset": config.preset, **config.overrides}),
         "warmed_on": {name: arm.data for name, arm in known.items()},
         "guessing_of": {name: chance_of(setup, arm) for name, arm in known.items()},
         "tuned": bool(config.rates or config.warmup_rates), "tuning_seed": config.tuning_seed,

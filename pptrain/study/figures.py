@@ -14,6 +14,7 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..show import PALETTE, Picture, curves, effects, forest, frame
+from .mixed import OF_A_PART
 from .variants import SPENT, VARIANTS
 
 # %% auto #0
@@ -50,7 +51,8 @@ def metrics_of(table: pd.DataFrame, study: str | None = None) -> list[str]:
     "The metrics of a study, its text losses first. Raises `InputError` for an unknown study."
     measured = dict.fromkeys(study_rows(table, study).metric)
     ordered = dict.fromkeys(["eval_loss", "bits_per_byte", *measured])
-    return [metric for metric in ordered if metric in measured and metric not in SPENT]
+    spent = [metric for metric in measured if metric in SPENT or metric.startswith(OF_A_PART)]
+    return [metric for metric in ordered if metric in measured and metric not in spent]
 
 # %% ../../nbs/study/30_figures.ipynb #6b1acfdc
 def in_house_order(rows: pd.DataFrame) -> pd.DataFrame:

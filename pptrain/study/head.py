@@ -99,7 +99,7 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if counts:
         size = (f", {amount(counts['all'])} parameters "
                 f"({amount(counts['without_embeddings'])} without embeddings)")
-    family = f"{settings.get('family', '?')} ({settings.get('preset', '?')})"
+    family = facts.get("family") or f"{settings.get('family', '?')} ({settings.get('preset', '?')})"
     if settings.get("donors"):      # a skill, which has several
         family = ", ".join(f"{name} ({donor.get('preset', '?')}, {donor.get('steps', '?')} steps)"
                            for name, donor in settings["donors"].items())

@@ -80,7 +80,8 @@ class Replication:
     def task(self, profile: str, **chosen: Any) -> Task:
         "The family as it is trained on in a profile."
         settings = self.settings(profile, **chosen)
-        return create_task(self.family, settings.get("overrides"), preset=settings["preset"])
+        preset = settings["preset"] or None
+        return create_task(self.family, settings.get("overrides"), preset=preset)
 
 # %% ../../nbs/study/40_replication.ipynb #4dac1b29
 def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
@@ -110,7 +111,7 @@ class ReplicationResult:
 
     def curves(self, metric: str = "eval_loss") -> Picture:
         "A metric over text tokens, variant by variant; thin lines are single seeds."
-        title = f"{self.replication.title} ({self.config.preset})"
+        title = f"{self.replication.title} ({self.config.preset or self.config.family})"
         return study_picture(self.rows, metric, title=title)
 
     def effects(self, measure: str = "loss_gain") -> Picture:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import jsonable
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from .arms import Arm, Rates, arm_of, rates_to_try
@@ -138,7 +139,7 @@ def settle(config: StudyConfig, folder: Path) -> None:
     if path.exists():
         recorded = read_json(path, "remove it if the folder holds this very study")
         try:
-            same = StudyConfig(**recorded) == config
+            same = jsonable(asdict(StudyConfig(**recorded))) == jsonable(asdict(config))
         except (InputError, TypeError):      # of another version, or of nobody's
             same = False
         if not same:

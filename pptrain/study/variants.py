@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from ..config import jsonable
 from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
 from ..data import Collate, DatasetBundle, Example, TaskDataset, create_control
@@ -114,14 +115,15 @@ class StudySetup:
     @cached_property
     def task(self) -> Task:
         "The synthetic family."
-        return create_task(self.config.family, self.config.overrides, preset=self.config.preset)
+        preset = self.config.preset or None
+        return create_task(self.config.family, self.config.overrides, preset=preset)
 
     def task_of(self, arm: Arm) -> Task:
         "The synthetic rows of an arm: those of the study, or its own."
         if arm.task is None:
             return self.task
         family, preset, changed = arm.task_settings(self.config)
-        return create_task(family, changed, preset=preset)
+        return create_task(family, changed, preset=preset or None)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -131,7 +133,8 @@ class StudySetup:
     @cached_property
     def settings_hash(self) -> str:
         "Eight hex digits over the config, donors' weights and the text; equal: rows may be pooled."
-        settings = json.dumps([settings_of(self.config), self.corpus.sha256], sort_keys=True)
+        said = jsonable([settings_of(self.config), self.corpus.sha256])
+        settings = json.dumps(said, sort_keys=True)
         return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
     @cached_property
@@ -161,8 +164,9 @@ class StudySetup:
         return HFCausalLMAdapter(HFModelConfig(name, config_overrides=fields))
 
     @cached_property
-    def read(self) -> dict[int, np.ndarray]:
-        "Seed → tokens of each row that a warm-up on the family reads, as far as they are known."
+    def read(self) -> dict[Any, np.ndarray]:
+        """Tokens of each row that a warm-up reads, as far as they are known: on the family by
+        seed, on a mixture by its name and seed."""
         return {}
 
     def text(self, split: str, seed: int = 0) -> TextDataset:
@@ -262,14 +266,21 @@ VARIANTS = ("scratch", "transferred", "shuffled", "natural")
 
 # %% ../../nbs/study/02_variants.ipynb #2671c10e
 def warm_up_data(setup: StudySetup, arm: Arm,
-                 seed: int) -> tuple[Task, Callable[[Any], Any] | None]:
-    "`(task, control)` of an arm's first stage."
+                 seed: int) -> tuple[Task, Callable[[Any], Any] | None, int]:
+    "`(task, view of its rows, steps)` of an arm's first stage."
+    batch = setup.config.batch_size
     if arm.data == "text":
         aside = split_corpus(setup.corpus)[1]
-        lengths = natural_lengths(setup, seed)
-        return TextTask(aside, setup.tokenizer, setup.width, lengths), None
-    task = setup.task_of(arm)
-    return task, None if arm.control is None else create_control(arm.control)
+        cut = natural_lengths(setup, seed)
+        steps = warm_up_steps(setup, arm) if cut is None else len(cut) // batch
+        return TextTask(aside, setup.tokenizer, setup.width, cut), None, steps
+    control = None if arm.control is None else create_control(arm.control)
+    if not arm.mixture:
+        return setup.task_of(arm), control, warm_up_steps(setup, arm)
+    from pptrain.study.mixed import mixture_lengths, passes_over
+    read = mixture_lengths(setup, arm, seed)
+    view = partial(passes_over, control=control, lengths=read)
+    return setup.task_of(arm), view, math.ceil(len(read) / batch)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
 def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
@@ -291,9 +302,7 @@ def in_bfloat16(config: StudyConfig) -> bool:
 def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> PrePreTrainer:
     "The first stage of an arm that has one, ready to run."
     config = setup.config
-    task, control = warm_up_data(setup, arm, seed)
-    exact = getattr(task, "lengths", None)
-    steps = warm_up_steps(setup, arm) if exact is None else len(exact) // config.batch_size
+    task, control, steps = warm_up_data(setup, arm, seed)
     often = max(1, steps // 10)
     run = RunConfig(
         setup.folder / run_place(config, "warm-up", arm.warm_up, seed, rates), seed=seed,
@@ -360,7 +369,10 @@ def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
         task = setup.task_of(arm)
-        if arm.data == "task":
+        if arm.mixture:
+            from pptrain.study.mixed import mixture_lengths
+            length = float(mixture_lengths(setup, arm, seed).mean())
+        elif arm.data == "task":
             length = warm_up_tokens / rows_read(setup, arm, task)
         else:
             length = float(warm_up_lengths(setup, seed).mean())
@@ -392,6 +404,8 @@ def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
                training: Mapping[str, Any] | None, tokens: int) -> list[dict[str, Any]]:
     "What went into a run that read `tokens` tokens of text, as rows."
     facts = warm_up_facts(training, rates) | {"text_lr": rates.text}
+    from pptrain.study.mixed import tokens_of_parts
+    facts |= tokens_of_parts(setup, arm, seed)
     facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
     return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
 

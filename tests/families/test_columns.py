@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from pptrain.core import create_task, registered_presets
 from pptrain.core.task import trusted_columns
-from pptrain.data import Collate
+from pptrain.data import SPLITS, Collate
 from pptrain.data.columns import Columns
 from pptrain.data.draws import Draws, item_draws, item_keys
 from pptrain.data.kernels import compiled, find_numba, kernel
@@ -69,28 +69,19 @@ def test_a_collated_batch_is_the_stacked_one(family):
         assert quick[name].dtype == torch.int64 and torch.equal(quick[name], column)
 
 
-def digest_of_batches(*families: str) -> str:
-    "sha256 over batches of some families, of all if none is named, as a collator sees them."
+TWO = {"procedural": {"tasks": ("set", "stack")}, "dyck": {}}   # family → settings
+FOUR = TWO | {"simpler_tasks": {"tasks": ("union", "count")}, "lime": {"tasks": ("deduct",)}}
+
+
+def digest_of_batches(families=TWO) -> str:
+    "sha256 over batches of some families, as a collator sees them."
     found = hashlib.sha256()
-    for family in families or FAMILIES:
-        bundle = create_task(family, preset="smoke").build_datasets(11)
+    for family, settings in families.items():
+        bundle = create_task(family, preset="smoke", **settings).build_datasets(11)
         batch = bundle.data_collator(bundle.train_dataset.__getitems__([4, 400, 1]))
         for name in sorted(batch):
             found.update(np.ascontiguousarray(batch[name].numpy()).tobytes())
     return found.hexdigest()
-
-
-@pytest.mark.parametrize("jit", ["0", "1"])
-def test_with_and_without_a_compiler(jit, tmp_path):
-    "Another process, another cache folder: the same bits."
-    code = ("import sys; sys.path[:0] = ['tests', 'tests/families']; import test_columns as t; "
-            "print(t.find_numba() is None, t.digest_of_batches())")
-    env = os.environ | {"NUMBA_DISABLE_JIT": jit, "PPTRAIN_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
-                          env=env)
-    assert done.returncode == 0, done.stderr
-    off, digest = done.stdout.split()
-    assert digest == digest_of_batches() and (jit == "0" or off == "True")
 
 
 class OtherWords(Dyck):
@@ -133,7 +124,8 @@ def test_an_op_without_a_kernel_is_drawn_one_by_one():
 ])
 def test_settings_reach_the_kernels(family, settings):
     task = create_task(family, settings)
-    rows, examples = (make(5, "train", 1, list(range(150))) for make in (task.columns, task.examples))
+    place = (5, "train", 1, list(range(150)))
+    rows, examples = task.columns(*place), task.examples(*place)
     assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
 
 
@@ -159,32 +151,50 @@ def test_a_subclass_that_changes_no_item_keeps_the_kernels():
 
 # kernels
 
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_with_and_without_a_compiler(jit, tmp_path):
+    "Another process, whatever this one does: the same bits; nothing is compiled where it is off."
+    told = said(digest_elsewhere(tmp_path, "FOUR", NUMBA_DISABLE_JIT=jit))
+    assert told == (digest_of_batches(FOUR), "")
+    assert jit == "0" or not (tmp_path / "kernels").exists()
+
+
+def digest_elsewhere(cache, families="TWO", **env) -> subprocess.Popen:
+    "Another process, which prints the digest of its batches."
+    code = f"import test_columns as t; print(t.digest_of_batches(t.{families}))"
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests/families"), *sys.path])
+    env = os.environ | {"PPTRAIN_CACHE": str(cache), "PYTHONPATH": path} | env
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env)
+
+
+def said(process: subprocess.Popen) -> tuple[str, str]:
+    "What a process printed, and what it complained of."
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out.strip(), err
+
+
 @needs_numba
-@pytest.mark.parametrize("spoil", ["damaged", "unwritable", "elsewhere"])
-def test_a_cache_that_cannot_be_used_costs_time_only(spoil, tmp_path):
-    code = "import test_columns as t; print(t.digest_of_batches('dyck'))"
-    env = os.environ | {"PPTRAIN_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(
-        [str(ROOT / "tests"), str(ROOT / "tests/families"), *sys.path])}
+def test_two_that_compile_at_once_agree_and_a_damaged_cache_is_made_anew(tmp_path):
+    two = [digest_elsewhere(tmp_path) for _ in range(2)]
+    assert [said(process) for process in two] == [(digest_of_batches(), "")] * 2
+    kept = list((tmp_path / "kernels").iterdir())
+    assert kept
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:40])
+    assert said(digest_elsewhere(tmp_path)) == (digest_of_batches(), "")
 
-    def digest() -> str:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env,
-                              cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split()[-1]
 
-    if spoil == "damaged":
-        first = digest()
-        kept = [path for path in (tmp_path / "kernels").iterdir()]
-        assert kept
-        for path in kept:
-            path.write_bytes(path.read_bytes()[:40])
-        assert digest() == first
-    elif spoil == "unwritable":
-        (tmp_path / "kernels").write_text("a file where a folder should be")
-        assert digest() == digest_of_batches("dyck")
-    else:
-        env["PPTRAIN_CACHE"] = "/proc/no/such/folder"
-        assert digest() == digest_of_batches("dyck")
+@needs_numba
+@pytest.mark.parametrize("cache, home", [
+    ("a file where a folder should be", ""), ("/proc/no/such/folder", ""), ("", "/proc/nowhere")])
+def test_without_a_place_to_keep_them_kernels_work_and_say_nothing(cache, home, tmp_path):
+    if cache.startswith("a file"):
+        (tmp_path / "kernels").write_text(cache)
+        cache = str(tmp_path)
+    env = {"HOME": home} if home else {}
+    assert said(digest_elsewhere(cache, **env)) == (digest_of_batches(), "")
 
 
 def scaled(factor):
@@ -213,8 +223,21 @@ def test_two_closures_of_one_factory_are_two_functions():
 
 # draws
 
+def test_no_training_item_has_the_key_of_an_evaluation_item():
+    "Before the last mixing, a bijection, the words of one split are even and of the other odd."
+    def even_or_odd(key: int) -> int:
+        for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9), (30, 1)):
+            key ^= key >> shift ^ key >> 2 * shift
+            key = key * pow(factor, -1, 2**64) % 2**64
+        return key % 2
+    for bit, split in enumerate(SPLITS):
+        for seed, epoch, lane in ((0, 0, 0), (1, 0, 0), (-5, 2**40, 3), (2**64 - 1, 7, 1)):
+            keys = item_keys(seed, split, epoch, FAR, lane).ravel().tolist()
+            assert len(set(keys)) == len(set(FAR))
+            assert {even_or_odd(key) for key in keys} == {bit}
+
+
 def test_addresses_that_differ_in_one_thing_have_other_keys():
-    "By construction, as every step of a key is a bijection."
     def keys(seed, split, epoch, lane): return item_keys(seed, split, epoch, range(500), lane)
     base = (6, "train", 3, 0)
     others = [(7, "train", 3, 0), (6, "eval", 3, 0), (6, "train", 4, 0), (6, "train", 3, 1)]

@@ -182,7 +182,8 @@ def loaded_by(statement: str) -> set[str]:
 
 LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural",
          "tasks.simpler_tasks", "tasks.lime", "tasks.summarization", "study", "study.grid", "grid"]
-HEAVY = {"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets"} | NEVER
+HEAVY = {"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets", "numba",
+         "llvmlite"} | NEVER
 
 
 @pytest.mark.parametrize("module", LIGHT, ids=lambda m: m or "pptrain")

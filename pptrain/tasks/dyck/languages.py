@@ -123,7 +123,7 @@ def weighted(draws, cumulative, size):
 NO_TABLE = np.zeros(0, np.int64)
 
 def word_table(tokens: str, words: int, rng: Any) -> np.ndarray:
-    """What `draw_words` looks up, by the kind of words.
+    """What the words of a sentence are drawn by, by their kind.
 
     uniform: nothing; zipf: cumulative weights (words,); random_walk: vectors (words, 10)."""
     if tokens == "zipf":

@@ -12,13 +12,13 @@ from .problems import rewritten, substitute
 # %% auto #0
 __all__ = ['ops']
 
-# %% ../../../nbs/tasks/lime/02_ops.ipynb #f260dde4
+# %% ../../../nbs/tasks/lime/02_ops.ipynb #09d8be2f
 UPPER, LOWER, MATH, SPACE, ARROW, COLON, OPEN, CLOSE, COMMA = range(-1, -10, -1)
 
 @kernel
 def case_words(case):
     "A case as a list of words."
-    words = []
+    words: list[int] = []
     for variable, symbols in case.items():
         if len(words) > 0:
             words.append(COMMA)

@@ -12,7 +12,7 @@ from ...data.draws import below, uniform
 from ...data.kernels import kernel
 
 # %% auto #0
-__all__ = ['ops', 'distinct']
+__all__ = ['ops']
 
 # %% ../../../nbs/tasks/procedural/01_ops.ipynb #c5f9335b
 ops = Ops()
