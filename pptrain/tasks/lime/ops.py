@@ -12,7 +12,7 @@ from .problems import rewritten, substitute
 # %% auto #0
 __all__ = ['ops']
 
-# %% ../../../nbs/tasks/lime/02_ops.ipynb #09d8be2f
+# %% ../../../nbs/tasks/lime/02_ops.ipynb #e25baa76
 UPPER, LOWER, MATH, SPACE, ARROW, COLON, OPEN, CLOSE, COMMA = range(-1, -10, -1)
 
 @kernel

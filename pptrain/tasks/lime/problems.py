@@ -56,7 +56,7 @@ def draw_roles(draws, sizes):
     behind = sizes.upper + sizes.lower
     return Roles(symbols[: sizes.upper], symbols[sizes.upper : behind], symbols[behind:])
 
-# %% ../../../nbs/tasks/lime/01_problems.ipynb #e41ea9bf
+# %% ../../../nbs/tasks/lime/01_problems.ipynb #2e36a6f7
 class OfficialDraws:
     "Python's generator in the words of `Draws`: the paper's own stream."
 
@@ -192,7 +192,7 @@ PARTS = {   # what a problem has, in order
 }
 VARIABLES = {"pattern": 5, "rule": 20, "rules": 7}   # that a problem may need
 
-# %% ../../../nbs/tasks/lime/01_problems.ipynb #31e1a41e
+# %% ../../../nbs/tasks/lime/01_problems.ipynb #de5750da
 def plain(part: Any) -> Any:
     "A part without arrays: whole numbers, lists of them, a dict of lists, or a rule."
     if isinstance(part, RewriteRule):

@@ -82,7 +82,7 @@ def split_list(body, divider):
     stretches.append(body[start:])
     return stretches
 
-# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #36123841
+# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #2d4bdc88
 @kernel
 def distinct_symbols(seq):
     "The distinct symbols in order of first appearance: 5 7 5 → 5 7."
@@ -110,7 +110,7 @@ def list_and_symbol(draws, sizes):
     shuffle(draws, seq)
     return seq, query
 
-# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #128d5c44
+# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #fca68819
 @kernel
 def in_runs(draws, symbols, n):
     "`n` tokens, a run for each of `symbols`, in their order; runs are as long as chance wills."
