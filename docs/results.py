@@ -177,6 +177,7 @@ def take(folder: Path, root: Path = ROOT) -> list[Path]:
         run = next(r for r in manifest["runs"] if r["study"] == str(study).split(" (")[0])
         facts = read_json(folder / "runs" / run["id"] / "facts.json")
         facts["profile"] = manifest.get("profile", "")
+        facts["seeds"] = sorted(map(int, set(rows.seed)))
         left = {"claims": gathered.claims.get(str(study), []), "facts": facts,
                 "study": gathered.settings.get(str(study), {})}
         for name, value in left.items():
