@@ -7,6 +7,7 @@ import pptrain
 
 project = "pptrain"
 author = "The pptrain authors"
+copyright = author
 release = pptrain.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 nb_execution_mode = "off"
@@ -15,6 +16,9 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "pptrain"
+html_favicon = "_static/icon.svg"
+html_copy_source = False      # a notebook's JSON is no page to look at
+html_show_sourcelink = False
 html_extra_path = ["extra"]
 exclude_patterns = ["extra"]
 html_css_files = ["pptrain.css"]

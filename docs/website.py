@@ -3,7 +3,8 @@
     python docs/website.py [--out _docs]      needs `pip install -e ".[docs]"`
 
 A source tree is laid out in OUT/src (Markdown and notebooks, links mended), Sphinx builds it into
-OUT/html with warnings as errors, and every link within the site is followed.
+OUT/html with warnings as errors, and every link within the site is followed. Where Chromium and
+playwright are, every page is opened on a screen as wide as a phone, in both themes.
 """
 from __future__ import annotations
 
@@ -18,6 +19,9 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import looked
+from pages import PAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 HOW_TOS = ["quickstart", "your_own_family", "custom_models", "transfer", "measure",
@@ -38,16 +42,35 @@ def tree(title: str, pages: list[str], depth: int = 1) -> str:
 
 
 def mended(prose: str, home: Path, pages: set[str]) -> str:
-    "Links of a page at `home` from the site's root; to files that are no pages, plain words."
+    "Links of a page at `home` from the site's root; to what the site does not hold, plain words."
     def place(link: re.Match) -> str:
         path, _, anchor = link[3].partition("#")
         target = (ROOT / home / path).resolve()
         inside = target.is_relative_to(ROOT)
         name = target.relative_to(ROOT).as_posix() if inside else ""
-        if name in pages and link[1] != "!":
+        if name in PAGES:                  # the same page, made for those who read on GitHub
+            name = f"nbs/how_to/{PAGES[name]}.ipynb"
+        if link[1] != "!" and (name in pages or (ROOT / name).is_file() and inside):
             return f"[{link[2]}](/{name})"
         return link[0] if link[1] else f"{link[2]} (`{name or link[3]}`)"
     return LINK.sub(place, prose)
+
+
+LOCAL = re.compile(r"\]\(/([^)\s]+)\)")
+
+
+def bring_files(src: Path) -> None:
+    "Rows, cards and scripts that the pages link to, beside them; those in Markdown become pages."
+    for text in [*src.rglob("*.md"), *src.rglob("*.ipynb")]:
+        for name in LOCAL.findall(text.read_text(encoding="utf-8")):
+            target = src / name
+            if target.exists(): continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.suffix == ".md":
+                prose = mended((ROOT / name).read_text(encoding="utf-8"), Path(name).parent, set())
+                target.write_text(f"---\norphan: true\n---\n\n{prose}", encoding="utf-8")
+            else:
+                shutil.copy(ROOT / name, target)
 
 
 HIDDEN = re.compile(r"^#\|\s*(hide|default_exp)\b", re.M)
@@ -109,16 +132,18 @@ def lay_out(src: Path) -> None:
     evidence = [Path(f"docs/{name}.md") for name in EVIDENCE if (ROOT / f"docs/{name}.md").exists()]
     plain = [Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), Path("REPLICATIONS.md"), *evidence]
     pages = {p.as_posix() for p in [*books, *plain, Path("index.ipynb")]}
-    for path in [*books, Path("index.ipynb")]:
-        target = src / path if path.name != "index.ipynb" else src / "welcome.ipynb"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        text = notebook(path, pages)
-        target.write_text(text.replace("(/index.ipynb)", "(/welcome.ipynb)"), encoding="utf-8")
+    for path in books:
+        (src / path).parent.mkdir(parents=True, exist_ok=True)
+        (src / path).write_text(notebook(path, pages), encoding="utf-8")
     for path in plain:
         (src / path).parent.mkdir(parents=True, exist_ok=True)
         text = mended((ROOT / path).read_text(encoding="utf-8"), path.parent, pages)
-        text = text.replace("(/index.ipynb)", "(/welcome.ipynb)")
         (src / path).write_text(text, encoding="utf-8")
+    root = json.loads(notebook(Path("index.ipynb"), pages))
+    contents = dict(cell_type="markdown", id="contents", metadata={}, source=front(books, plain))
+    root["cells"].append(contents)
+    (src / "index.ipynb").write_text(json.dumps(root, ensure_ascii=False), encoding="utf-8")
+    bring_files(src)
     shutil.copytree(ROOT / "docs/pictures", src / "docs/pictures", dirs_exist_ok=True)
     told: set[int] = set()
     (src / "api").mkdir()
@@ -127,9 +152,9 @@ def lay_out(src: Path) -> None:
     families = [entry.name for entry in registered_tasks()]
     widgets(src / "extra/play", families)
     (src / "play.md").write_text(play_page(families), encoding="utf-8")
-    (src / "index.md").write_text(front(books, plain), encoding="utf-8")
     (src / "_static").mkdir()
-    shutil.copy(ROOT / "docs/pptrain.css", src / "_static")
+    for name in ("pptrain.css", "icon.svg"):
+        shutil.copy(ROOT / "docs" / name, src / "_static")
     shutil.copy(ROOT / "docs/sphinx_conf.py", src / "conf.py")
 
 
@@ -144,17 +169,13 @@ def play_page(families: list[str]) -> str:
 
 
 def front(books: list[Path], plain: list[Path]) -> str:
-    "The root page: what this is, and all tables of contents."
+    "All tables of contents, for the end of the root page."
     def under(folder: str) -> list[str]:
         return [p.with_suffix("").as_posix() for p in books if p.parts[1] == folder]
     how = [name for name in HOW_TOS if (ROOT / f"nbs/how_to/{name}.ipynb").exists()]
     ground = [p.with_suffix("").as_posix() for p in books if len(p.parts) == 2]
     parts = [
-        "# pptrain", "",
-        "A Jupyter-first research kit for pre-pre-training. Start with the [welcome page]"
-        "(welcome.ipynb) or the [quick start](nbs/how_to/quickstart.ipynb); [play](play.md) with "
-        "the families; read [how faithful they are](docs/faithful.md).", "",
-        tree("Start", ["welcome", "play"]),
+        tree("Start", ["play"]),
         tree("How to", [f"nbs/how_to/{name}" for name in how]),
         tree("Evidence", ["REPLICATIONS", *(p.with_suffix("").as_posix() for p in plain
                                             if p.parts[0] == "docs")]),
@@ -192,7 +213,7 @@ def broken_links(site: Path) -> list[str]:
     pages = {path: read_page(path) for path in site.rglob("*.html")}
     wrong = []
     for path, page in pages.items():
-        if "play" in path.relative_to(site).parts[:1]: continue
+        if path.relative_to(site).parts[0] == "play": continue
         for target in page.targets:
             parts = urlsplit(target)
             if parts.scheme or parts.netloc: continue
@@ -219,7 +240,13 @@ def main() -> int:
     wrong = broken_links(site)
     print(*wrong, sep="\n", file=sys.stderr)
     print(f"{len(list(site.rglob('*.html')))} pages in {site}; {len(wrong)} broken links")
-    return int(bool(wrong))
+    if looked.CHROMIUM is None:
+        print("not opened in a browser: no Chromium on the PATH")
+        return int(bool(wrong))
+    odd = looked.oddities(site)
+    print(*odd, sep="\n", file=sys.stderr)
+    print(f"opened in Chromium, light and dark, 390 pixels wide: {len(odd)} oddities")
+    return int(bool(wrong or odd))
 
 
 if __name__ == "__main__":

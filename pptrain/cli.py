@@ -17,7 +17,7 @@ import yaml
 
 from .errors import InputError, unknown
 from .files import make_folder, resolve_path, save_as
-from .processes import process_number
+from .processes import leave, loading, process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Click
 GO_ON = "what was finished is kept; start the same command again to go on"
 
 IN_COMMANDS = {     # what a library calls it → what a command line calls it
+    "set overwrite=True": "add --set run.overwrite=true",
     "overwrite=True": "--set run.overwrite=true", "the same call": "the same command"}
 
 def in_commands(sentence: str) -> str:
@@ -98,14 +99,6 @@ def complaint(e: BaseException) -> tuple[int, str]:
         return 2, f"{e.strerror or e}{where}"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
-# %% ../nbs/50_cli.ipynb #945bac69
-def leave(status: int) -> None:
-    "End this process now, with all that was printed."
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
-
 # %% ../nbs/50_cli.ipynb #ae246bb1
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status. `--traceback`, anywhere, lets exceptions through.
@@ -121,7 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     command = typer.main.get_command(app)
     try:
-        return command.main(argv or ["--help"], prog_name="pptrain", standalone_mode=False) or 0
+        status = command.main(argv or ["--help"], prog_name="pptrain", standalone_mode=False)
+        if status == 130:      # Ctrl-C before the command was reached; typer keeps it to itself
+            raise KeyboardInterrupt
+        return status or 0
     except (Exception, KeyboardInterrupt) as e:
         if loud:
             raise
@@ -489,9 +485,10 @@ def fit_command(
     changes = parse_settings(settings or [])
     parts = read_yaml(config)
     text = None if eval_config is None else read_yaml(eval_config)
-    from pptrain.runs import load_recipe
-    from pptrain.runs.screen import Screen
-    recipe, screen = load_recipe(parts, changes, text=text), Screen()
+    with loading():
+        from pptrain.runs import load_recipe
+        from pptrain.runs.screen import Screen
+        recipe, screen = load_recipe(parts, changes, text=text), Screen()
     run = recipe.fit(screen=screen)
     if process_number() == 0:
         print_result(recipe, run, screen, as_json)

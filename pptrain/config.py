@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect, json, re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
@@ -57,6 +57,17 @@ def typed(config: Any) -> None:
         object.__setattr__(config, name, taken)
 
 # %% ../nbs/01_config.ipynb #842cc92f
+def given_place(values: Any, place: Sequence[Any]) -> list[Any]:
+    "The steps of pydantic's `place` that lead through the `values`; it names types in between."
+    steps: list[Any] = []
+    for step in place:
+        inside = isinstance(values, (list, tuple)) and isinstance(step, int)
+        if inside and step < len(values) or isinstance(values, Mapping) and step in values:
+            values = values[step]
+            steps.append(step)
+    return steps or list(place[:1])      # a field that is missing
+
+# %% ../nbs/01_config.ipynb #001c8c06
 def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
     """`cls(**values)` with names and types checked.
 
@@ -78,7 +89,7 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
         return config
     except ValidationError as e:
         first = e.errors()[0]
-    field_name = ".".join(map(str, first["loc"]))
+    field_name = ".".join(map(str, given_place(values, first["loc"])))
     reason = first["msg"].removeprefix("Value error, ")
     given = f"{assigned(field_name, first['input'])}: " if field_name else ""
     raise InputError(given + reason)

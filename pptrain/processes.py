@@ -5,8 +5,12 @@
 # %% ../nbs/01_processes.ipynb #4b51351b
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from .errors import InputError
@@ -14,7 +18,7 @@ from .errors import InputError
 _T = TypeVar("_T")
 
 # %% auto #0
-__all__ = ['process_number', 'process_count', 'once']
+__all__ = ['process_number', 'process_count', 'loading', 'once']
 
 # %% ../nbs/01_processes.ipynb #cde441b0
 def number_in(names: tuple[str, ...], otherwise: int) -> int:
@@ -32,6 +36,34 @@ def process_number() -> int:
 def process_count() -> int:
     "How many processes were started together."
     return number_in(("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"), 1)
+
+# %% ../nbs/01_processes.ipynb #556c2f49
+def leave(status: int) -> None:
+    "End this process now, with all that was printed."
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+# %% ../nbs/01_processes.ipynb #d4989138
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    "Inside, Ctrl-C ends this process at once, with status 130; not in a notebook."
+    def end(number: int, frame: object) -> None:
+        if process_number() == 0:
+            os.write(2, b"interrupted: nothing was begun\n")
+        os._exit(130)
+
+    usual = signal.default_int_handler
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and "IPython" not in sys.modules and signal.getsignal(signal.SIGINT) is usual
+    if ours:
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, usual)
 
 # %% ../nbs/01_processes.ipynb #66af7df9
 def once(work: Callable[[], _T]) -> _T:

@@ -75,6 +75,8 @@ class Yaml12Loader(yaml.SafeLoader):
         number = float(text.replace(".inf", "inf").replace(".nan", "nan"))
         if math.isinf(number) and "inf" not in text:
             raise InputError(f"{shortened(text)} is too large for a number")
+        if number == 0 and re.search("[1-9]", text.partition("e")[0]):
+            raise InputError(f"{shortened(text)} is too small for a number; 0 is nothing")
         return number
 
     def get_single_node(self) -> yaml.Node | None:

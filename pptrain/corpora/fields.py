@@ -125,7 +125,11 @@ def table_rows(text: str, field: str, kind: str = ".csv") -> Iterator[dict[str, 
     sign = separator(header, field, kind)
     limit = csv.field_size_limit(2**31 - 1)
     try:
-        rows = list(csv.reader(io.StringIO(text), delimiter=sign, strict=True))
+        reader = csv.reader(io.StringIO(text), delimiter=sign, strict=True)
+        rows = list(reader)
+    except csv.Error as e:
+        raise csv.Error(f"line {reader.line_num}: {e}; in a text that begins with a quote each "
+                        "quote is doubled, and the whole is in quotes") from None
     finally:
         csv.field_size_limit(limit)
     names, *lines = filter(None, rows)
@@ -146,10 +150,18 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     for batch in file.iter_batches():
         yield from batch.to_pylist()
 
+def is_parquet(path: Path) -> bool:
+    "Whether a file begins as Parquet does, whatever it is called."
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:
+        return False             # whoever reads it will say why
+
 def rows_of_file(path: Path, field: str) -> Iterator[Any] | str:
     "The rows of a file, or its text where it is not made of rows."
     kind = suffix(path)
-    if kind == ".parquet":
+    if kind == ".parquet" or is_parquet(path):
         return parquet_rows(path)
     text = read_text(path)
     if not text.strip():

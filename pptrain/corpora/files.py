@@ -23,6 +23,8 @@ FOREIGN = {                         # how files begin that hold no text as they 
     b"PK\x03\x04": "a zip archive",
     b"\x28\xb5\x2f\xfd": "packed by zstd",
     b"%PDF": "a PDF",
+    b"ARROW1": "an Arrow file",
+    b"FEA1": "an Arrow file",
     b"SQLite format 3": "a data base"}
 
 def begins(data: bytes, signatures: dict[bytes, str]) -> str | None:
@@ -83,7 +85,7 @@ def read_text(path: str | Path) -> str:
     except OSError as e:
         raise InputError(f"cannot read {name}: {e.strerror or e}") from None
     data = unpacked(data, name)
-    what = begins(data, FOREIGN)
+    what = "a tar archive" if data[257:262] == b"ustar" else begins(data, FOREIGN)
     if what:
         raise InputError(f"{name} is {what}, not text; write its text to a file")
     return decoded(data, name)

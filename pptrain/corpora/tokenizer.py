@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import MOST
 from .sources import cached
 from .split import Corpus
 from ..data.streams import whole_number
@@ -46,12 +47,14 @@ def train_tokenizer(corpus: Corpus, vocab_size: int = 2048,
     """A byte-level BPE trained on the train split: same text, same bytes.
 
     It has `vocab_size` entries, fewer when a small corpus runs out of pairs. Raises `InputError`
-    below 258."""
+    below 258 and above 2**20."""
     import tokenizers
     from transformers import PreTrainedTokenizerFast
     vocab_size = whole_number(vocab_size, "vocab_size")
     if vocab_size < 258:
         raise InputError(f"vocab_size {vocab_size} is below 258: 256 bytes, <pad> and <eos>")
+    if vocab_size > MOST:
+        raise InputError(f"vocab_size {vocab_size} is above {MOST}, more than memory holds")
     check_corpus(corpus)
     texts = [doc.text for doc in corpus.train]
 

@@ -5,7 +5,7 @@
 # %% ../../nbs/generate/04_generate.ipynb #2a53e15b
 from __future__ import annotations
 
-import contextlib, errno, json, multiprocessing, os, signal, sys, threading
+import contextlib, errno, json, multiprocessing, os, signal, sys, threading, time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +20,7 @@ from ..errors import InputError, unknown
 from ..files import PathText, locked, print_line
 from .formats import writer_class
 from .shards import (
-    MANIFEST, Job, Stopped, finished_shards, write_manifest, write_shard)
+    MANIFEST, PART, Job, Stopped, finished_shards, write_manifest, write_shard)
 from .source import stream_of
 from ..show.markup import html_table
 
@@ -91,6 +91,21 @@ def written_here(job: Job, todo: Sequence[int], progress: Progress) -> Records:
     for k in todo:
         yield write_shard(job, k, lambda items: progress.reached(progress.done + items))
 
+PATIENCE = 2.0      # seconds that a worker has to end a batch when it is asked to stop
+
+def end_workers(pool: ProcessPoolExecutor, folder: Path) -> None:
+    "Ends a pool that nobody waits for; who is not done in time is killed, its drafts removed."
+    workers = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    end = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+            for draft in folder.glob(f".*.{worker.pid}{PART}"):
+                draft.unlink(missing_ok=True)
+
 def written_by_workers(job: Job, todo: Sequence[int], progress: Progress, workers: int,
                        start_method: str | None) -> Records:
     "Records of the shards `todo` as worker processes finish them."
@@ -109,7 +124,7 @@ def written_by_workers(job: Job, todo: Sequence[int], progress: Progress, worker
                          "kept; start again with fewer workers") from None
     finally:
         stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        end_workers(pool, job.folder)
 
 # %% ../../nbs/generate/04_generate.ipynb #ad0d7aba
 @dataclass(frozen=True)

@@ -227,8 +227,10 @@ def build(config: PreTrainedConfig, trust_remote_code: bool = False) -> nn.Modul
                          "transformers; use a decoder such as 'gpt2', 'gpt_neox' or 'llama'")
     try:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except ValueError as e:
-        raise InputError(f"{config.model_type}: {str(e).splitlines()[0]}") from None
+    except Exception as e:      # whatever the code of an architecture raises
+        kind = "" if isinstance(e, ValueError) else f"{type(e).__name__}: "
+        why = (str(e).strip().splitlines() or ["cannot be built"])[0]
+        raise InputError(f"{config.model_type}: {kind}{why}; look at config_overrides") from None
 
 # %% ../../nbs/integrations/01_architectures.ipynb #65b50d57
 CONTEXT_FIELDS = ("n_positions", "max_position_embeddings", "max_seq_len", "context_length")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .weights import parts, storage, token_modules
@@ -72,22 +74,39 @@ def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
                 return value
     return 0
 
+def own_head(name: str) -> int | None:
+    "The number of the head that a parameter belongs to, where each is a module in a list."
+    number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
+    return int(number[2]) if number else None
+
+def declared(config: Any) -> Any:
+    "What a config says of heads; words given to it that its kind of model does not read left out."
+    if not is_dataclass(config):
+        return config
+    known = {f.name for f in fields(config)} | set(getattr(config, "attribute_map", {}))
+    words = known & {*HEADS, *SHARED}
+    return SimpleNamespace(**{word: getattr(config, word, None) for word in words})
+
+def listed_heads(modules: Iterable[nn.Module]) -> int:
+    "How many heads are modules in a list that one of `modules` holds; 0 where none does."
+    lists = [child for module in modules for name, child in module.named_children()
+             if own_head(f"{name}.0.") is not None]
+    return len(list(lists[0].children())) if lists else 0
+
 def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, int]:
-    "`(heads, heads of keys and values)` of the attention inside `modules`, as told; zeros if not."
+    """`(heads, heads of keys and values)` as `modules` or the config tell; zeros if none does.
+
+    `modules` are those that the parameter's name leads through, the innermost first."""
     config: Any = getattr(unwrapped(model), "config", None)
     if getattr(config, "model_type", "") in CHANNELS:
         return 0, 0
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
-    holders = [*modules, config, getattr(config, "attn_config", None)]
-    heads = first_int(holders, HEADS)
+    modules = list(modules)
+    holders = [*modules, *map(declared, (config, getattr(config, "attn_config", None)))]
+    heads = first_int(holders, HEADS) or listed_heads(modules[:2])
     shared = first_int(holders, SHARED)
     return (heads, shared) if heads and shared and heads % shared == 0 else (heads, 0)
-
-def own_head(name: str) -> int | None:
-    "The number of the head that a parameter belongs to, where each is a module in a list."
-    number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
-    return int(number[2]) if number else None
 
 # %% ../../nbs/integrations/04_attention.ipynb #3186235a
 def shared_heads(role: str, rows: int, heads: int, width: int) -> int:
@@ -104,7 +123,7 @@ def shared_heads(role: str, rows: int, heads: int, width: int) -> int:
 
 # %% ../../nbs/integrations/04_attention.ipynb #bf158c1e
 BY_GROUP = ("gpt_neox", "gpt_neox_japanese", "bloom", "persimmon", "falcon", "gpt_bigcode")
-UNKNOWN = ("codegen",)      # four shards, each of queries, values, keys
+IN_QUARTERS = ("codegen",)
 
 Block = tuple[str, tuple[int, ...]]      # role and heads served
 
@@ -123,12 +142,22 @@ def head_blocks(role: str, heads: int, shared: int, by_group: bool) -> list[Bloc
         blocks += [(word, members) for members in served] if word in "kv" else []
     return blocks
 
+def quarter_blocks(heads: int) -> list[Block]:
+    "Four times the queries, values and keys of a quarter of the heads; [] where it does not fit."
+    size, rest = divmod(heads, 4)
+    quarters = [] if rest else [range(n * size, (n + 1) * size) for n in range(4)]
+    blocks: list[Block] = []
+    for quarter in quarters:
+        for role in "qvk":
+            blocks += [(role, (head,)) for head in quarter]
+    return blocks
+
 # %% ../../nbs/integrations/04_attention.ipynb #0eb97fc8
 def is_hidden(model: nn.Module, name: str) -> bool:
     "Whether a fused matrix has an order that is not known."
     kind = getattr(getattr(unwrapped(model), "config", None), "model_type", "")
     named_so = "query_key_value" in name and kind not in BY_GROUP
-    return role_of(name) == "qkv" and (named_so or kind in UNKNOWN)
+    return role_of(name) == "qkv" and named_so
 
 def attention_blocks(model: nn.Module, name: str, rows: int, modules: list[nn.Module],
                      width: int = 0) -> list[Block]:
@@ -143,6 +172,8 @@ def attention_blocks(model: nn.Module, name: str, rows: int, modules: list[nn.Mo
         return [(word, (own,)) for word in role] if even else []
     kind = getattr(getattr(unwrapped(model), "config", None), "model_type", "")
     heads, shared = head_counts(model, reversed(modules))
+    if role == "qkv" and kind in IN_QUARTERS:
+        return quarter_blocks(heads) if rows % (3 * heads) == 0 else []
     shared = shared or (shared_heads(role, rows, heads, width) if heads else 0)
     if shared:
         blocks = head_blocks(role, heads, shared, kind in BY_GROUP)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'parts', 'plain_state',
-           'weights_sha256', 'write_model']
+__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'token_axes', 'parts',
+           'plain_state', 'weights_sha256', 'write_model']
 
 # %% ../../nbs/integrations/03_weights.ipynb #b7d43bc4
 def storage(tensor: Tensor) -> tuple[object, ...]:
@@ -134,6 +134,28 @@ def token_modules(model: nn.Module) -> list[nn.Module]:
     else:
         found = output_layers(model, getattr(table, "num_embeddings", 0))
     return [module for module in (table, *found) if module is not None]
+
+# %% ../../nbs/integrations/03_weights.ipynb #33269118
+def token_axes(model: nn.Module) -> dict[str, int]:
+    "Every (plain) name of a matrix that reads or scores tokens → the axis along which they lie."
+    from torch import nn
+    names = {storage(p): name for name, p in reversed(named(model).items())}
+    found: dict[str, int] = {}
+    ids = 0
+    for module in token_modules(model):
+        usual = isinstance(module, (nn.Embedding, nn.Linear))
+        for parameter in module.parameters():
+            name, shape = names.get(storage(parameter), ""), tuple(parameter.shape)
+            if len(shape) == 2 and name not in found:
+                ids = ids or shape[0]
+                found[name] = int(not usual and shape[0] != ids == shape[1])
+    return found
+
+# %% ../../nbs/integrations/03_weights.ipynb #2f3b02f1
+def is_bias(name: str) -> bool:
+    "Whether a parameter is one that is added, by its name."
+    leaf = name.rpartition(".")[2]
+    return re.search(r"(^|_)(b|beta|shift|offset)(_|$)|bias", leaf) is not None
 
 # %% ../../nbs/integrations/03_weights.ipynb #515bc66b
 def _prefixes(name: str) -> list[str]:

@@ -38,7 +38,10 @@ def weights_of(weights: Any, name: str) -> dict[str, Tensor]:
         tensors = {}
         seen = set()
         for key, value in weights.items():
-            tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+            try:
+                tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+            except (TypeError, ValueError):
+                raise InputError(f"{name}: {key} holds no numbers") from None
             if storage(tensor) not in seen:
                 seen.add(storage(tensor))
                 tensors[bare(str(key))] = tensor.detach()

@@ -149,6 +149,9 @@ def check_values(config: EvalConfig) -> None:
         value = getattr(config, name)
         if not value > 0:
             raise InputError(f"{name} must be positive, not {value}")
+    if config.train_steps * config.batch_size >= 2**63:
+        raise InputError(f"train_steps={config.train_steps}: with batch_size={config.batch_size} "
+                         "that is more rows than can be counted; take fewer")
     for name in ("warmup_steps", "seed"):
         if getattr(config, name) < 0:
             raise InputError(f"{name} cannot be negative, as {getattr(config, name)} is")
@@ -277,7 +280,9 @@ class TextStage:
 
     def model(self, adapter: CausalLMAdapter) -> nn.Module:
         "The text model from scratch. Raises `InputError` where ids or rows do not fit."
-        lengths = [self.config.max_length, *(task.max_length or 0 for task in self.config.tasks)]
+        tasks = self.config.tasks
+        lengths = [self.config.max_length,
+                   *(getattr(task, "max_length", None) or 0 for task in tasks)]
         return downstream_model(adapter, id_count(self.tokenizer), max(lengths), self.config.seed)
 
 # %% ../../nbs/runs/06_evaluation.ipynb #eb02c6e3
@@ -287,9 +292,12 @@ def prepare_text(model_adapter: CausalLMAdapter,
     config = check_eval(eval_config)
     corpus = load_corpus(config.corpus, max_bytes=config.max_bytes, text_field=config.text_field)
     tokenizer = text_tokenizer(model_adapter, corpus, config.vocab_size)
-    rows = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
-    held = held_out(PerplexityTask(), config, corpus, tokenizer)
-    measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
+    try:
+        rows = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
+        held = held_out(PerplexityTask(), config, corpus, tokenizer)
+        measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
+    except InputError as e:        # a row of text is a block elsewhere
+        raise InputError(str(e).replace("block_size", "max_length")) from None
     stage = TextStage(config, corpus, tokenizer, rows, held, measured)
     text_settings("runs/x", **stage.sizes())
     stage.model(model_adapter)

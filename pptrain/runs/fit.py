@@ -31,8 +31,8 @@ from ..integrations.wrappers import inside
 from ..measure import create_measure
 from ..processes import once
 from .folder import (
-    INSTEAD, SEAL, clear, damage, is_measurement, keep_newest, newest_checkpoint, seal, tidy_rows,
-    write_history, write_record)
+    INSTEAD, SEAL, checkpoints, clear, damage, is_measurement, keep_newest, newest_checkpoint,
+    owes_measurement, seal, tidy_rows, write_history, write_record)
 from .screen import Screen, say
 from .settings import RunConfig, first_line, trying
 
@@ -40,13 +40,16 @@ from .settings import RunConfig, first_line, trying
 __all__ = ['Diverged', 'fit']
 
 # %% ../../nbs/runs/03_fit.ipynb #46d6cc14
+class Stopped(KeyboardInterrupt):
+    "Somebody asked to stop; the message says what was saved."
+
 class StopOnSignal(TrainerCallback):
     """As a context, takes over SIGINT and SIGTERM, in the main thread.
 
     As a callback, saves and stops at the end of the step."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.measuring = False
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
@@ -63,6 +66,19 @@ class StopOnSignal(TrainerCallback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if self.measuring:
+            raise Stopped
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        "Inside, a signal raises `Stopped`: nothing is lost that cannot be had again."
+        self.measuring = True
+        try:
+            if self.asked:
+                raise Stopped
+            yield
+        finally:
+            self.measuring = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if self.asked:
@@ -213,6 +229,8 @@ class LoopTrainer(WaitlessTrainer):
         # the Trainer's own would remove folders of the user's, and take another model in silence
         self.limit, args.save_total_limit = args.save_total_limit, None
         self.wants_best, args.load_best_model_at_end = args.load_best_model_at_end, False
+        self.stop = next((c for c in callbacks if isinstance(c, StopOnSignal)), StopOnSignal())
+        self.owes = False              # a measurement of this step, which was broken off
         self.by_hand = not isinstance(model, PreTrainedModel)
         if self.by_hand:               # whatever its `forward` takes, its loss is a batch's mean
             self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga = False, True
@@ -232,13 +250,28 @@ class LoopTrainer(WaitlessTrainer):
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None,
                  metric_key_prefix: str = "eval") -> dict[str, float]:
-        return held_out_metrics(self, self.eval_dataset if eval_dataset is None else eval_dataset)
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        alone = self.args.world_size == 1      # several processes measure to the end, together
+        with self.stop.at_once() if alone else contextlib.nullcontext():
+            return held_out_metrics(self, rows)
 
     def _evaluate(self, trial: Any, ignore_keys: Any, skip_scheduler: bool = False) -> dict:
         before_training = skip_scheduler
         if before_training and self.state.global_step:
             return {}                  # a run that goes on has measured its start already
-        return super()._evaluate(trial, ignore_keys, skip_scheduler)
+        try:
+            return super()._evaluate(trial, ignore_keys, skip_scheduler)
+        except Stopped:
+            if before_training or self.owes:
+                raise
+            self.owes = self.control.should_training_stop = True
+            return {}
+
+    def measure_what_is_owed(self) -> None:
+        "The measurement that an earlier try broke off."
+        if self.owes:
+            self._determine_best_metric(self._evaluate(None, None), None)
+            self.owes = False
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         at_rest(self.model)  # type: ignore[arg-type]
@@ -249,6 +282,9 @@ class LoopTrainer(WaitlessTrainer):
         super()._load_from_checkpoint(*place, **more)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        if self.owes and not metrics:
+            self.control.should_save = True
+            return True                # whether it is better will be seen
         better = super()._determine_best_metric(metrics, trial)
         if better and self.wants_best:
             self.control.should_save = True      # what is taken at the end has to be there
@@ -271,7 +307,7 @@ class LoopTrainer(WaitlessTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            seal(place)
+            seal(place, owes=self.owes)
             keep_newest(place.parent, self.limit, self.state.best_global_step)
 
 # %% ../../nbs/runs/03_fit.ipynb #3ecfdbec
@@ -307,6 +343,15 @@ def first_rows(dataset: Any, n: int = 8) -> dict[str, Any]:
     return {"longest": max(lengths), "supervised_share": share, "sha256": digest.hexdigest()}
 
 # %% ../../nbs/runs/03_fit.ipynb #24e58072
+class Owed(TrainerCallback):
+    "Measures first what is owed, when training begins."
+
+    def __init__(self, trainer: LoopTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.trainer.measure_what_is_owed()
+
 def go_on(trainer: LoopTrainer, checkpoint: Path | None) -> None:
     "Trains to the end, from `checkpoint` if given, and says so."
     if checkpoint is None:
@@ -316,6 +361,7 @@ def go_on(trainer: LoopTrainer, checkpoint: Path | None) -> None:
     if trainer.is_world_process_zero():
         name = "/".join(checkpoint.parent.parts[-2:])
         say(f"{name}: goes on from step {state.global_step} of {state.max_steps}")
+    trainer.owes = owes_measurement(checkpoint)
     if state.global_step < state.max_steps:
         trainer.train(resume_from_checkpoint=str(checkpoint))
         return
@@ -339,7 +385,7 @@ def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
         entry = state.log_history[-1]
     return {row["metric"]: row["value"] for row in tidy_rows(entry)}
 
-# %% ../../nbs/runs/03_fit.ipynb #bb71dcf5
+# %% ../../nbs/runs/03_fit.ipynb #812c8375
 def start_record(run_dir: Path, spec: Mapping[str, Any], settings: RunConfig) -> None:
     "Notes in the directory what now runs there; an earlier run goes, where that is asked for."
     if settings.overwrite:
@@ -358,6 +404,14 @@ def starting(trainer: Trainer) -> Iterator[None]:
             raise
         why = f"{type(e).__name__}: {first_line(e)}"
         raise InputError(f"the first step cannot be made: {why}") from e
+
+def what_is_saved(trainer: Trainer) -> str:
+    "Where a run that is asked to stop has got to, in a sentence."
+    run_dir = Path(str(trainer.args.output_dir))
+    if not checkpoints(run_dir):
+        return "stopped before anything was saved; the same call starts over"
+    return (f"stopped at step {trainer.state.global_step}; the state is saved in {run_dir}, "
+            "and the same call goes on from there")
 
 def check_steps(trainer: Trainer) -> None:
     "Raises `InputError` for a run that took no step: it is no result."
@@ -382,20 +436,22 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
     functions = [create_measure(measure, data.eval_dataset) for measure in measures]
     with StopOnSignal() as stop, quiet(), inside(model) as model, trusted_batches(model):
         watchers = [stop, Diary(run_dir), *callbacks]
-        with trying("run settings"):
+        with trying("push_to_hub=True" if args.push_to_hub else "run settings"):
             trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
         once(lambda: start_record(run_dir, spec, settings))
         if note and trainer.is_world_process_zero():
             say(note)
         set_seed(settings.seed)
-        with starting(trainer):
-            go_on(trainer, once(lambda: newest_checkpoint(run_dir, say)))
-        state = trainer.state
-        if stop.asked and state.global_step < state.max_steps:
-            raise KeyboardInterrupt(
-                f"stopped at step {state.global_step}; the state is saved in {run_dir}, "
-                "and the same call goes on from there")
-        check_steps(trainer)
-        trainer.load_best()
-        final_metrics(trainer)
+        trainer.add_callback(Owed(trainer))
+        try:
+            with starting(trainer):
+                go_on(trainer, once(lambda: newest_checkpoint(run_dir, say)))
+            state = trainer.state
+            if stop.asked and (trainer.owes or state.global_step < state.max_steps):
+                raise Stopped
+            check_steps(trainer)
+            trainer.load_best()
+            final_metrics(trainer)
+        except Stopped:
+            raise Stopped(what_is_saved(trainer)) from None
     return trainer

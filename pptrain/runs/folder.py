@@ -20,7 +20,8 @@ from ..errors import InputError
 from ..files import locked, make_folder, print_line, read_json, write_atomic
 from ..processes import once, process_number
 from .settings import RunConfig
-from ..transfer.bundle import check_names, file_damage, file_facts, versions
+from ..transfer.bundle import (
+    check_names, check_place, file_damage, file_facts, remove_bundle, versions)
 
 # %% auto #0
 __all__ = ['history_rows']
@@ -28,13 +29,19 @@ __all__ = ['history_rows']
 # %% ../../nbs/runs/02_folder.ipynb #41386798
 SILENT = (
     "output_dir", "overwrite", "remove_checkpoints", "logging_", "log_", "save_", "hub_", "push_",
-    "report_to", "run_name", "project", "trackio_", "disable_tqdm", "include_", "dataloader_num",
-    "dataloader_p", "resume_", "local_rank", "eval_on_start", "per_device_eval", "accelerator_")
+    "report_to", "run_name", "project", "trackio_", "disable_tqdm", "dataloader_num",
+    "dataloader_p", "resume_", "local_rank", "eval_on_start", "per_device_eval", "include_",
+    "accelerator_")
+TELLING = {"include_num_input_tokens_seen": "non_padding", "accelerator_config": None}  # and usual
 
 def result_fields(config: RunConfig) -> dict[str, Any]:
-    "The settings that can change the weights."
+    "The settings that can change the weights, or how tokens are counted."
     settings = sorted(config.to_dict().items())
-    return {name: value for name, value in settings if not name.startswith(SILENT)}
+    fields = {name: value for name, value in settings if not name.startswith(SILENT)}
+    for name, usual in TELLING.items():
+        if getattr(config, name) != usual:
+            fields[name] = getattr(config, name)
+    return fields
 
 # %% ../../nbs/runs/02_folder.ipynb #0f994235
 TRAINERS_FILES = re.compile(
@@ -47,7 +54,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
     for path in run_dir.glob("checkpoint-*"):
         number = path.name.removeprefix("checkpoint-")
         names = [file.name for file in path.iterdir()] if path.is_dir() else []
-        if number.isdecimal() and any(map(TRAINERS_FILES.fullmatch, names)):
+        if re.fullmatch("[0-9]+", number) and any(map(TRAINERS_FILES.fullmatch, names)):
             steps[int(number)] = path
     return [steps[step] for step in sorted(steps)]
 
@@ -62,8 +69,9 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 # %% ../../nbs/runs/02_folder.ipynb #12eaa13c
-RECORDS = ("run.json", "summary.json", "history.csv")
-DRAFTS = re.compile(r"\.bundle-.*|\.(run\.json|summary\.json|history\.csv)\.\d+\.\d+")
+RECORDS = ("history.csv", "summary.json", "run.json")     # run.json, which claims them, goes last
+HEADER = "step,tokens,metric,value"
+DRAFTS = re.compile(r"\.bundle-[a-z0-9_]{8}|\.(run\.json|summary\.json|history\.csv)\.\d+\.\d+")
 
 def sweep(run_dir: Path) -> None:
     "Removes what a killed process had begun to write."
@@ -76,8 +84,7 @@ def clear(run_dir: Path) -> None:
     "Removes a run from its directory, and nothing else."
     for path in checkpoints(run_dir):
         remove_folder(path)
-    if os.path.lexists(run_dir / "bundle"):
-        remove_folder(run_dir / "bundle")
+    remove_bundle(run_dir / "bundle", known=(run_dir / "run.json").exists())
     for name in RECORDS:
         (run_dir / name).unlink(missing_ok=True)
 
@@ -120,13 +127,30 @@ def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     return changes[0] if changes else None
 
 # %% ../../nbs/runs/02_folder.ipynb #84ad3d67
+def is_ours(path: Path) -> bool:
+    "Whether a `history.csv` or `summary.json` looks as if a run had written it."
+    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    start = HEADER if path.suffix == ".csv" else r'\{\s*"metrics"'
+    return re.match(start, text) is not None
+
+def check_files(run_dir: Path) -> None:
+    "Raises `InputError` for files of somebody else's under the names that a run needs."
+    if (run_dir / "run.json").exists():
+        return
+    check_place(run_dir / "bundle")
+    for name in RECORDS[:2]:
+        path = run_dir / name
+        if path.exists() and not is_ours(path):
+            raise InputError(f"{path} was not written by a run; move it away, or choose another "
+                             "output_dir")
+
 def check_claim(run_dir: Path, spec: Mapping[str, Any]) -> None:
     "Raises `InputError` for a directory that holds another run, or one that cannot be named."
     change = first_difference(run_dir, spec)
     if change:
         raise InputError(f"{run_dir} holds a different run ({change}); {INSTEAD}")
-    nameless = recorded_spec(run_dir) is None
-    if nameless and ((run_dir / "bundle").exists() or checkpoints(run_dir)):
+    left = [run_dir / "bundle", *(run_dir / name for name in RECORDS), *checkpoints(run_dir)]
+    if recorded_spec(run_dir) is None and any(path.exists() for path in left):
         raise InputError(f"{run_dir} holds a run without run.json; {INSTEAD}")
 
 def content(path: Path) -> bytes | None:
@@ -136,11 +160,14 @@ def content(path: Path) -> bytes | None:
 def prepare(config: RunConfig, spec: Mapping[str, Any], replace: bool) -> bool:
     "Checks a locked run directory and makes it writable; whether an earlier run is to go."
     run_dir = Path(config.output_dir)
+    check_files(run_dir)
     overwrite = config.overwrite or (replace and first_difference(run_dir, spec) is not None)
     if not overwrite:
         check_claim(run_dir, spec)
     if overwrite or not (run_dir / "summary.json").exists():
         make_folder(run_dir, "output_dir")
+        if (run_dir / "run.json").exists() and not (run_dir / "bundle" / "bundle.json").exists():
+            remove_bundle(run_dir / "bundle", known=True)     # whose writing was cut off
     sweep(run_dir)
     return overwrite
 
@@ -168,10 +195,15 @@ def claim(config: RunConfig, spec: Mapping[str, Any], replace: bool = False) -> 
 # %% ../../nbs/runs/02_folder.ipynb #b3bd2af5
 NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "*.safetensors")
 
-def seal(checkpoint: Path) -> None:
-    "Closes a checkpoint in which everything is written."
+def seal(checkpoint: Path, owes: bool = False) -> None:
+    "Closes a checkpoint in which everything is written; `owes`: its step was not yet measured."
     (checkpoint / SEAL).unlink(missing_ok=True)
-    write_atomic(checkpoint / SEAL, json.dumps({"files": file_facts(checkpoint)}, indent=1))
+    facts = {"owes": owes, "files": file_facts(checkpoint)}
+    write_atomic(checkpoint / SEAL, json.dumps(facts, indent=1))
+
+def owes_measurement(checkpoint: Path) -> bool:
+    "Whether the measurement of a sealed checkpoint's step was broken off."
+    return bool(read_json(checkpoint / SEAL, INSTEAD).get("owes"))
 
 def damage(checkpoint: Path) -> str | None:
     "What is wrong with a checkpoint; None for one to go on from."
@@ -248,7 +280,7 @@ def measured_rows(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def write_history(path: Path, log: Sequence[Mapping[str, Any]]) -> None:
     "Writes the rows of a log as CSV, in one step."
     lines = [",".join(map(str, row.values())) for row in history_rows(log)]
-    write_atomic(path, "\n".join(["step,tokens,metric,value", *lines, ""]))
+    write_atomic(path, "\n".join([HEADER, *lines, ""]))
 
 # %% ../../nbs/runs/02_folder.ipynb #522a3ebd
 def mean_loss(log: Sequence[Mapping[str, Any]]) -> float:

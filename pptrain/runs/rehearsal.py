@@ -33,7 +33,8 @@ def try_loggers(settings: RunConfig) -> None:
         if name not in ("all", "none"):
             with trying(f"report_to={name!r}"):
                 for logger in get_reporting_integration_callbacks([name]):
-                    logger()
+                    # one that cannot be made would complain once more when it goes
+                    type(logger.__name__, (logger,), {"__del__": lambda self: None})()
 
 def try_rows(trainer: LoopTrainer) -> None:
     "Raises `InputError` where the rows do not make a step."

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from ..config import check_numbers
-from ..errors import InputError, assigned, unknown
+from ..errors import InputError, assigned, shown, unknown
 from ..files import PathText, resolve_path
 from ..processes import process_count
 from ..show.markup import html_table
@@ -61,6 +61,8 @@ def check_range(name: str, value: Any) -> None:
         raise InputError(f"{name}={value!r}: it cannot be negative")
     if name == "seed" and value >= SEEDS:
         raise InputError(f"seed={value!r}: it must be below 2**32")
+    if name == "data_seed" and value >= 2**64:
+        raise InputError(f"data_seed={value!r}: it must be below 2**64")
     if name == "max_steps" and value == 0:
         raise InputError("max_steps=0: a run without a step is no result; -1 counts epochs instead")
     if name == "max_steps" and value < -1:
@@ -81,16 +83,38 @@ NOT_OBEYED = {   # setting → what happens instead of it
     "batch_eval_metrics": MEASURES,
     "eval_accumulation_steps": MEASURES,
     "include_for_metrics": MEASURES,
-    "local_rank": "the launcher tells each process its number"}
+    "local_rank": "the launcher tells each process its number",
+    "save_only_model": "a run goes on from its checkpoints, and needs all of each",
+    "enable_jit_checkpoint": "SIGTERM makes a run save its state and stop",
+    "parallelism_config": "processes that are started together share the rows",
+    "length_column_name": "rows are as long as their tokens"}
+NEEDS = {        # setting → the one without which it means nothing
+    "fsdp_config": "fsdp", "liger_kernel_config": "use_liger_kernel"}
 
 def check_obeyed(name: str, value: Any) -> None:
     "Raises `InputError` for a setting that would be taken and not obeyed."
     theirs = TrainingArguments.__dataclass_fields__[name]
     usual = theirs.default_factory() if callable(theirs.default_factory) else theirs.default
     if value != usual:
-        raise InputError(f"{name}={value!r} cannot be obeyed: {NOT_OBEYED[name]}; leave it out")
+        raise InputError(f"{name}={shown(value)} cannot be obeyed: {NOT_OBEYED[name]}; "
+                         "leave it out")
+
+def check_needs(settings: Mapping[str, Any]) -> None:
+    "Raises `InputError` for a setting that means nothing without another, which is not there."
+    for name, needed in NEEDS.items():
+        if settings.get(name) is not None and not settings.get(needed):
+            raise InputError(f"{name}={settings[name]!r} needs {needed}; set that too, or leave "
+                             f"{name} out")
+    if settings.get("include_num_input_tokens_seen") in ("no", False):
+        raise InputError("include_num_input_tokens_seen='no': a run's tokens are always counted; "
+                         "give 'non_padding' or 'all'")
 
 # %% ../../nbs/runs/01_settings.ipynb #0272496c
+def theirs(name: str) -> Mapping[str, Any]:
+    "What transformers says about a field: help, choices."
+    entry = TrainingArguments.__dataclass_fields__.get(name)
+    return entry.metadata if entry else {}
+
 def checked(name: str, value: Any) -> Any:
     """`value` as field `name` wants it, as a plain value.
 
@@ -105,6 +129,9 @@ def checked(name: str, value: Any) -> Any:
         raise InputError(f"{assigned(name, value)}: {e.errors()[0]['msg'].lower()}") from None
     check_numbers(name, value, valid)
     check_range(name, valid)
+    choices = theirs(name).get("choices")
+    if isinstance(valid, str) and choices and valid not in choices:
+        raise unknown(name, valid, choices)
     if name in NOT_OBEYED:
         check_obeyed(name, valid)
     return getattr(valid, "value", valid)
@@ -219,8 +246,18 @@ def trying(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {first_line(e)}") from e
 
 # %% ../../nbs/runs/01_settings.ipynb #6f6f364b
+def culprit(fields: Mapping[str, Any]) -> str:
+    "The setting without which the Trainer takes the others; `run settings` where none is."
+    for name, value in fields.items():
+        others = {other: fields[other] for other in fields if other != name}
+        with contextlib.suppress(Exception):
+            TrainingArguments(**others)
+            return f"{name}={value!r}"
+    return "run settings"
+
 def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingArguments:
     "The Trainer's own settings object, with the defaults that depend on this machine."
+    check_needs(settings)
     gpu = torch.cuda.is_available() and not settings.get("use_cpu")
     if settings.get("fp16") and not gpu:
         raise InputError("fp16=True needs a GPU; on a CPU take bf16=True with use_cpu=True")
@@ -236,8 +273,11 @@ def training_arguments(settings: Mapping[str, Any], has_eval: bool) -> TrainingA
     if process_count() > 1 and not torch.accelerator.is_available():
         fields["use_cpu"] = True
     theirs = {name: value for name, value in fields.items() if name not in OURS}
-    with trying("run settings"):
+    try:
         return TrainingArguments(**theirs)
+    except Exception as e:      # whatever it raises
+        why = "there is no such value" if isinstance(e, KeyError) else first_line(e)
+        raise InputError(f"{culprit(theirs)}: {why}") from e
 
 # %% ../../nbs/runs/01_settings.ipynb #a65da77e
 def settings_table(config: RunConfig) -> str:

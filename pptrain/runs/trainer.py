@@ -26,6 +26,7 @@ from .folder import (
     INSTEAD, checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
 from .rehearsal import rehearse
 from .settings import RunConfig
+from ..transfer.bundle import file_sha256
 from ..transfer import TransferBundle, TransferPolicy, create_policy
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
 __all__ = ['PrePreTrainingRun', 'PrePreTrainer']
 
 # %% ../../nbs/runs/04_trainer.ipynb #47b39155
+def check_history(path: Path) -> None:
+    "Raises `InputError` for a diary that is not, or no longer, what the run beside it wrote."
+    known = read_json(path.parent / "summary.json", INSTEAD).get("history_sha256")
+    if not path.is_file() or known not in (None, file_sha256(path)):
+        raise InputError(f"{path} is missing or damaged: its sha256 does not match; the weights "
+                         "are whole, train again with overwrite=True to have it back")
+
+# %% ../../nbs/runs/04_trainer.ipynb #061b00bc
 @dataclass
 class PrePreTrainingRun:
     "A finished run."
@@ -49,8 +58,9 @@ class PrePreTrainingRun:
         return TransferBundle.load(self.run_dir)
 
     def history(self) -> pd.DataFrame:
-        "The diary as a pandas table."
+        "The diary as a pandas table. Raises `InputError` where it is damaged."
         import pandas as pd
+        check_history(self.history_path)
         return pd.read_csv(self.history_path)
 
 # %% ../../nbs/runs/04_trainer.ipynb #e34f1d97
@@ -123,7 +133,9 @@ def finish(trainer: PrePreTrainer, loop: LoopTrainer, spec: Mapping[str, Any],
             preset=getattr(trainer.task, "preset", None) or "",
             task_config=trainer.task.export_config(), fingerprint=spec["fingerprint"],
             tokenizer_spec=trainer.task.tokenizer_spec(), transfer_policy=trainer.policy)
-        write_atomic(run_dir / "summary.json", json.dumps({"metrics": jsonable(metrics)}, indent=1))
+        diary = {"history_sha256": file_sha256(run_dir / "history.csv")}
+        summary = {"metrics": jsonable(metrics), **diary}
+        write_atomic(run_dir / "summary.json", json.dumps(summary, indent=1))
         if trainer.run_config.remove_checkpoints:
             for path in checkpoints(run_dir):
                 remove_folder(path)

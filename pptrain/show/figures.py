@@ -5,7 +5,7 @@
 # %% ../../nbs/show/03_figures.ipynb #8c2eafe3
 from __future__ import annotations
 
-import textwrap
+import re, textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['frame', 'curves', 'forest', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs', 'histogram',
-           'bar_picture']
+__all__ = ['NUMBERS', 'frame', 'curves', 'forest', 'effects', 'matrix', 'grid', 'film_strip', 'time_slice', 'skyline', 'arcs',
+           'histogram', 'bar_picture']
 
 # %% ../../nbs/show/03_figures.ipynb #9ccd647a
 CLEAR = "rgba(0,0,0,0)"
@@ -288,7 +288,7 @@ def arcs(match: Sequence[int], title: str = "", points: int = 48,
         size = 12 if len(names) <= 32 else 8
         places = list(range(len(names)))
         figure.update_xaxes(tickvals=places, ticktext=list(names), tickangle=0, tickfont_size=size)
-        figure.update_xaxes(title_text="")
+        figure.update_xaxes(title_text="", showgrid=False, zeroline=False)
     return Picture(figure, (6.4, 1.7))
 
 # %% ../../nbs/show/03_figures.ipynb #9c51dd0e
@@ -307,9 +307,19 @@ def histogram(values: Sequence[int], title: str, unit: str, most: int = 24) -> d
     return {"title": title, "unit": unit, "labels": labels, "values": heights}
 
 # %% ../../nbs/show/03_figures.ipynb #ead059e6
+NUMBERS = re.compile(r"-?[\d.]+(–-?[\d.]+)?")
+
 def bar_picture(bins: Mapping[str, Any]) -> Picture:
-    "A histogram (title, unit, labels, values) as a bar chart."
+    "A histogram (title, unit, labels, values): bars upright over numbers, lying beside words."
     import plotly.graph_objects as go
+    labels = list(bins["labels"])
+    values = list(bins["values"])
+    unit = wrapped(bins["unit"], 12)
     marker = dict(color=PALETTE[0])
-    bars = go.Bar(x=bins["labels"], y=bins["values"], marker=marker)
-    return Picture(framed(bars, bins["title"], y=bins["unit"]), (4.2, 1.6))
+    if all(NUMBERS.fullmatch(label) for label in labels):
+        bars = go.Bar(x=labels, y=values, marker=marker)
+        return Picture(framed(bars, bins["title"], y=unit), (4.2, 1.6))
+    bars = go.Bar(x=values, y=labels, orientation="h", marker=marker)
+    figure = framed(bars, bins["title"], unit)
+    figure.update_yaxes(autorange="reversed", automargin=True, dtick=1)
+    return Picture(figure, (4.2, .25 + .22 * len(labels)))

@@ -24,14 +24,21 @@ def as_markup(value: Any) -> str:
     return value if isinstance(value, Markup) else html.escape(str(value))
 
 # %% ../../nbs/show/05_markup.ipynb #81d0520f
-CELL = "padding:3px 10px;vertical-align:bottom;border-bottom:1px solid rgba(127,127,127,.4)"
+CELL = "padding:3px 10px;border-bottom:1px solid rgba(127,127,127,.4)"
+
+def as_words(value: Any) -> str:
+    "`value` as plain text; the tags of `Markup` are left out."
+    text = html.unescape(re.sub("<[^>]*>", "", value)) if isinstance(value, Markup) else str(value)
+    return text.strip()
 
 def table_cell(value: Any, tag: str, align: str, scope: str = "", column: Any = "") -> str:
     "One cell, `tag` td or th; `column` is its heading, for where a row is read as a card."
     kind = f' scope="{scope}"' if scope else ""
     if column:
-        kind += f' data-column="{html.escape(str(column), quote=True)}"'
-    return f'<{tag}{kind} style="{CELL};text-align:{align}">{as_markup(value)}</{tag}>'
+        kind += f' data-column="{html.escape(as_words(column), quote=True)}"'
+    place = "bottom" if scope == "col" else "top"       # headings stand on the line
+    style = f"{CELL};vertical-align:{place};text-align:{align}"
+    return f'<{tag}{kind} style="{style}">{as_markup(value)}</{tag}>'
 
 def table_head(columns: Sequence[Any], caption: Any, align: str) -> str:
     "Caption and headings, the first above the names of the rows."
@@ -110,11 +117,13 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 1.5rem au
   padding: 0 1rem; color: CanvasText; background: Canvas }
 table { border-collapse: collapse; font-size: 90% }
 td, th { border-bottom: 1px solid var(--line); padding: .25em .7em; text-align: left }
+h1 { overflow-wrap: anywhere }
 h3 { font-size: 1.05rem; margin: 1.4em 0 0 }
+p, h1 { overflow-wrap: anywhere }
 @media (max-width: 45rem) {     /* a row becomes a card: no table is wider than a phone */
   td { overflow-wrap: anywhere }
   table:has(> thead) :is(tbody, tr, td, th) { display: block; overflow-wrap: anywhere }
-  table:has(> thead) { display: block }
+  table:has(> thead), table:has(> thead) caption { display: block }
   table > thead { display: none !important }
   table:has(> thead) tr { border-top: 2px solid var(--line); margin: .6em 0; padding: .3em 0 }
   table:has(> thead) :is(td, tbody th) { border: 0 !important; padding: 1px 4px !important }
@@ -136,6 +145,23 @@ function dress() {
     Plotly.relayout(figure, change);
   }
 }
+function fit() {      // squares leave no empty ground, and signs below an axis stay apart
+  for (const figure of document.querySelectorAll(".js-plotly-plot")) {
+    const all = figure._fullLayout, change = {}, size = ([low, high]) => high - low;
+    const axes = Object.keys(all).filter((k) => /^[xy]axis[0-9]*$/.test(k)).map((k) => [k, all[k]]);
+    const shares = axes.filter(([k]) => k[0] === "y")
+      .map(([, axis]) => size(axis.domain) / size(axis._inputDomain || axis.domain));
+    const used = Math.max(...shares);
+    if (used < .95) change.height = Math.round(all.height - all._size.h * (1 - used));
+    for (const [k, axis] of axes)
+      if (k[0] === "x" && axis.tickvals?.length > axis._length / 10)
+        change[k + ".showticklabels"] = false;
+    for (const box of change.height ? [figure, figure.parentElement] : [])
+      if (box.style.height) box.style.height = `${change.height}px`;
+    if (Object.keys(change).length) Plotly.relayout(figure, change);
+  }
+}
+fit();
 if (dark.matches) dress();
 dark.addEventListener("change", dress);
 """
@@ -171,6 +197,7 @@ def page(title: str, parts: Iterable[Any]) -> str:
         figures += not isinstance(part, str)
     name = html.escape(title)
     size = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    size += '<link rel="icon" href="data:,">'        # nothing to ask a server for
     head = f'<meta charset="utf-8">{size}<title>{name}</title><style>{PAGE_STYLE}</style>'
     script = f"<script>{PAGE_SCRIPT}</script>" if figures else ""
     body = "\n".join([f"<h1>{name}</h1>", *sections, script])

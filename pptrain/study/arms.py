@@ -59,11 +59,6 @@ class Arm:
             name, rows = self.task.get("family", "rows"), [self.control, dict(self.task)]
         return f"{name}-{short_hash(rows)}"
 
-    @property
-    def mixture(self) -> bool:
-        "Whether its rows are of several families."
-        return self.task is not None and self.task.get("family") == "mixture"
-
     def task_settings(self, config: StudyConfig) -> tuple[str, str, dict[str, Any]]:
         "`(family, preset, changed fields)` of its synthetic rows. Raises `InputError`."
         changed = dict(self.task or {})

@@ -292,7 +292,10 @@ def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[
                 profile: str = "") -> pd.DataFrame:
     "`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`)."
     size = model_size(settings) if len(table) else ""
-    return judge(table, claims, profile, size, data_setting(settings))
+    judged = judge(table, claims, profile, size, data_setting(settings))
+    if settings.get("donors") and len(judged):          # a skill reads no text
+        judged["size"] = judged["size"].str.replace("text tokens", "tokens")
+    return judged
 
 # %% ../../nbs/study/11_claims.ipynb #229f63db
 def save_results(folder: str | Path, table: pd.DataFrame, claims: Sequence[Claim]) -> None:

@@ -99,7 +99,7 @@ def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
     lengths: np.ndarray | None = warm_up_lengths(setup, 0)
     if arm.data == "text":
         lengths = natural_lengths(setup, 0)
-    if arm.task is not None:
+    if arm.task is not None and config.match != "tokens":
         rows = warm_up_steps(setup, arm) * config.batch_size
         return round(rows * mean_length(setup.task_of(arm))), text
     if lengths is None:         # rows of text in their mean length

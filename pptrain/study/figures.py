@@ -14,7 +14,7 @@ import pandas as pd
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..show import PALETTE, Picture, curves, effects, forest, frame
-from .mixed import OF_A_PART
+from .own_rows import OF_A_PART
 from .variants import SPENT, VARIANTS
 
 # %% auto #0
@@ -100,16 +100,16 @@ def seeds_said(rows: pd.DataFrame) -> str:
 
 # %% ../../nbs/study/30_figures.ipynb #3f07f6d6
 def study_picture(table: pd.DataFrame, metric: str = "eval_loss", study: str | None = None,
-                  title: str | None = None) -> Picture:
+                  title: str | None = None, tokens: str = LABELS["tokens"]) -> Picture:
     """A metric of a study: curves over text tokens, or dots where it was measured once per run.
 
-    `table` has the columns of `COLUMNS`; `study` may be left out where it holds only one. Raises
-    `InputError` for an unknown study or metric."""
+    `table` has the columns of `COLUMNS`; `study` may be left out where it holds only one. `tokens`
+    says which tokens are counted. Raises `InputError` for an unknown study or metric."""
     rows = metric_rows(table, metric, study)
     if title is None:
         title = f"{rows.study.iloc[0]}: {seeds_said(rows)}"
     if not has_curve(rows): return end_values(rows, title)
-    labels = LABELS | {"value": metric_label(metric)}
+    labels = {"tokens": tokens, "value": metric_label(metric)}
     return curves(rows, "tokens", "value", "variant", title=title, labels=labels)
 
 # %% ../../nbs/study/30_figures.ipynb #7577d6b6

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from ..core import registered_tasks
 from ..errors import InputError
 from ..files import read_json
 from ..measure import gains
@@ -92,6 +93,21 @@ def policy_words(policy: Mapping[str, Any] | str) -> str:
     "A policy as one line of YAML, whether or not it is registered here."
     return policy if isinstance(policy, str) else flow_yaml(policy)
 
+def compared_line(facts: Mapping[str, Any], pair: tuple[str, str], arms: Sequence[str]) -> str:
+    "What the two arms of the main claim are; how many others there are."
+    told = facts.get("arms", {})
+    words = {arm: str(told.get(arm, "")).partition("; crosses")[0] for arm in pair}
+    sides = [f"{arm} ({said})" if said else arm for arm, said in words.items()]
+    others = len(set(arms) - set(pair))
+    more = f"; beside them {others} more arm{'s' if others > 1 else ''}" if others else ""
+    return f"What was compared: {' with '.join(sides)}{more}."
+
+def family_words(settings: Mapping[str, Any]) -> str:
+    "What the family of a study is, as its register says; empty for one that is unknown here."
+    known = {task.name: task.description for task in registered_tasks()}
+    said = known.get(str(settings.get("family")), "").rstrip(".")
+    return f": {said[:1].lower() + said[1:]}" if said else ""
+
 def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "The model and what it is made to learn."
     counts = facts.get("parameters", {}).get("text")
@@ -103,6 +119,8 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if settings.get("donors"):      # a skill, which has several
         family = ", ".join(f"{name} ({donor.get('preset', '?')}, {donor.get('steps', '?')} steps)"
                            for name, donor in settings["donors"].items())
+    else:
+        family += family_words(settings)
     policy = settings.get("policy")
     crosses = f" Policy: {policy_words(policy)}." if policy else ""
     return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
@@ -243,7 +261,8 @@ class StudyHead:
         return f"{title}<ul>{lines}</ul>{table}{ran}"
 
 # %% ../../nbs/study/29_head.ipynb #3c817d97
-def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
+def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any],
+               last_stage: str = "text") -> pd.DataFrame:
     "One row an arm: a sentence, tokens of both stages, FLOPs, rates; means over seeds."
     told = facts.get("arms", {})
     table = []
@@ -252,14 +271,47 @@ def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
         first = mean_of(rows, variant, "warmup_tokens")
         row: dict[str, Any] = {
             "arm": variant, "what it is": told.get(variant, ""),
-            "warm-up tokens": f"{first:,.0f}", "text tokens": f"{text:,.0f}",
+            "warm-up tokens": f"{first:,.0f}", f"{last_stage} tokens": f"{text:,.0f}",
             "tokens in all": f"{first + text:,.0f}"}
         flops = mean_of(rows, variant, "flops")
         row["FLOPs in all"] = f"{flops:.3g}"
-        for name in ("warmup_lr", "text_lr"):
-            row[name.replace("_lr", " rate")] = f"{mean_of(rows, variant, name):g}"
+        for name, stage in (("warmup_lr", "warm-up"), ("text_lr", last_stage)):
+            row[f"{stage} rate"] = f"{mean_of(rows, variant, name):g}"
         table.append(row)
     return pd.DataFrame(table).replace({"nan": "–"})
+
+# %% ../../nbs/study/29_head.ipynb #53023dce
+def square(pairs: pd.DataFrame, diagonal: float) -> tuple[np.ndarray, list[str]]:
+    "`(values, names)` of a table of pairs as a matrix; a pair that stands once counts both ways."
+    names = list(dict.fromkeys([*pairs.model_a, *pairs.model_b]))
+    values = np.full((len(names), len(names)), np.nan)
+    for pair in pairs.itertuples():
+        i, j = names.index(pair.model_a), names.index(pair.model_b)
+        values[i, j] = pair.value
+        values[j, i] = pair.value if np.isnan(values[j, i]) else values[j, i]
+    np.fill_diagonal(values, diagonal)
+    return values, names
+
+def likeness_pictures(study: str, inside: pd.DataFrame) -> dict[str, Picture]:
+    "CKA of the middle layers of all arms, beside that of unrelated rows, and the map of a pair."
+    pictures = {}
+    middle = inside[inside.metric == "midlayer_cka"]
+    if len(middle):
+        values, names = square(middle, 1)
+        ends = middle.high if "high" in middle else pd.Series(dtype=float)
+        high = float(pd.to_numeric(ends, errors="coerce").max())
+        null = f" (unrelated rows: below {high:.2g})" if np.isfinite(high) else ""
+        title = f"{study}: CKA of the arms' middle layers{null}"
+        pictures["cka_arms"] = matrix(values, names, names, title, span=(0, 1))
+    layers = inside[inside.metric == "cka_map"]
+    if len(layers):
+        places = layers.component.str.split(" / ", expand=True).astype(int)
+        wide = layers.assign(i=places[0], j=places[1]).pivot(index="i", columns="j", values="value")
+        a, b = layers.model_a.iloc[0], layers.model_b.iloc[0]
+        pictures["cka"] = matrix(
+            wide.to_numpy(float), [*map(str, wide.index)], [*map(str, wide.columns)],
+            f"{study}: CKA layer by layer, {a} and {b}", f"layer of {b}", f"layer of {a}", (0, 1))
+    return pictures
 
 # %% ../../nbs/study/29_head.ipynb #893321dc
 def inside_pictures(study: str, inside: pd.DataFrame | None,
@@ -276,22 +328,12 @@ def inside_pictures(study: str, inside: pd.DataFrame | None,
         pictures["crossed"] = bar_picture(dict(
             title=f"{study}: what crossed into the text model", unit="share of its numbers",
             labels=shares.model_a.tolist(), values=shares.value.tolist()))
+    pictures |= likeness_pictures(study, inside)
     js = inside[inside.metric == "js"]
     if len(js):
-        names = list(dict.fromkeys(js.model_a))
-        wide = js.pivot(index="model_a", columns="model_b", values="value")
-        values = np.array(wide.reindex(index=names, columns=names), float)
-        np.fill_diagonal(values, 0)
+        values, names = square(js, 0)
         title = f"{study}: divergence of predictions (Jensen–Shannon, nats per token)"
         pictures["divergence"] = matrix(values, names, names, title, digits=".2g")
-    layers = inside[inside.metric == "cka_map"]
-    if len(layers):
-        places = layers.component.str.split(" / ", expand=True).astype(int)
-        wide = layers.assign(i=places[0], j=places[1]).pivot(index="i", columns="j", values="value")
-        a, b = layers.model_a.iloc[0], layers.model_b.iloc[0]
-        pictures["cka"] = matrix(
-            wide.to_numpy(float), [*map(str, wide.index)], [*map(str, wide.columns)],
-            f"{study}: CKA of layers", f"layer of {b}", f"layer of {a}", (0, 1))
     return pictures
 
 # %% ../../nbs/study/29_head.ipynb #48a81994
@@ -303,11 +345,13 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
     What the runs did not leave is not said."""
     facts = read_facts(folders)
     pair = pair_of(rows, verdicts)
+    last_stage = "skill" if settings.get("donors") else "text"
     lines = [
         help_line(rows, verdicts, profile),
         learnt_line(rows, facts, pair),
+        compared_line(facts, pair, list(rows.variant)),
         model_line(settings, facts),
-        tokens_line(rows, facts, pair[1], "the skill" if settings.get("donors") else "text"),
+        tokens_line(rows, facts, pair[1], last_stage.replace("skill", "the skill")),
         corpus_line(settings, facts),
         rate_line(settings, facts),
         place_line(rows, facts)]
@@ -315,5 +359,5 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
     pictures = inside_pictures(study, read_inside(folders), crossed)
     executed = [f"notebooks/{folder.name}.ipynb" for folder in folders
                 if (folder.parent.parent / "notebooks" / f"{folder.name}.ipynb").exists()]
-    table = arms_table(rows, facts)
+    table = arms_table(rows, facts, last_stage)
     return StudyHead(study, lines, table, pictures, executed, crossed)

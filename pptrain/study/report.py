@@ -351,8 +351,11 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
             rows = metric_rows(results.table, metric, study)
             if metric == "bits_per_byte" or not has_curve(rows): continue
             name = "loss" if metric == "eval_loss" else metric
-            title = f"{study}: while learning text ({seeds_said(rows)})"
-            pictures[figure_name(study, name)] = study_picture(rows, metric, title=title)
+            stage = "the skill" if results.settings.get(study, {}).get("donors") else "text"
+            title = f"{study}: while learning {stage} ({seeds_said(rows)})"
+            tokens = f"{stage.removeprefix('the ')} tokens"
+            picture = study_picture(rows, metric, title=title, tokens=tokens)
+            pictures[figure_name(study, name)] = picture
         verdicts = pd.concat([results.verdicts, results.comparisons])
         here = verdicts[verdicts.study == study].dropna(subset="effect")
         if len(here) > 1:
@@ -403,12 +406,18 @@ def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
     said = said[columns].rename(columns={"size": "speaks about"})
     return said.loc[:, said.replace({"": None}).notna().any()]
 
+WITH_UNITS = {"loss": "held-out loss (nats per token)",
+              "loss_gain": "loss lower by (nats per token)",
+              "token_saving": "tokens saved (share of all, warm-up included)",
+              "mrs": "MRS (tokens saved per token of the warm-up)"}
+
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
     ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
+    gained = mean_gains(results.table).rename(columns=WITH_UNITS)
     tables = {"Claims": judged_table(results.verdicts),
               "Comparisons of our own": ours,
-              "Final loss and savings, mean over seeds": mean_gains(results.table),
+              "Final loss and savings, mean over seeds": gained,
               "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
     return {title: readable(table) for title, table in tables.items() if len(table)}
 

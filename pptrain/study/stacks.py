@@ -24,9 +24,10 @@ from ..files import read_json, write_atomic
 from ..integrations import plain_state
 from ..runs.folder import remove_folder
 from ..runs.many import ManyGPT2, ahead, many_losses, places_of, train_many
-from .arms import Arm, Rates, arm_of, rates_to_try
+from .arms import Arm, Rates, arm_of, rates_to_try, short_hash
 from .budgets import StudyConfig
 from .crossing import keep_crossing
+from .own_rows import own_lengths
 from .representations import KeepWeights, weights_path
 from .trials import check_arm, check_crosses
 from .tuning import run_study, settle, tuned_rates, tuning_setup, what_to_run
@@ -160,25 +161,35 @@ def tokens_seen(setup: StudySetup, arm: Arm, data: Mapping[int, TaskDataset], st
     read = lengths_read(list(data.values()), steps, config.batch_size, workers)
     return {seed: int(lengths.sum()) for seed, lengths in zip(data, read)}
 
+def alike(setup: StudySetup, arm: Arm, runs: Sequence[WarmUp]) -> list[list[WarmUp]]:
+    "The warm-ups of an arm in stacks: each of as many rows, which a match decides seed by seed."
+    if arm.task is None or setup.config.match == "none":
+        return [list(runs)]
+    stacks: dict[int, list[WarmUp]] = {}
+    for seed, rate in runs:
+        rows = len(own_lengths(setup, arm, seed))
+        stacks.setdefault(rows, []).append((seed, rate))
+    return list(stacks.values())
+
 def train_donors(setup: StudySetup, stacking: Stacking, arm: Arm,
                  runs: Sequence[WarmUp]) -> dict[WarmUp, Trained]:
-    "The warm-ups of an arm, all at once. Raises `InputError` where they differ in length."
+    "Warm-ups of an arm, all at once. Raises `InputError` where they differ in length."
     config = setup.config
     seeds = list(dict.fromkeys(seed for seed, _ in runs))
     trainers = [warm_up_trainer(setup, arm, seed, Rates(rate, config.text_lr))
                 for seed, rate in runs]
     settings = trainers[0].run_config.to_training_arguments()
+    data = {seed: trainer.datasets() for trainer, (seed, _) in zip(trainers, runs)}
+    first = data[seeds[0]]
     if len({trainer.run_config.max_steps for trainer in trainers}) > 1:
         raise InputError(f"arm {arm.name!r}: its warm-ups take different numbers of steps; a stack "
                          "needs one, so take match: tokens")
-    data = {seed: trainer.datasets() for trainer, (seed, _) in zip(trainers, runs)}
-    first = data[seeds[0]]
     collate: Any = first.data_collator
     batches = StackRows([data[seed].train_dataset for seed in seeds],
                         [seeds.index(seed) for seed, _ in runs], config.batch_size, collate)
     many, rows = stacking.train(
         [trainer.first_model(0) for trainer in trainers], batches, settings.max_steps,
-        setup.folder / "stacks" / f"warm-up-{arm.warm_up}", runs,
+        setup.folder / "stacks" / f"warm-up-{arm.warm_up}-{short_hash(runs)}", runs,
         lr=[rate for _, rate in runs], every=settings.max_steps,
         warmup=config.warmup_steps, schedule="constant", weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm, look=HeldOut(first.eval_dataset, collate))
@@ -304,8 +315,9 @@ def fill(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None
     read_lengths(setup, sorted(warmed), stacking.workers)
     donors: dict[Any, Trained] = {}
     for name, runs in wanted.items():
-        trained = train_donors(setup, stacking, first[name], sorted(runs))
-        donors |= {(name, *run): donor for run, donor in trained.items()}
+        for stack in alike(setup, first[name], sorted(runs)):
+            trained = train_donors(setup, stacking, first[name], stack)
+            donors |= {(name, *run): donor for run, donor in trained.items()}
     for start in range(0, len(opened), stacking.together):
         part = opened[start:start + stacking.together]
         train_texts(setup, stacking, with_donors(setup, part, donors))

@@ -166,7 +166,7 @@ class StudySetup:
     @cached_property
     def read(self) -> dict[Any, np.ndarray]:
         """Tokens of each row that a warm-up reads, as far as they are known: on the family by
-        seed, on a mixture by its name and seed."""
+        seed, on rows of an arm's own by its name and seed."""
         return {}
 
     def text(self, split: str, seed: int = 0) -> TextDataset:
@@ -249,7 +249,7 @@ def longer_text(setup: StudySetup, seed: int) -> TaskDataset:
 
 # %% ../../nbs/study/02_variants.ipynb #adeb6c19
 def warm_up_steps(setup: StudySetup, arm: Arm) -> int:
-    "Steps of a warm-up on synthetic rows; on an arm's own as many as match those of the study."
+    "About how many steps a warm-up takes; on rows of its own as many as match those of the study."
     config = setup.config
     if arm.task is None or config.match == "none":
         return config.synthetic_steps
@@ -272,13 +272,13 @@ def warm_up_data(setup: StudySetup, arm: Arm,
     if arm.data == "text":
         aside = split_corpus(setup.corpus)[1]
         cut = natural_lengths(setup, seed)
-        steps = warm_up_steps(setup, arm) if cut is None else len(cut) // batch
+        steps = setup.config.synthetic_steps if cut is None else len(cut) // batch
         return TextTask(aside, setup.tokenizer, setup.width, cut), None, steps
     control = None if arm.control is None else create_control(arm.control)
-    if not arm.mixture:
-        return setup.task_of(arm), control, warm_up_steps(setup, arm)
-    from pptrain.study.mixed import mixture_lengths, passes_over
-    read = mixture_lengths(setup, arm, seed)
+    if arm.task is None:
+        return setup.task, control, setup.config.synthetic_steps
+    from pptrain.study.own_rows import own_lengths, passes_over
+    read = own_lengths(setup, arm, seed)
     view = partial(passes_over, control=control, lengths=read)
     return setup.task_of(arm), view, math.ceil(len(read) / batch)
 
@@ -358,9 +358,9 @@ def warm_up_facts(training: Mapping[str, Any] | None, rates: Rates) -> dict[str,
             facts[f"warmup_{name}"] = training[name]
     return facts
 
-def rows_read(setup: StudySetup, arm: Arm, task: Task) -> int:
-    "How many rows a warm-up on `task` reads."
-    rows, steps = task.build_datasets(0).train_dataset, warm_up_steps(setup, arm)
+def rows_read(setup: StudySetup) -> int:
+    "How many rows a warm-up on the family reads."
+    rows, steps = setup.task.build_datasets(0).train_dataset, setup.config.synthetic_steps
     return sum(len(items) for _, items in rows_in_steps(rows, steps, setup.config.batch_size))
 
 def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
@@ -369,11 +369,11 @@ def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
     total = tokens * token_flops(setup, "last", setup.config.block_size)
     if arm.data != "nothing":
         task = setup.task_of(arm)
-        if arm.mixture:
-            from pptrain.study.mixed import mixture_lengths
-            length = float(mixture_lengths(setup, arm, seed).mean())
+        if arm.task is not None:
+            from pptrain.study.own_rows import own_lengths
+            length = float(own_lengths(setup, arm, seed).mean())
         elif arm.data == "task":
-            length = warm_up_tokens / rows_read(setup, arm, task)
+            length = warm_up_tokens / rows_read(setup)
         else:
             length = float(warm_up_lengths(setup, seed).mean())
         total += warm_up_tokens * token_flops(setup, arm.data, length, task)
@@ -404,7 +404,7 @@ def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
                training: Mapping[str, Any] | None, tokens: int) -> list[dict[str, Any]]:
     "What went into a run that read `tokens` tokens of text, as rows."
     facts = warm_up_facts(training, rates) | {"text_lr": rates.text}
-    from pptrain.study.mixed import tokens_of_parts
+    from pptrain.study.own_rows import tokens_of_parts
     facts |= tokens_of_parts(setup, arm, seed)
     facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
     return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]

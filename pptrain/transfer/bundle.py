@@ -194,12 +194,56 @@ def read_weights(paths: list[Path]) -> dict[str, Tensor]:
 # %% ../../nbs/transfer/04_bundle.ipynb #4b72355b
 CARD = "README.md"
 
-def clear_place(path: Path) -> None:
-    "Removes an earlier bundle; of a link only the link, what it points to stays."
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
+def guests(folder: Path, known: bool = False) -> list[str]:
+    """Files in the directory of a bundle that are not of the bundle: somebody put them there.
+
+    Where the manifest cannot tell, `model/` is ours if there is one, or if the place is `known`."""
+    try:
+        ours = {MANIFEST, *unsealed(folder / MANIFEST)["files"]}
+    except (OSError, InputError, KeyError, TypeError):
+        ours = {MANIFEST, CARD}
+    damaged = len(ours) == 2 and (known or (folder / MANIFEST).exists())
+    found: list[str] = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_dir() and name not in ours and not (damaged and name.startswith("model/")):
+            found.append(name)
+    return found
+
+def check_place(folder: Path) -> None:
+    "Raises `InputError` where a bundle would take the place of files of another kind."
+    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    foreign = MANIFEST not in inside and inside & {"model", CARD}
+    if not folder.is_symlink() and (folder.is_file() or foreign):
+        raise InputError(f"{folder} is there and holds no bundle of ours; move it away, or choose "
+                         "another folder")
+
+def remove_bundle(folder: Path, known: bool = False) -> None:
+    "Removes an earlier bundle; guests stay, and of a link only the link goes."
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    staying = guests(folder, known)
+    if not staying:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif path.is_file() and path.relative_to(folder).as_posix() not in [*staying, MANIFEST]:
+            path.unlink()
+    (folder / MANIFEST).unlink(missing_ok=True)     # last: until then it tells what is ours
+
+def move_in(work: Path, folder: Path) -> None:
+    "Gives the bundle in `work` its place; beside guests file by file, the manifest first."
+    remove_bundle(folder)
+    if not folder.exists():
+        work.rename(folder)
+        return
+    files = unsealed(work / MANIFEST)["files"]
+    for name in (MANIFEST, *files):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(work / name, folder / name)
 
 def write_bundle(model: nn.Module, run_dir: Path, facts: Mapping[str, Any],
                  max_shard_size: str | int) -> None:
@@ -213,8 +257,7 @@ def write_bundle(model: nn.Module, run_dir: Path, facts: Mapping[str, Any],
         (work / CARD).write_text(model_card(facts, plain), encoding="utf-8")
         manifest = {"format_version": FORMAT_VERSION, **facts, "files": file_facts(work)}
         (work / MANIFEST).write_bytes(sealed(manifest))
-        clear_place(run_dir / "bundle")
-        work.rename(run_dir / "bundle")
+        move_in(work, run_dir / "bundle")
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -326,8 +369,9 @@ class TransferBundle:
         """Writes `run_dir/bundle` in one step and returns it.
 
         The names in it are plain, whatever wraps the model. Raises `InputError` for a model without
-        numbers: on the meta device, or with NaN."""
+        numbers (on the meta device, or with NaN), and for a place that holds other things."""
         check_tensors(named(model), "the model to save")
+        check_place(resolve_path(run_dir, "run_dir") / "bundle")
         facts = dict(
             task_name=task_name, preset=preset, task_config=dict(task_config), versions=versions(),
             tokenizer_spec=as_mapping(tokenizer_spec), fingerprint=fingerprint,

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError, shown, unknown
 from ..yaml12 import parse_yaml
-from ..integrations.attention import Piece, pieces
-from ..integrations.weights import at_rest, storage, ties
+from ..integrations.attention import Piece, layer_number, pieces
+from ..integrations.weights import at_rest, storage, ties, token_axes
 from ..integrations.wrappers import named
 from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
@@ -56,11 +56,16 @@ def leave_group(policy: TransferPolicy, model: nn.Module) -> dict[str, str]:
 # %% ../../nbs/transfer/03_policies.ipynb #08a26c81
 Outcome = tuple[str, str, int]      # outcome, why, how many numbers were written
 
-def plain_tables(trained: Tensor, new: Tensor, rule: Rule | None) -> tuple[Tensor, Tensor]:
-    "Two tables of positions without the axis of length one that some models put in front."
+def plain_tables(trained: Tensor, new: Tensor, rule: Rule | None,
+                 axis: int = 0) -> tuple[Tensor, Tensor]:
+    """Two tables with what they list in rows: they lie along `axis` in the models.
+
+    Some models put an axis of length one in front of positions."""
     bracketed = trained.ndim == new.ndim == 3 and len(trained) == len(new) == 1
     if rule is overlapping_rows and bracketed:
         return trained[0], new.detach()[0]
+    if rule and axis and trained.ndim == new.ndim == 2:
+        return trained.T, new.detach().T
     return trained, new
 
 def place(trained: Tensor, new: Tensor, rule: Rule | None) -> Outcome:
@@ -131,6 +136,7 @@ class Crossing:
         self.group = ties(model)
         self.before = {name: length(p) for name, p in self.own.items()}    # of all, tied ones too
         self.pieces = pieces(model)
+        self.axes = token_axes(model)
         self.reasons = spared(policy, model)
         tensors, self.remarks = policy.donor(source, model)
         self.donor = unshared(tensors, model)
@@ -150,7 +156,8 @@ class Crossing:
             outcome = place_pieces(trained, self.own[name], self.pieces[name], reasons)
         else:
             rule = self.policy.fill(name, self.pieces[name][0].part)
-            outcome = place(*plain_tables(trained, self.own[name], rule), rule)
+            axis = self.axes.get(self.group[name], 0)
+            outcome = place(*plain_tables(trained, self.own[name], rule, axis), rule)
         if outcome[0] != "fresh" and name in self.remarks:
             outcome = "filled", self.remarks[name], outcome[2]
         if outcome[0] != "fresh":
@@ -252,12 +259,17 @@ def warn_of_nan(model: nn.Module) -> None:
 
 # %% ../../nbs/transfer/03_policies.ipynb #5a922124
 def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
-    "The report of what `policy` did. Warns when no parameter crossed, and of NaN that stays."
+    "The report of what `policy` did. Warns when no parameter or layer is known, and of NaN."
     report = TransferReport.of(fates, policy.to_dict())
+    inside = [f for f in fates if f.source is not None and layer_number(f.name) is not None]
     if not report.loaded_parameter_count + len(report.filled_parameters):
         first = list(report.reasons.items())[:3]
         why = "; ".join(f"{name}: {reason}" for name, reason in first)
         warnings.warn(f"policy {policy.name!r}: no parameter crossed ({why} …)", stacklevel=3)
+    elif inside and all(f.outcome == "absent" for f in inside):
+        warnings.warn(f"policy {policy.name!r}: no layer of the trained model is one of the new "
+                      f"model ({inside[0].name} is none of its parameters); are they of one "
+                      "architecture?", stacklevel=3)
     warn_of_nan(model)
     return report
 

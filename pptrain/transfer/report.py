@@ -86,7 +86,8 @@ def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
         drawing.append(f'<path d="M0 {y}h{width}" stroke="currentColor" stroke-width=".5"/>')
     bottom = lines[-1] + 74
     drawing.append(f'<text x="0" y="{bottom}">{html.escape(caption)}</text>')
-    size = f'width="{11 * ROW}" height="{bottom + 8}"'
+    width, height = 11 * ROW, bottom + 8
+    size = f'viewBox="0 0 {width} {height}" width="{width}" style="max-width:100%;height:auto"'
     return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" fill="currentColor" '
             f'font-family="sans-serif" font-size="12">{"".join(drawing)}</svg>')
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError, unknown
 from ..integrations.attention import Piece, pieces
+from ..integrations.weights import is_bias
 from ..integrations.wrappers import named
 from .components import BODY, ComponentTransferPolicy
-from .policies import leave_group, register_policy
+from .policies import register_policy, spared
 from .rules import generator_for
 
 # %% auto #0
@@ -27,13 +28,18 @@ __all__ = ['StatisticsTransferPolicy', 'NormConstantTransferPolicy', 'LayerShuff
 # %% ../../nbs/transfer/05_statistics.ipynb #67e93e7e
 LEVELS = ("parameter", "scale", "layer", "across", "model")
 
-def kind_of(piece: Piece, ndim: int) -> str:
+def is_matrix(name: str, tensor: Tensor) -> bool:
+    "Whether a tensor is no vector: neither with axes of length one in front, nor by heads."
+    bare = tensor.ndim < 2 or tensor.ndim > 2 and tensor.numel() == max(tensor.shape)
+    return not bare and not is_bias(name)
+
+def kind_of(piece: Piece, tensor: Tensor) -> str:
     "'matrix', 'bias', or the gain or bias of a norm: what is never averaged with another kind."
     if piece.part == "norm":
-        return "norm bias" if piece.name.endswith("bias") else "norm gain"
-    return "matrix" if ndim > 1 else "bias"
+        return "norm bias" if is_bias(piece.name) else "norm gain"
+    return "matrix" if is_matrix(piece.name, tensor) else "bias"
 
-def statistics_group(level: str, piece: Piece, ndim: int) -> str:
+def statistics_group(level: str, piece: Piece, tensor: Tensor) -> str:
     "The group of tensors whose statistics a tensor gets."
     if level in ("parameter", "scale"):
         return piece.name
@@ -42,7 +48,7 @@ def statistics_group(level: str, piece: Piece, ndim: int) -> str:
     in_body = piece.part in ("attn", "mlp", "norm")
     if not in_body or level == "layer" and piece.layer is None:
         return piece.name
-    kind = kind_of(piece, ndim)
+    kind = kind_of(piece, tensor)
     return f"layer {piece.layer}: {kind}" if level == "layer" else kind
 
 # %% ../../nbs/transfer/05_statistics.ipynb #91c3d379
@@ -73,9 +79,36 @@ def same_shape(trained: Tensor, new: Tensor, part: str) -> bool:
         start = 2
     return trained.ndim == new.ndim and trained.shape[start:] == new.shape[start:]
 
+def gathered(tensor: Tensor, kept: list[Piece]) -> tuple[Tensor, list[Piece]]:
+    "Some pieces of a tensor, one behind the other, and where they lie there."
+    spans = [piece.span for piece in kept if piece.span]
+    if len(spans) < len(kept):
+        return tensor, kept
+    starts = [sum(span[2] for span in spans[:n]) for n in range(len(spans))]
+    places = [piece._replace(span=(span[0], start, span[2]))
+              for piece, span, start in zip(kept, spans, starts)]
+    return torch.cat([piece.of(tensor) for piece in kept], spans[0][0]), places
+
+def scattered(made: Tensor, tensor: Tensor, kept: list[Piece]) -> Tensor:
+    "`tensor` with what was made of its pieces `kept`, as `gathered` put them together."
+    if made.shape == tensor.shape:
+        return made
+    numbers = tensor.detach().cpu().clone()
+    for piece, place in zip(kept, gathered(numbers, kept)[1]):
+        piece.of(numbers).copy_(place.of(made))
+    return numbers
+
+# %% ../../nbs/transfer/05_statistics.ipynb #bb55b9d9
 class MadePolicy(ComponentTransferPolicy):
-    "What crosses is made of the trained tensors: subclasses say how in `make`."
+    """What crosses is made of the trained tensors: subclasses say how in `make`.
+
+    Of a matrix of which some rows cross, `make` sees these rows only, unless `cuts` is False."""
     keep = BODY
+
+    @property
+    def cuts(self) -> bool:
+        "Whether rows that do not cross are out of sight."
+        return True
 
     def make(self, tensors: Mapping[str, Tensor],
              found: Mapping[str, list[Piece]]) -> dict[str, tuple[Tensor, str]]:
@@ -86,16 +119,28 @@ class MadePolicy(ComponentTransferPolicy):
               model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         "The made tensors, and the remarks on them."
         tensors, remarks = super().donor(source, model)
-        own = named(model)
-        left = leave_group(self, model)
-        every = pieces(model)
-        crossing = {name: tensor for name, tensor in tensors.items()
-                    if name in own and name not in left and tensor.device.type != "meta"
-                    and (every[name][0].part != "embed" or self.embeddings == "fresh")
-                    and same_shape(tensor, own[name], every[name][0].part)}
-        made = self.make(crossing, {name: every[name] for name in crossing})
-        changed = {name: tensor for name, (tensor, _) in made.items()}
+        kept = self.crossing(tensors, model)
+        cut = {name: gathered(tensors[name], mine) for name, mine in kept.items()}
+        made = self.make({name: tensor for name, (tensor, _) in cut.items()},
+                         {name: places for name, (_, places) in cut.items()})
+        changed = {name: scattered(tensor, tensors[name], kept[name])
+                   for name, (tensor, _) in made.items()}
         return {**tensors, **changed}, {**remarks, **{name: why for name, (_, why) in made.items()}}
+
+    def crossing(self, tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, list[Piece]]:
+        "Name → the pieces that cross, of what fits and is no table that a rule fills."
+        own = named(model)
+        reasons = spared(self, model)
+        found = {}
+        for name, mine in pieces(model).items():
+            part = mine[0].part
+            wanted = [piece for piece, why in zip(mine, reasons[name]) if not why]
+            if not wanted or name not in tensors or tensors[name].device.type == "meta":
+                continue
+            ruled = part == "embed" and self.embeddings != "fresh"
+            if not ruled and same_shape(tensors[name], own[name], part):
+                found[name] = wanted if self.cuts else mine
+        return found
 
 # %% ../../nbs/transfer/05_statistics.ipynb #9426840c
 @register_policy("statistics")
@@ -121,14 +166,14 @@ class StatisticsTransferPolicy(MadePolicy):
         "Numbers drawn by the statistics of each tensor's group."
         members: dict[str, list[Tensor]] = {}
         for name, tensor in tensors.items():
-            group = statistics_group(self.level, found[name][0], tensor.ndim)
+            group = statistics_group(self.level, found[name][0], tensor)
             members.setdefault(group, []).append(tensor)
         facts = {group: pooled(mine) for group, mine in members.items()}
         made = {}
         for name, tensor in tensors.items():
             piece = found[name][0]
-            mine = facts[statistics_group(self.level, piece, tensor.ndim)]
-            kind = kind_of(piece, tensor.ndim)
+            mine = facts[statistics_group(self.level, piece, tensor)]
+            kind = kind_of(piece, tensor)
             numbers = from_statistics(tensor, kind, self.level, mine,
                                       generator_for(self.seed, name))
             made[name] = numbers, f"drawn: mean {mine[0]:.3g}, std {mine[1]:.3g}"
@@ -159,7 +204,7 @@ class NormConstantTransferPolicy(MadePolicy):
 
     def spare(self, piece: Piece) -> str | None:
         "Biases stay."
-        return "a norm's bias" if piece.name.endswith("bias") else super().spare(piece)
+        return "a norm's bias" if is_bias(piece.name) else super().spare(piece)
 
 # %% ../../nbs/transfer/05_statistics.ipynb #6e48caf1
 def permuted(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -196,6 +241,11 @@ class LayerShuffledTransferPolicy(MadePolicy):
         object.__setattr__(self, "order", order)
         super().__init__(**options)
 
+    @property
+    def cuts(self) -> bool:
+        "Layers change places whole."
+        return self.order == "numbers"
+
     def make(self, tensors: Mapping[str, Tensor],
              found: Mapping[str, list[Piece]]) -> dict[str, tuple[Tensor, str]]:
         "Each tensor shuffled, or the one of another layer."
@@ -226,7 +276,7 @@ class RandomWeightsTransferPolicy(MadePolicy):
              found: Mapping[str, list[Piece]]) -> dict[str, tuple[Tensor, str]]:
         "Random matrices of the same length."
         return {name: (of_length(tensor, generator_for(self.seed, name)), "random, same length")
-                for name, tensor in tensors.items() if tensor.ndim > 1}
+                for name, tensor in tensors.items() if is_matrix(name, tensor)}
 
 @register_policy("random_heads")
 @dataclass(frozen=True, init=False, eq=False)
@@ -243,7 +293,7 @@ class RandomHeadsTransferPolicy(MadePolicy):
         "Attention with each head's matrices drawn anew."
         made = {}
         for name, tensor in tensors.items():
-            if found[name][0].part == "attn" and tensor.ndim > 1:
+            if found[name][0].part == "attn" and is_matrix(name, tensor):
                 numbers = tensor.detach().cpu().clone()
                 for n, piece in enumerate(found[name]):
                     generator = generator_for(self.seed, f"{name} {n}")
@@ -281,7 +331,7 @@ def attention_of(layer: int, tensors: Mapping[str, Tensor],
     for name, mine in found.items():
         for piece in mine:
             if piece.layer == layer and piece.role in roles and piece.heads:
-                if tensors[name].ndim > 1:
+                if is_matrix(name, tensors[name]):
                     roles[piece.role].append((piece, tensors[name]))
     return roles
 
@@ -356,7 +406,7 @@ class MimeticTransferPolicy(MadePolicy):
             for piece, _ in [pair for pairs in roles.values() for pair in pairs]:
                 written[piece.name] = fresh[piece.name], "written near the identity"
         biases = {name: (torch.zeros_like(tensor), "0") for name, tensor in fresh.items()
-                  if tensor.ndim == 1}
+                  if not is_matrix(name, tensor)}
         return written | biases
 
     def donor(self, source: Mapping[str, Tensor],

@@ -88,13 +88,13 @@ def card(family: str, preset: TaskPreset) -> str:
     "A preset as HTML: stamp, name, and its sentence."
     task = create_task(family, preset=preset.name)
     code = base64.b64encode(stamp_png(*pixels(task))).decode()
-    size = f'alt="{preset.name}" width="192" height="32"'
+    size = f'alt="{preset.name}" width="192"'
     image = f'<img {size} src="data:image/png;base64,{code}">'
     name = preset.name.replace("_", "_<wbr>")       # a long name breaks between its words
     call = html.escape(f"explore({family!r}, preset={preset.name!r})")
     says = f"<p>{html.escape(preset.description)}</p><p><code>{call}</code></p>"
     folded = f"<details><summary><code>{name}</code></summary>{says}</details>"
-    return f"<figure>{image}<figcaption>{folded}</figcaption></figure>"
+    return f"<figure>{image}{folded}</figure>"
 
 # %% ../../nbs/views/47_gallery.ipynb #65225b67
 class Gallery(View):

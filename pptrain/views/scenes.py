@@ -172,7 +172,7 @@ def cell_film(scene: Mapping[str, Any]) -> Any:
         names = [[all_names[token] for token in line] for line in tokens.tolist()]
         right = go.Heatmap(z=tokens, text=names, texttemplate="%{text}", **id_look, **look)
         pairs.append((left, right))
-    figure = make_subplots(1, 2, subplot_titles=("cells", "tokens: a patch each"))
+    figure = make_subplots(1, 2, subplot_titles=("cells", "patches = tokens"))
     for column, trace in enumerate(pairs[0], 1):
         figure.add_trace(trace, 1, column)
     figure.update_layout(**frame(), height=480, margin_b=110)

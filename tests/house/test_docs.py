@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import evidence
+import looked
 import pages
 import pytest
 import website
@@ -31,6 +33,15 @@ def test_links_of_the_pages_lead_somewhere():
         path = ROOT / name
         for link in pages.LINK.findall(path.read_text(encoding="utf-8")):
             assert (path.parent / link.partition("#")[0]).exists(), f"{name} links to {link}"
+
+
+def test_links_of_the_chapters_lead_somewhere():
+    for page in notebooks():
+        for cell in cells_of(page):
+            if cell["cell_type"] != "markdown": continue
+            for link in pages.LINK.findall(cell["source"]):
+                path = ROOT / page.parent / link.partition("#")[0]
+                assert path.exists(), f"{page} links to {link}"
 
 
 def test_every_family_has_an_example_and_a_recipe():
@@ -84,6 +95,40 @@ def test_the_front_of_the_site_reaches_every_page():
     text = website.front(books, [])
     missing = [str(b) for b in books if b.with_suffix("").as_posix() not in text.splitlines()]
     assert not missing, f"in no table of contents of docs/website.py: {missing}"
+
+
+def test_links_to_files_bring_the_files(tmp_path):
+    "Rows as they are, Markdown as a page in no table of contents, how-tos under one name."
+    prose = "[a](results/r3_haystack/rows.csv) [b](results/r3_haystack/README.md) " \
+            "[c](docs/quickstart.md) [d](nosuch.md) [e](../outside.md)"
+    text = website.mended(prose, Path(), {"nbs/how_to/quickstart.ipynb"})
+    assert "[c](/nbs/how_to/quickstart.ipynb) d (`nosuch.md`) e (`../outside.md`)" in text
+    (tmp_path / "page.md").write_text(text)
+    (tmp_path / "nbs/how_to").mkdir(parents=True)
+    (tmp_path / "nbs/how_to/quickstart.ipynb").write_text("{}")
+    website.bring_files(tmp_path)
+    rows = tmp_path / "results/r3_haystack/rows.csv"
+    assert rows.read_bytes() == (ROOT / "results/r3_haystack/rows.csv").read_bytes()
+    assert (rows.parent / "README.md").read_text(encoding="utf-8").startswith("---\norphan: true")
+
+
+STUMBLES = """<body style="color:#333; background:#fff"><p style="color:#ddd">faint</p>
+<div style="width:600px">wide</div><img src="none.png"><script>console.error("oh")</script>
+<style>@media (prefers-color-scheme: dark) {p {color: #fff !important}}</style>"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_what_a_reader_stumbles_over_is_seen(tmp_path):
+    if looked.CHROMIUM is None: pytest.skip("no Chromium on the PATH")
+    pytest.importorskip("playwright")
+    head = '<!doctype html><link rel="icon" href="data:,"><title>x</title>'
+    (tmp_path / "bad.html").write_text(head + STUMBLES)
+    (tmp_path / "good.html").write_text(head + "<p>words</p>")
+    found = looked.oddities(tmp_path)
+    assert all(line.startswith("bad.html: ") for line in found)
+    for part in (" pixels wide", "pale: faint", "dark, pale: faint", "console: oh", "no picture"):
+        assert any(part in line for line in found), (part, found)
 
 
 def test_the_site_shows_stored_outputs_and_no_hidden_cell():

@@ -13,7 +13,7 @@ from pptrain import InputError
 from pptrain.data import Example
 from pptrain.measure import (
     cka_map, divergences, effective_rank, induction_score, linear_cka, midlayer_cka, null_band,
-    null_draws, prediction_js, prediction_kl, registered_measures)
+    null_draws, prediction_js, prediction_kl, registered_measures, weight_distance)
 
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -194,3 +194,9 @@ def test_the_measures_are_known_by_name(held):
     for name in ("effective_rank", "induction"):
         measured = registered_measures()[name](model, held, batch_size=4)
         assert set(measured) == {name} and measured[name] > 0
+
+
+@pytest.mark.parametrize("value", ["x", ["a", "b"], None, [[1, 2], [3]]])
+def test_a_distance_of_what_holds_no_numbers_is_refused_by_name(value):
+    with pytest.raises(InputError, match="a: w"):
+        weight_distance({"w": value}, {"w": [1.0]})

@@ -1,4 +1,4 @@
-"""A mixture of families as the warm-up of an arm, and as the family of a study."""
+"""Rows of an arm's own, and mixtures of families: as warm-ups of arms, and in a study."""
 from __future__ import annotations
 
 import json
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pptrain import InputError, create_task
-from pptrain.study import Claim, Replication, StudyConfig, StudySetup, run, run_study, warm_up
+from pptrain.study import (
+    Claim, Replication, StudyConfig, StudySetup, run, run_stacked, run_study, warm_up)
 from pptrain.study.arms import arm_of
-from pptrain.study.mixed import OF_A_PART, mixture_lengths, tokens_of_parts
+from pptrain.study.own_rows import OF_A_PART, own_lengths, tokens_of_parts
 from pptrain.study.variants import warm_up_data, warm_up_lengths
 
 PARTS = [{"name": "procedural", "config": {"preset": "smoke"}, "weight": {0: 2, 24: 1}},
@@ -62,7 +63,7 @@ def test_tokens_of_the_parts_are_those_of_the_rows(tmp_path):
             {"name": "procedural", "config": {"preset": "smoke", "sequence_count": 20}},
             {"name": "dyck", "config": {"preset": "smoke", "sequence_count": 17}}]}}})
     setup, arm = StudySetup(config, tmp_path), arm_of(config, "blend")
-    lengths = mixture_lengths(setup, arm, 3)
+    lengths = own_lengths(setup, arm, 3)
     assert lengths.sum() == warm_up_lengths(setup, 3).sum() and len(lengths) > 2 * 37
     rows = setup.task_of(arm).build_datasets(3).train_dataset
     counted: dict[str, int] = {}
@@ -71,6 +72,44 @@ def test_tokens_of_the_parts_are_those_of_the_rows(tmp_path):
         label = OF_A_PART + rows.example(i % 37).meta["part"]
         counted[label] = counted.get(label, 0) + length
     assert counted == tokens_of_parts(setup, arm, 3)
+
+
+OWN = {"brackets": {"task": {"family": "dyck", "preset": "smoke", "length": 40}},
+       "few": {"task": {"family": "dyck", "preset": "smoke", "sequence_count": 7}},
+       "shuffled_brackets": {"control": "shuffled", "task": {
+           "family": "dyck", "preset": "smoke", "length": 24}},
+       "shorter": {"task": {"length": 6}}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("match", ["tokens", "flops", "none"])
+def test_an_arm_with_rows_of_its_own_is_matched_to_the_token(match, tmp_path):
+    config = replace(SMALL, match=match, arms=OWN, synthetic_steps=9)
+    table = run_study(config, tmp_path, [1, 2], ["transferred"], **QUIET)
+    for seed, rows in table.groupby("seed"):
+        tokens, flops = once(rows, "warmup_tokens"), once(rows, "flops")
+        if match == "tokens":
+            assert set(tokens) == {warm_up_lengths(StudySetup(config, tmp_path), seed).sum()}
+        if match == "flops":
+            assert (abs(flops / flops["transferred"] - 1) < .01).all()
+            assert tokens["brackets"] != tokens["transferred"]
+        if match == "none":
+            assert tokens["brackets"] == 40 * 9 * 4
+
+
+@pytest.mark.slow
+def test_stacks_read_as_many_tokens_of_an_arms_own_rows(tmp_path):
+    config = replace(SMALL, arms=OWN, synthetic_steps=9)
+    arms = ["transferred", *OWN]
+    alone = run_study(config, tmp_path / "a", [1, 2], arms, **QUIET)
+    stacked = run_stacked(config, tmp_path / "b", [1, 2], arms, **QUIET)
+    both = alone.merge(stacked, on=["variant", "seed", "step", "metric"], suffixes=("", "_s"))
+    assert len(both) == len(alone) == len(stacked)
+    tokens = both[both.metric == "warmup_tokens"]
+    assert (tokens.value == tokens.value_s).all()
+    assert (tokens.groupby("seed").value.nunique() == 1).all()
+    losses = both[both.metric == "eval_loss"]
+    assert np.allclose(losses.value, losses.value_s, atol=2e-3)
 
 
 @pytest.mark.slow

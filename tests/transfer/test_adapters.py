@@ -6,10 +6,11 @@ import torch
 from conftest import cells_of
 from torch import nn
 from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from pptrain import PrePreTrainer, RunConfig, create_task
 from pptrain.integrations import VocabSizeCausalLMAdapter, is_causal, named, parts, pieces
-from pptrain.transfer import create_policy
+from pptrain.transfer import TransferBundle, create_policy
 
 IDS = 20
 
@@ -99,6 +100,21 @@ def test_the_real_lens_learns_and_crosses(page, tmp_path):
     own = [name for name in named(target) if "embed.W_E" not in name and "unembed" not in name]
     assert report.loaded_parameter_count == len(own)
     assert all(torch.equal(named(target)[name], bundle.state_dict()[name]) for name in own)
+
+
+def test_the_lens_looks_into_a_bundle(tmp_path):
+    "As the page says for version 4: a bridge over what `from_pretrained` reads."
+    bridge = pytest.importorskip("transformer_lens.model_bridge").TransformerBridge
+    shape = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": IDS, "n_positions": 16}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", **shape)).eval()
+    bundle = TransferBundle.save(model, tmp_path, task_name="t", task_config={}, tokenizer_spec={})
+    read = AutoModelForCausalLM.from_pretrained(bundle.model_dir, attn_implementation="eager")
+    over = bridge.boot_transformers(str(bundle.model_dir), hf_model=read, device="cpu")
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        logits, cache = over.run_with_cache(ids)
+        assert torch.allclose(logits, model(ids).logits, atol=1e-5)
+    assert cache["blocks.1.attn.hook_pattern"].shape == (1, 2, 8, 8)
 
 
 class Gru(nn.Module):

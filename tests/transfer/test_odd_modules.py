@@ -51,7 +51,7 @@ HEAD_2 = {
     "keys first": {"kqv_proj": [(8, 12, "qk"), (24, 28, "qk"), (40, 44, "vo")],
                    "out": (8, 12, "vo")},
     "lecture": {"heads.2.query": (0, 4, "qk"), "heads.2.key": (0, 4, "qk"),
-                "heads.2.value": (0, 4, "vo")},
+                "heads.2.value": (0, 4, "vo"), "proj": (8, 12, "vo")},
 }
 OUTPUTS = {"wo", "c_proj", "to_out", "out", "proj"}
 

@@ -114,6 +114,16 @@ def test_other_architectures_stay_strangers():
                 policy.apply_state_dict(built(source, 1).state_dict(), built(target, 1))
 
 
+def test_an_output_layer_alone_is_no_quiet_success():
+    "Two architectures may share the name of their head: said, though a parameter crossed."
+    source, target = built("llama-tiny", 1), built("llama-tiny", 2)
+    foreign = {name.replace("model.layers", "transformer.h"): tensor
+               for name, tensor in source.state_dict().items()}
+    with pytest.warns(UserWarning, match="no layer of the trained model"):
+        report = create_policy("copy").apply_state_dict(foreign, target)
+    assert report.loaded_parameter_count and report.skipped_parameters
+
+
 def test_what_has_no_numbers(tmp_path):
     state, policy = built(MAKES[0], 1).state_dict(), create_policy("reinitialize_embeddings")
     bodiless = {name: tensor.to("meta") for name, tensor in state.items()}

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,12 +12,9 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+from looked import CHROMIUM, FLAGS
 
-BROWSERS = [os.environ.get("PPTRAIN_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
-CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if path), None)
 SHOTS = Path(os.environ.get("PPTRAIN_SHOTS", "runs/shots")).absolute()
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-         "--disable-background-networking", "--disable-sync", "--no-first-run"]
 HOME = ("http://127.0.0.1", "data:", "blob:", "file:")    # addresses that stay on this machine
 TOKEN = "only-for-this-test"
 NEEDS = "pip install jupyterlab voila playwright for the browser tests"

@@ -8,6 +8,9 @@ import sys
 import pytest
 from served import write_notebook
 
+from pptrain import registered_tasks
+from pptrain.widgets import explore
+
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
@@ -46,7 +49,6 @@ def test_the_converted_notebook_shows_them(tab, printed):
 
 @pytest.mark.parametrize("tab", ["light", "dark"], indirect=True)
 def test_a_page_of_its_own(tab, tmp_path):
-    from pptrain.widgets import explore
     explore("dyck").to_html(tmp_path / "page.html")
     tab.goto(f"file://{tmp_path}/page.html")
     tab.locator(".js-plotly-plot .main-svg").first.wait_for()
@@ -56,7 +58,6 @@ def test_a_page_of_its_own(tab, tmp_path):
 
 @pytest.mark.parametrize("tab", ["light", "dark"], indirect=True)
 def test_text_and_figures_follow_the_theme(tab, tmp_path):
-    from pptrain.widgets import explore
     explore("dyck").to_html(tmp_path / "page.html")
     tab.goto(f"file://{tmp_path}/page.html")
     figure = tab.locator(".js-plotly-plot").first
@@ -74,7 +75,6 @@ def test_text_and_figures_follow_the_theme(tab, tmp_path):
 
 
 def test_the_page_of_an_automaton_plays(tab, tmp_path):
-    from pptrain.widgets import explore
     explore("nca").to_html(tmp_path / "page.html")
     tab.goto(f"file://{tmp_path}/page.html")
     label = tab.locator(".slider-label").filter(has_text="frame")
@@ -86,3 +86,21 @@ def test_the_page_of_an_automaton_plays(tab, tmp_path):
     # "undefined" is plotly's word for an animation that another one took over
     wrongs = [w for w in tab.wrongs if w != "undefined"]
     assert not wrongs and not tab.strangers
+
+
+SHARE = """f => Math.max(...Object.entries(f._fullLayout).filter(([k]) => /^yaxis/.test(k))
+    .map(([, y]) => y._length / f._fullLayout._size.h))"""
+
+
+@pytest.mark.parametrize("family", [entry.name for entry in registered_tasks()])
+def test_a_page_on_a_phone(family, tab, tmp_path):
+    "Nothing is wider than the page, and no figure is mostly empty ground."
+    explore(family).to_html(tmp_path / "page.html")
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.goto(f"file://{tmp_path}/page.html")
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
+    for figure in tab.locator(".js-plotly-plot").all():
+        assert figure.evaluate(SHARE) > .9
+        assert figure.bounding_box()["height"] <= figure.evaluate("f => f._fullLayout.height") + 1
+    assert not tab.wrongs and not tab.strangers
