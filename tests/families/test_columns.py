@@ -6,6 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -14,13 +16,16 @@ from conftest import ROOT
 
 from pptrain.core import create_task, registered_presets
 from pptrain.core.task import trusted_columns
-from pptrain.data import SPLITS, Collate
+from pptrain.data import SPLITS, Collate, fillers
 from pptrain.data.columns import Columns
 from pptrain.data.draws import Draws, item_draws, item_keys
+from pptrain.data.fillers import Filler
 from pptrain.data.kernels import compiled, find_numba, kernel
-from pptrain.tasks.dyck import Dyck
-from pptrain.tasks.procedural import Procedural
+from pptrain.tasks.dyck import Dyck, languages
+from pptrain.tasks.lime import rows as lime_rows
+from pptrain.tasks.procedural import Procedural, problems
 from pptrain.tasks.simpler_tasks import ops as SIMPLE
+from pptrain.tasks.simpler_tasks import rows as simple_rows
 
 FAMILIES = ("procedural", "dyck", "simpler_tasks", "lime")
 PRESETS = [(family, preset.name) for family in FAMILIES for preset in registered_presets(family)]
@@ -28,6 +33,12 @@ each_preset = pytest.mark.parametrize("family, preset", PRESETS, ids=["-".join(p
 needs_numba = pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
 
 FAR = [5, 0, 10**12, 3, 5, 2**40 + 1, 77]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    "Machine code from the first row on, unless a test says otherwise."
+    monkeypatch.setattr(fillers, "WORTH", 0)
 
 
 def has_no_kernel(family: str, preset: str) -> bool:
@@ -53,6 +64,47 @@ def test_a_batch_is_its_items(family, preset):
         assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
         [alone] = task.columns(seed, split, epoch, FAR[2:3])
         assert lists(alone) == lists(rows[2])
+
+
+def forget_fillers() -> None:
+    "As in a new process: no filler has machine code."
+    for make in (languages.row_filler, problems.row_filler, simple_rows.row_filler,
+                 lime_rows.mode_filler):
+        make.cache_clear()
+
+
+@needs_numba
+@each_preset
+def test_rows_by_python_are_rows_by_machine_code(family, preset, monkeypatch):
+    "A batch before the threshold, one with some fillers before and some behind it, one behind."
+    forget_fillers()
+    task = create_task(family, preset=preset)
+    found = []
+    for turns in ([False], [True, False], [True]):
+        turn = cycle(turns)
+        monkeypatch.setattr(Filler, "pays", lambda filler, turn=turn: next(turn))
+        rows = task.columns(3, "train", 1, FAR)
+        if rows is None:
+            assert has_no_kernel(family, preset)
+            return
+        found.append([lists(row) for row in rows])
+    assert found[0] == found[1] == found[2]
+    assert found[0] == [lists(x.features()) for x in task.examples(3, "train", 1, FAR)]
+
+
+@needs_numba
+def test_threads_that_cross_the_threshold_together(monkeypatch, tmp_path):
+    monkeypatch.setenv("PPTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setattr(fillers, "WORTH", 0.01)
+    forget_fillers()
+    task = create_task("procedural", tasks=["set", "reverse"])
+    places = [range(start, start + 200) for start in range(0, 3200, 200)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda place: task.columns(0, "train", 0, place), places))
+    assert all(problems.row_filler(op).quick for op in ("set", "reverse"))
+    rows = np.concatenate([batch.ids for batch in found])
+    assert (rows == task.columns(0, "train", 0, range(3200)).ids).all()
+    assert rows[1234].tolist() == task.examples(0, "train", 0, [1234])[0].ids.tolist()
 
 
 @needs_numba
@@ -159,9 +211,11 @@ def test_with_and_without_a_compiler(jit, tmp_path):
     assert jit == "0" or not (tmp_path / "kernels").exists()
 
 
-def digest_elsewhere(cache, families="TWO", **env) -> subprocess.Popen:
+def digest_elsewhere(cache, families="TWO", before="t.fillers.WORTH = 0", after="''",
+                     **env) -> subprocess.Popen:
     "Another process, which prints the digest of its batches."
-    code = f"import test_columns as t; print(t.digest_of_batches(t.{families}))"
+    code = (f"import sys, test_columns as t; {before}; "
+            f"print(t.digest_of_batches(t.{families}), {after}, sep='')")
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests/families"), *sys.path])
     env = os.environ | {"PPTRAIN_CACHE": str(cache), "PYTHONPATH": path} | env
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
@@ -184,6 +238,15 @@ def test_two_that_compile_at_once_agree_and_a_damaged_cache_is_made_anew(tmp_pat
     for path in kept:
         path.write_bytes(path.read_bytes()[:40])
     assert said(digest_elsewhere(tmp_path)) == (digest_of_batches(), "")
+
+
+@needs_numba
+def test_a_few_rows_wait_for_no_compiler_but_take_what_it_left(tmp_path):
+    by_machine_code = "bool(t.problems.row_filler('set').quick)"
+    for before, quick in (("pass", False), ("t.fillers.WORTH = 0", True), ("pass", True)):
+        told = said(digest_elsewhere(tmp_path, before=before, after=by_machine_code))
+        assert told == (f"{digest_of_batches()}{quick}", "")
+        assert quick == bool(list((tmp_path / "kernels").glob("*.nbi")))
 
 
 @needs_numba

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ...data.kernels import KERNELS, compiled, kernel
+from ...data.fillers import Filler
+from ...data.kernels import KERNELS, kernel
 from .ops import LOWER, MATH, SPACE, UPPER
 from .problems import draw_roles
 
@@ -54,11 +55,11 @@ def write_pair(row, head, source, target, arrow):
 
 # %% ../../../nbs/tasks/lime/04_rows.ipynb #9f8834f8
 @cache
-def mode_filler(solve: Callable, draw_problem: Callable, needs: int) -> Callable | None:
-    """Compiled: `(keys, places, rows, lengths, answers, head, codes, arrow, sizes)` writes items.
+def mode_filler(solve: Callable, draw_problem: Callable, needs: int) -> Filler | None:
+    """`(keys, places, rows, lengths, answers, head, codes, arrow, sizes)` writes items.
 
     A filler of `pair_rows` once `head`, the announced mode, and the rest are given.
-    `solve` takes the first `needs` parts of a problem. None where nothing is compiled."""
+    `solve` takes the first `needs` parts of a problem. None for a mode that is no kernel."""
     if solve not in KERNELS:
         return None
 
@@ -77,4 +78,4 @@ def mode_filler(solve: Callable, draw_problem: Callable, needs: int) -> Callable
                     lengths[place] = size
                     break
 
-    return compiled(fill)
+    return Filler(fill)

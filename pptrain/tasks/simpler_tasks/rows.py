@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ...data.kernels import KERNELS, compiled, kernel
+from ...data.fillers import Filler
+from ...data.kernels import KERNELS, kernel
 from .t5_ids import EMPTY, SECOND
 
 # %% auto #0
@@ -66,11 +67,11 @@ def write_item(row, head, lists, answer, codes, arrow):
 
 # %% ../../../nbs/tasks/simpler_tasks/04_rows.ipynb #81b80653
 @cache
-def row_filler(solve: Callable, sampler: Callable) -> Callable | None:
-    """Compiled: `(keys, places, rows, lengths, answers, head, codes, arrow, sizes)` writes items.
+def row_filler(solve: Callable, sampler: Callable) -> Filler | None:
+    """`(keys, places, rows, lengths, answers, head, codes, arrow, sizes)` writes items.
 
     A filler of `pair_rows` once `head`, the task's name and mark, and the rest are given. None
-    where nothing is compiled."""
+    for a function that is no kernel."""
     if solve not in KERNELS or sampler not in KERNELS:
         return None
     draw_lists = legal_lists(sampler)
@@ -90,4 +91,4 @@ def row_filler(solve: Callable, sampler: Callable) -> Callable | None:
                     answers[place], lengths[place] = item
                     break
 
-    return compiled(fill)
+    return Filler(fill)
