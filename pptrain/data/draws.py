@@ -37,7 +37,7 @@ def draw64(key: Any, counter: Any) -> Any:
     return mix64(key + (counter + 1) * GOLDEN & WORD)
 
 # %% ../../nbs/data/00_draws.ipynb #55168421
-GENERATOR_VERSION = 2   # of all streams; a change of any item of any preset raises it
+GENERATOR_VERSION = 3   # of all streams; a change of any item of any preset raises it
 
 # %% ../../nbs/data/00_draws.ipynb #2cf2ee39
 def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
