@@ -6,23 +6,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from small_study import QUIET, SMALL, facts_of
 
 from pptrain.data import TaskDataset, register_control
 from pptrain.errors import InputError
-from pptrain.study import Claim, StudyConfig, StudySetup, arm_models, judge, run_study
+from pptrain.study import Claim, StudySetup, arm_models, judge, run_study
 from pptrain.study.tuning import best_rates
 from pptrain.study.variants import run_variant, token_flops, warm_up_lengths
-
-SMALL = StudyConfig(
-    "arms", "procedural", "smoke", corpus="docs", corpus_bytes=120_000, vocab_size=384,
-    model="gpt2-1_2_16", block_size=64, batch_size=4, synthetic_steps=6, text_steps=6,
-    eval_every=3, eval_blocks=8, warmup_steps=0)
-QUIET = dict(say=lambda line: None)
-
-
-def facts_of(table, metric):
-    "Variant → value of a metric that a run has once."
-    return table[table.metric == metric].set_index("variant").value
 
 
 @pytest.mark.slow

@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from small_study import QUIET, SMALL, facts_of
 
 from pptrain import InputError, create_task
 from pptrain.study import (
-    Claim, Replication, StudyConfig, StudySetup, run, run_stacked, run_study, warm_up)
+    Claim, Replication, StudySetup, run, run_stacked, run_study, warm_up)
 from pptrain.study.arms import arm_of
 from pptrain.study.own_rows import OF_A_PART, own_lengths, tokens_of_parts
 from pptrain.study.variants import warm_up_data, warm_up_lengths
@@ -17,16 +18,6 @@ from pptrain.study.variants import warm_up_data, warm_up_lengths
 PARTS = [{"name": "procedural", "config": {"preset": "smoke"}, "weight": {0: 2, 24: 1}},
          {"name": "dyck", "config": {"preset": "smoke", "length": 32}}]
 BLEND = {"task": {"family": "mixture", "parts": PARTS}}
-SMALL = StudyConfig(
-    "arms", "procedural", "smoke", corpus="docs", corpus_bytes=120_000, vocab_size=384,
-    model="gpt2-1_2_16", block_size=64, batch_size=4, synthetic_steps=6, text_steps=6,
-    eval_every=3, eval_blocks=8, warmup_steps=0)
-QUIET = dict(say=lambda line: None)
-
-
-def once(table, metric):
-    "Variant → value of a metric that a run has once."
-    return table[table.metric == metric].set_index("variant").value
 
 
 @pytest.mark.slow
@@ -35,7 +26,7 @@ def test_a_mixture_is_an_arm_matched_as_the_others_are(match, tmp_path):
     config = replace(SMALL, match=match, arms={
         "blend": BLEND, "shuffled_blend": {**BLEND, "control": "shuffled"}})
     table = run_study(config, tmp_path, [1], ["transferred", "natural"], **QUIET)
-    tokens, flops = once(table, "warmup_tokens"), once(table, "flops")
+    tokens, flops = facts_of(table, "warmup_tokens"), facts_of(table, "flops")
     if match == "tokens":
         assert len(set(tokens)) == 1
     if match == "flops":
@@ -43,7 +34,7 @@ def test_a_mixture_is_an_arm_matched_as_the_others_are(match, tmp_path):
         assert tokens["blend"] != tokens["transferred"]
     if match == "none":
         assert tokens["blend"] != tokens["transferred"]
-    parts = [once(table, OF_A_PART + label)["blend"]
+    parts = [facts_of(table, OF_A_PART + label)["blend"]
              for label in ("procedural (smoke)", "dyck (smoke)")]
     assert sum(parts) == tokens["blend"] and min(parts) > 0
     ends = table[table.metric == "eval_loss"].groupby("variant").value.last()
@@ -87,7 +78,7 @@ def test_an_arm_with_rows_of_its_own_is_matched_to_the_token(match, tmp_path):
     config = replace(SMALL, match=match, arms=OWN, synthetic_steps=9)
     table = run_study(config, tmp_path, [1, 2], ["transferred"], **QUIET)
     for seed, rows in table.groupby("seed"):
-        tokens, flops = once(rows, "warmup_tokens"), once(rows, "flops")
+        tokens, flops = facts_of(rows, "warmup_tokens"), facts_of(rows, "flops")
         if match == "tokens":
             assert set(tokens) == {warm_up_lengths(StudySetup(config, tmp_path), seed).sum()}
         if match == "flops":
@@ -123,7 +114,7 @@ def test_a_mixture_is_the_family_of_a_study_and_of_a_replication(tmp_path):
         "synthetic_steps", "text_steps", "eval_every", "eval_blocks", "warmup_steps")}
     result = run(both, out_dir=tmp_path, seeds=[1], **sizes, **QUIET)
     assert result.verdicts.verdict.tolist() == ["not judged"]
-    table = once(result.rows, "warmup_tokens")
+    table = facts_of(result.rows, "warmup_tokens")
     of_parts = result.rows[result.rows.metric.str.startswith(OF_A_PART)].value
     assert of_parts.sum() == table["transferred"] and len(of_parts) == 2
     assert "a mixture of" in json.loads((tmp_path / "facts.json").read_text())["family"]
