@@ -61,6 +61,8 @@ def below_each(keys: np.ndarray, n: int) -> np.ndarray:
     return (unit(mix64(keys[:, 0])) * n).astype(np.int64)
 
 # %% ../../nbs/data/00_draws.ipynb #8fedaaaa
+FEW = 16   # numbers that Python draws sooner one by one than numpy together
+
 class Draws:
     "The numbers of one item, one after the other, from its key; as numpy's `Generator` has them."
 
@@ -72,6 +74,8 @@ class Draws:
         if size is None:
             self.state = self.state + GOLDEN & WORD
             return unit(mix64(self.state))
+        if size <= FEW:
+            return np.array([self.random() for _ in range(size)], float)
         words = draw64(np.uint64(self.state), np.arange(size, dtype=np.uint64))
         self.state = self.state + int(size) * GOLDEN & WORD
         return unit(words)
@@ -93,7 +97,7 @@ class Draws:
         "`size` different numbers of 0..n-1, int64 (size,): one after the other, until it is new."
         found: dict[int, None] = {}
         while len(found) < size:
-            found[self.integers(n)] = None
+            found |= dict.fromkeys(self.integers(n, size=size - len(found)).tolist())
         return np.array(list(found), np.int64)
 
     def standard_normal(self, size: int) -> np.ndarray:

@@ -108,6 +108,7 @@ class Lime(OpFamily):
         self.vocab = lime_vocab(config)
         self.symbols = symbol_numbers(config)
         self.codes = word_codes(self.vocab, config)
+        self.code_list = self.codes.tolist()   # Python reads it quicker
         self.sizes = Sizes(self.symbols.start, config.vocab_size, config.upper, config.lower,
                            config.math, *config.steps)
 
@@ -140,8 +141,8 @@ class Lime(OpFamily):
         "Cast and given parts, ⇒, asked parts, eos."
         given, asked = executed.payload
         roles = Roles(**executed.metadata)
-        words = encoded([roles_words(roles), *given], self.codes)
-        source, target = self.announced(executed.name) + words, encoded(asked, self.codes)
+        words = encoded([roles_words(roles), *given], self.code_list)
+        source, target = self.announced(executed.name) + words, encoded(asked, self.code_list)
         facts = {"variables": len(roles.upper),
                  "source_length": len(source), "target_length": len(target)}
         return pair_example(source, target, self.vocab["⇒"], self.vocab["<eos>"],

@@ -199,6 +199,6 @@ def plain(part: Any) -> Any:
         return RewriteRule(plain(part.left), plain(part.right))
     if isinstance(part, dict):
         return {int(variable): plain(symbols) for variable, symbols in part.items()}
-    if isinstance(part, (list, np.ndarray)):
-        return [plain(each) for each in part]
-    return int(part)
+    if isinstance(part, list) and part and isinstance(part[0], RewriteRule):
+        return [plain(rule) for rule in part]
+    return np.array(part, np.int64).tolist()

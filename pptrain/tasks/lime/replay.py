@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice, permutations
 from typing import Any
 
@@ -28,11 +29,16 @@ __all__ = []
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #a7d06dcb
 T5_MARKS = {32_000 + i: mark for i, mark in enumerate(LIME_MARKS["t5"])}   # id: mark
 
+@lru_cache(2**16)
+def line_word(word: str) -> int | str:
+    "A symbol as a number, a mark as it is."
+    return int(word) if word.isdigit() else word
+
 def line_words(line: str) -> list:
     "The words of a line: ints for symbols, strings for marks."
     if line.startswith("["):
         return [T5_MARKS.get(i, i) for i in json.loads(line)]
-    return [int(word) if word.isdigit() else word for word in line.split(" ")]
+    return list(map(line_word, line.split(" ")))
 
 def line_parts(line: str) -> list[list]:
     "The parts of a line, between `<space>` (in the T5 form `<sep>`)."
@@ -269,7 +275,7 @@ def replay_lime_rows(tally: Tally, section: str, rows: Sequence[Mapping], meta: 
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #3ed462e2
 def length_counts(fields: Mapping, src: str, tgt: str) -> dict[str, list[int]]:
     "How long lines, lists and strings are, by the names of the statistics."
-    counted = {"src_len": [len(line_words(src))], "tgt_len": [len(line_words(tgt))]}
+    counted = {"src_len": [src.count(" ") + 1], "tgt_len": [tgt.count(" ") + 1]}
     for role in ("upper", "lower", "math"):
         counted[f"n_{role}"] = [len(fields[role])]
     for name in ("pattern", "result", "result_2", "lhs", "rhs"):

@@ -30,14 +30,15 @@ def roles_words(roles):
 
 @kernel
 def encoded(parts, codes):
-    "Ids of the words of all `parts`, with `<space>` between them; `codes` is int64 (words,)."
+    "Ids of the words of all `parts`, with `<space>` between them; `codes` holds them."
     ids = []
     for i, part in enumerate(parts):
         if i:
             ids.append(codes[SPACE])
         for word in part:
-            if codes[word] >= 0:
-                ids.append(codes[word])
+            code = codes[word]
+            if code >= 0:
+                ids.append(code)
     return ids
 
 # %% ../../../nbs/tasks/lime/04_rows.ipynb #ac42bbae
