@@ -5,13 +5,14 @@
 # %% ../../nbs/data/00_draws.ipynb #fc5e31ba
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .kernels import compiled_as, kernel
 from .streams import SPLITS, item_key
+from ..errors import InputError, shown
 
 # %% auto #0
 __all__ = ['GENERATOR_VERSION', 'item_draws']
@@ -38,6 +39,14 @@ def draw64(key: Any, counter: Any) -> Any:
 
 # %% ../../nbs/data/00_draws.ipynb #55168421
 GENERATOR_VERSION = 3   # of all streams; a change of any item of any preset raises it
+
+# %% ../../nbs/data/00_draws.ipynb #4473e8c0
+def check_generator(recorded: Mapping[str, Any], place: str, instead: str) -> None:
+    "Raises `InputError` where what was recorded at `place` had another version's items."
+    version = recorded.get("generator", GENERATOR_VERSION)
+    if version != GENERATOR_VERSION:
+        raise InputError(f"{place} holds items of generator version {shown(version)}, and this "
+                         f"pptrain draws other items, of version {GENERATOR_VERSION}; {instead}")
 
 # %% ../../nbs/data/00_draws.ipynb #2cf2ee39
 def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
