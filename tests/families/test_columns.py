@@ -244,7 +244,8 @@ def test_two_that_compile_at_once_agree_and_a_damaged_cache_is_made_anew(tmp_pat
 def test_a_few_rows_wait_for_no_compiler_but_take_what_it_left(tmp_path):
     by_machine_code = "bool(t.problems.row_filler('set').quick)"
     compile_now, take_now = "t.fillers.WORTH = 0", "t.fillers.SOON = 0"
-    for before, quick in ((take_now, False), (compile_now, True), (take_now, True), ("pass", False)):
+    turns = ((take_now, False), (compile_now, True), (take_now, True), ("pass", False))
+    for before, quick in turns:
         told = said(digest_elsewhere(tmp_path, before=before, after=by_machine_code))
         assert told == (f"{digest_of_batches()}{quick}", "")
         kept = bool(list((tmp_path / "kernels").glob("*.nbi")))
