@@ -5,13 +5,14 @@
 # %% ../../nbs/data/00_draws.ipynb #fc5e31ba
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .kernels import compiled_as, kernel
 from .streams import SPLITS, item_key
+from ..errors import InputError, shown
 
 # %% auto #0
 __all__ = ['GENERATOR_VERSION', 'item_draws']
@@ -37,7 +38,15 @@ def draw64(key: Any, counter: Any) -> Any:
     return mix64(key + (counter + 1) * GOLDEN & WORD)
 
 # %% ../../nbs/data/00_draws.ipynb #55168421
-GENERATOR_VERSION = 2   # of all streams; a change of any item of any preset raises it
+GENERATOR_VERSION = 3   # of all streams; a change of any item of any preset raises it
+
+# %% ../../nbs/data/00_draws.ipynb #4473e8c0
+def check_generator(recorded: Mapping[str, Any], place: str, instead: str) -> None:
+    "Raises `InputError` where what was recorded at `place` had another version's items."
+    version = recorded.get("generator", GENERATOR_VERSION)
+    if version != GENERATOR_VERSION:
+        raise InputError(f"{place} holds items of generator version {shown(version)}, and this "
+                         f"pptrain draws other items, of version {GENERATOR_VERSION}; {instead}")
 
 # %% ../../nbs/data/00_draws.ipynb #2cf2ee39
 def stream_key(seed: int | None, split: str, epoch: int, lane: int = 0) -> int:
@@ -61,6 +70,8 @@ def below_each(keys: np.ndarray, n: int) -> np.ndarray:
     return (unit(mix64(keys[:, 0])) * n).astype(np.int64)
 
 # %% ../../nbs/data/00_draws.ipynb #8fedaaaa
+FEW = 16   # numbers that Python draws sooner one by one than numpy together
+
 class Draws:
     "The numbers of one item, one after the other, from its key; as numpy's `Generator` has them."
 
@@ -72,6 +83,8 @@ class Draws:
         if size is None:
             self.state = self.state + GOLDEN & WORD
             return unit(mix64(self.state))
+        if size <= FEW:
+            return np.array([self.random() for _ in range(size)], float)
         words = draw64(np.uint64(self.state), np.arange(size, dtype=np.uint64))
         self.state = self.state + int(size) * GOLDEN & WORD
         return unit(words)
@@ -88,6 +101,13 @@ class Draws:
         for last in range(len(xs) - 1, 0, -1):
             other = self.integers(last + 1)
             xs[last], xs[other] = xs[other], xs[last]
+
+    def choice(self, n: int, size: int, replace: bool = False) -> np.ndarray:
+        "`size` different numbers of 0..n-1, int64 (size,): one after the other, until it is new."
+        found: dict[int, None] = {}
+        while len(found) < size:
+            found |= dict.fromkeys(self.integers(n, size=size - len(found)).tolist())
+        return np.array(list(found), np.int64)
 
     def standard_normal(self, size: int) -> np.ndarray:
         "Normal numbers, float64 (size,), by numpy's generator, seeded from here."
@@ -121,6 +141,11 @@ def shuffle(draws, xs):
     "Put a list or an array into random order, in place."
     draws.shuffle(xs)
 
+@kernel
+def sample(draws, n, count):
+    "`count` different whole numbers of 0..n-1, int64 (count,); `n` is at least `count`."
+    return draws.choice(n, count, replace=False)
+
 # %% ../../nbs/data/00_draws.ipynb #686b070b
 @compiled_as(uniform)
 def _uniform(draws):
@@ -143,3 +168,23 @@ def _shuffle(draws, xs):
     for last in range(len(xs) - 1, 0, -1):
         other = _below(draws, last + 1)
         xs[last], xs[other] = xs[other], xs[last]
+
+@compiled_as(sample)
+def _sample(draws, n, count):
+    numbers = np.empty(count, np.int64)
+    for i in range(count):
+        numbers[i] = _below(draws, n)
+        while numbers[i] in numbers[:i]:
+            numbers[i] = _below(draws, n)
+    return numbers
+
+# %% ../../nbs/data/00_draws.ipynb #414f56fd
+@kernel
+def between(draws, a, b):
+    "Uniform, both ends included; `a` where `b` is smaller."
+    return a + below(draws, max(b - a, 0) + 1)
+
+@kernel
+def among(draws, pool, n):
+    "`n` members of the array `pool`, independently: an array (n,)."
+    return pool[integers(draws, len(pool), n)]

@@ -5,12 +5,13 @@
 # %% ../../nbs/data/00_kernels.ipynb #ab4213c1
 from __future__ import annotations
 
-import hashlib, os
+import hashlib, os, sys
 from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -132,6 +133,17 @@ def kernel_folder() -> Path | None:
         return None
     return folder if os.access(folder, os.W_OK) else None
 
+def file_name(function: Callable) -> str:
+    "What the files with a function's machine code begin with: other code, other Python, another."
+    name, python = function.__name__.strip("<>"), sys.implementation.cache_tag
+    return f"{name}-{code_hash(function)[:32]}.{python}"
+
+def index_file(function: Callable) -> Path | None:
+    "There is machine code of `function` on disk where this file exists; None without a folder."
+    folder = kernel_folder()
+    return folder and folder / f"{file_name(function)}.nbi"
+
+# %% ../../nbs/data/00_kernels.ipynb #a99afcd5
 def disk_cache(function: Callable, folder: Path) -> Any:
     "numba's cache of a function in `folder`, by the hash of its code."
     from numba.core import caching
@@ -146,6 +158,7 @@ def disk_cache(function: Callable, folder: Path) -> Any:
 
     class Impl(caching.CompileResultCacheImpl):
         _locator_classes: Any = [Place]
+        def get_filename_base(self, fullname, abiflags): return file_name(function)
 
     class Kept(caching.FunctionCache):
         _impl_class = Impl
@@ -163,15 +176,18 @@ def disk_cache(function: Callable, folder: Path) -> Any:
     return Kept(function)
 
 # %% ../../nbs/data/00_kernels.ipynb #d0fc08a7
+COMPILING = Lock()   # two threads that tell numba of one function at once confuse it
+
 @cache
 def compiled(function: Callable) -> Callable | None:
     "`function` as machine code, made at its first call; None where there is no numba."
     numba = find_numba()
     if numba is None:
         return None
-    for each in KERNELS + list(TWINS):
-        known_to_numba(each)
-    name_apart(function)
+    with COMPILING:
+        for each in KERNELS + list(TWINS):
+            known_to_numba(each)
+        name_apart(function)
     dispatcher = numba.njit(nogil=True)(function)
     folder = kernel_folder()
     if folder is not None:

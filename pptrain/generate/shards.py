@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..data.draws import check_generator
 from ..errors import InputError, shown
 from ..files import read_json, write_atomic
 from .formats import writer_class
@@ -112,6 +113,7 @@ def write_manifest(job: Job, records: Mapping[int, dict]) -> None:
 
 def check_same(job: Job, there: Mapping[str, Any]) -> None:
     "Raises `InputError` naming the first thing in which what lies in the folder is another."
+    check_generator(there, f"out={str(job.folder)!r}", "choose another folder")
     for name, wanted in job.spec().items():
         if there.get(name) != wanted:
             raise InputError(f"out={str(job.folder)!r} holds another stream ({name} is "

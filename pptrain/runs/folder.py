@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import differences, jsonable
+from ..data.draws import check_generator
 from ..errors import InputError
 from ..files import locked, make_folder, print_line, read_json, write_atomic
 from ..processes import once, process_number
@@ -146,6 +147,7 @@ def check_files(run_dir: Path) -> None:
 
 def check_claim(run_dir: Path, spec: Mapping[str, Any]) -> None:
     "Raises `InputError` for a directory that holds another run, or one that cannot be named."
+    check_generator(recorded_spec(run_dir) or {}, str(run_dir), INSTEAD)
     change = first_difference(run_dir, spec)
     if change:
         raise InputError(f"{run_dir} holds a different run ({change}); {INSTEAD}")

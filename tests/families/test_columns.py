@@ -6,6 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -14,19 +16,35 @@ from conftest import ROOT
 
 from pptrain.core import create_task, registered_presets
 from pptrain.core.task import trusted_columns
-from pptrain.data import SPLITS, Collate
+from pptrain.data import SPLITS, Collate, fillers
 from pptrain.data.columns import Columns
 from pptrain.data.draws import Draws, item_draws, item_keys
+from pptrain.data.fillers import Filler
 from pptrain.data.kernels import compiled, find_numba, kernel
-from pptrain.tasks.dyck import Dyck
-from pptrain.tasks.procedural import Procedural
+from pptrain.tasks.dyck import Dyck, languages
+from pptrain.tasks.lime import rows as lime_rows
+from pptrain.tasks.procedural import Procedural, problems
+from pptrain.tasks.simpler_tasks import ops as SIMPLE
+from pptrain.tasks.simpler_tasks import rows as simple_rows
 
-FAMILIES = ("procedural", "dyck")
+FAMILIES = ("procedural", "dyck", "simpler_tasks", "lime")
 PRESETS = [(family, preset.name) for family in FAMILIES for preset in registered_presets(family)]
 each_preset = pytest.mark.parametrize("family, preset", PRESETS, ids=["-".join(p) for p in PRESETS])
 needs_numba = pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
 
 FAR = [5, 0, 10**12, 3, 5, 2**40 + 1, 77]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    "Machine code from the first row on, unless a test says otherwise."
+    monkeypatch.setattr(fillers, "WORTH", 0)
+
+
+def has_no_kernel(family: str, preset: str) -> bool:
+    "The paper's own stream of procedural, and words with a topic, come one by one."
+    return ((family == "procedural" and preset.startswith("official"))
+            or (family == "dyck" and preset.endswith("random_walk")))
 
 
 def lists(row) -> dict:
@@ -40,12 +58,53 @@ def test_a_batch_is_its_items(family, preset):
     for seed, split, epoch in ((0, "train", 0), (-3, "eval", 0), (2**63, "train", 4)):
         rows = task.columns(seed, split, epoch, FAR)
         if rows is None:
-            assert preset.startswith("official") or preset.endswith("random_walk")
+            assert has_no_kernel(family, preset)
             continue
         examples = task.examples(seed, split, epoch, FAR)
         assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
         [alone] = task.columns(seed, split, epoch, FAR[2:3])
         assert lists(alone) == lists(rows[2])
+
+
+def forget_fillers() -> None:
+    "As in a new process: no filler has machine code."
+    for make in (languages.row_filler, problems.row_filler, simple_rows.row_filler,
+                 lime_rows.mode_filler):
+        make.cache_clear()
+
+
+@needs_numba
+@each_preset
+def test_rows_by_python_are_rows_by_machine_code(family, preset, monkeypatch):
+    "A batch before the threshold, one with some fillers before and some behind it, one behind."
+    forget_fillers()
+    task = create_task(family, preset=preset)
+    found = []
+    for turns in ([False], [True, False], [True]):
+        turn = cycle(turns)
+        monkeypatch.setattr(Filler, "pays", lambda filler, turn=turn: next(turn))
+        rows = task.columns(3, "train", 1, FAR)
+        if rows is None:
+            assert has_no_kernel(family, preset)
+            return
+        found.append([lists(row) for row in rows])
+    assert found[0] == found[1] == found[2]
+    assert found[0] == [lists(x.features()) for x in task.examples(3, "train", 1, FAR)]
+
+
+@needs_numba
+def test_threads_that_cross_the_threshold_together(monkeypatch, tmp_path):
+    monkeypatch.setenv("PPTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setattr(fillers, "WORTH", 0.01)
+    forget_fillers()
+    task = create_task("procedural", tasks=["set", "reverse"])
+    places = [range(start, start + 200) for start in range(0, 3200, 200)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda place: task.columns(0, "train", 0, place), places))
+    assert all(problems.row_filler(op).quick for op in ("set", "reverse"))
+    rows = np.concatenate([batch.ids for batch in found])
+    assert (rows == task.columns(0, "train", 0, range(3200)).ids).all()
+    assert rows[1234].tolist() == task.examples(0, "train", 0, [1234])[0].ids.tolist()
 
 
 @needs_numba
@@ -62,10 +121,14 @@ def test_a_collated_batch_is_the_stacked_one(family):
         assert quick[name].dtype == torch.int64 and torch.equal(quick[name], column)
 
 
-def digest_of_batches() -> str:
-    "sha256 over batches of both families, as a collator sees them."
+TWO = {"procedural": {"tasks": ("set", "stack")}, "dyck": {}}   # family → settings
+FOUR = TWO | {"simpler_tasks": {"tasks": ("union", "count")}, "lime": {"tasks": ("deduct",)}}
+
+
+def digest_of_batches(families=TWO) -> str:
+    "sha256 over batches of some families, as a collator sees them."
     found = hashlib.sha256()
-    for family, settings in (("procedural", {"tasks": ("set", "stack")}), ("dyck", {})):
+    for family, settings in families.items():
         bundle = create_task(family, preset="smoke", **settings).build_datasets(11)
         batch = bundle.data_collator(bundle.train_dataset.__getitems__([4, 400, 1]))
         for name in sorted(batch):
@@ -85,6 +148,37 @@ class OtherOps(Procedural):
     "Has an op of its own under a name of ours."
     name = "other_ops"
     ops = type(Procedural.ops)(Procedural.ops | {"set": lambda xs: xs[:1]})
+
+
+def test_an_op_without_a_kernel_is_drawn_one_by_one():
+    "Beside an op that has one, too."
+    SIMPLE.drawn("ends_only", SIMPLE.samplers["copy"])(lambda seq: [*seq[:1], *seq[-1:]])
+    try:
+        task = create_task("simpler_tasks", tasks=["set", "ends_only"], max_length=300)
+        assert task.columns(0, "train", 0, [0, 1]) is None
+        batch = task.build_datasets(0).train_dataset.__getitems__(range(20))
+        examples = task.examples(0, "train", 0, range(20))
+    finally:
+        del SIMPLE["ends_only"], SIMPLE.samplers["ends_only"]
+    assert [lists(row) for row in batch] == [lists(x.features()) for x in examples]
+    assert {x.meta["op"] for x in examples} == {"set", "ends_only"}
+
+
+@needs_numba
+@pytest.mark.parametrize("family, settings", [
+    ("simpler_tasks", {"preset": "paper_binary_1m", "max_length": 128}),
+    ("simpler_tasks", {"preset": "smoke", "loss": "all"}),
+    ("simpler_tasks", {"tasks": ["search", "sort"], "symbols": 3, "min_symbols": 4,
+                       "max_symbols": 24}),
+    ("lime", {"preset": "paper_mixed_5m", "max_length": 128}),
+    ("lime", {"preset": "smoke", "loss": "all", "op_token": True}),
+    ("lime", {"tasks": ["rewrite_multistep_easy"], "steps": [2, 9]}),
+])
+def test_settings_reach_the_kernels(family, settings):
+    task = create_task(family, settings)
+    place = (5, "train", 1, list(range(150)))
+    rows, examples = task.columns(*place), task.examples(*place)
+    assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
 
 
 class Renamed(Procedural):
@@ -112,13 +206,16 @@ def test_a_subclass_that_changes_no_item_keeps_the_kernels():
 @pytest.mark.parametrize("jit", ["0", "1"])
 def test_with_and_without_a_compiler(jit, tmp_path):
     "Another process, whatever this one does: the same bits; nothing is compiled where it is off."
-    assert said(digest_elsewhere(tmp_path, NUMBA_DISABLE_JIT=jit)) == (digest_of_batches(), "")
+    told = said(digest_elsewhere(tmp_path, "FOUR", NUMBA_DISABLE_JIT=jit))
+    assert told == (digest_of_batches(FOUR), "")
     assert jit == "0" or not (tmp_path / "kernels").exists()
 
 
-def digest_elsewhere(cache, **env) -> subprocess.Popen:
+def digest_elsewhere(cache, families="TWO", before="t.fillers.WORTH = 0", after="''",
+                     **env) -> subprocess.Popen:
     "Another process, which prints the digest of its batches."
-    code = "import test_columns as t; print(t.digest_of_batches())"
+    code = (f"import sys, test_columns as t; {before}; "
+            f"print(t.digest_of_batches(t.{families}), {after}, sep='')")
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests/families"), *sys.path])
     env = os.environ | {"PPTRAIN_CACHE": str(cache), "PYTHONPATH": path} | env
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
@@ -141,6 +238,18 @@ def test_two_that_compile_at_once_agree_and_a_damaged_cache_is_made_anew(tmp_pat
     for path in kept:
         path.write_bytes(path.read_bytes()[:40])
     assert said(digest_elsewhere(tmp_path)) == (digest_of_batches(), "")
+
+
+@needs_numba
+def test_a_few_rows_wait_for_no_compiler_but_take_what_it_left(tmp_path):
+    by_machine_code = "bool(t.problems.row_filler('set').quick)"
+    compile_now, take_now = "t.fillers.WORTH = 0", "t.fillers.SOON = 0"
+    turns = ((take_now, False), (compile_now, True), (take_now, True), ("pass", False))
+    for before, quick in turns:
+        told = said(digest_elsewhere(tmp_path, before=before, after=by_machine_code))
+        assert told == (f"{digest_of_batches()}{quick}", "")
+        kept = bool(list((tmp_path / "kernels").glob("*.nbi")))
+        assert kept == (quick or before == "pass")
 
 
 @needs_numba

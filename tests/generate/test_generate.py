@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pptrain import create_task
-from pptrain.data import mixture, shuffled
+from pptrain.data import GENERATOR_VERSION, mixture, shuffled
 from pptrain.errors import InputError
 from pptrain.generate import FORMATS, generate
 
@@ -127,3 +127,20 @@ def test_shares_hold_in_any_window_of_a_mixture():
     sigma = np.sqrt(10_000 * .25 * .75)
     assert (abs(windows[::10_000] - 7500) < 3 * sigma).all()
     assert abs(windows - 7500).max() < 5 * sigma
+
+
+def test_shards_of_another_generator_version_are_not_completed(tmp_path):
+    generate(smoke(), tmp_path, 40, shards=2, quiet=True)
+    manifest = tmp_path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    assert content["spec"]["generator"] == GENERATOR_VERSION
+    content["spec"] |= {"generator": GENERATOR_VERSION - 1, "fingerprint": "of other items"}
+    content["shards"] = content["shards"][:1]
+    manifest.write_text(json.dumps(content))
+    before = contents(tmp_path)
+    with pytest.raises(InputError) as refusal:
+        generate(smoke(), tmp_path, 40, shards=2, quiet=True)
+    sentence = str(refusal.value)
+    assert f"generator version {GENERATOR_VERSION - 1}" in sentence and "\n" not in sentence
+    assert f"of version {GENERATOR_VERSION}; choose another folder" in sentence
+    assert contents(tmp_path) == before

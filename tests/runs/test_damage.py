@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from pptrain import InputError, PrePreTrainer, RunConfig, TransferBundle, create_task
+from pptrain.data import GENERATOR_VERSION
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
 from pptrain.runs.folder import checkpoints, damage
 
@@ -109,6 +110,22 @@ def test_a_finished_run_that_lost_a_part_is_refused_by_its_name(work, tmp_path, 
     if name == "bundle":
         again = trainer(folder, overwrite=True).fit()
         assert again.metrics["weights_sha256"] == weights(work / "whole")
+
+
+@pytest.mark.parametrize("name", ["whole", "cut"])
+def test_a_run_on_items_of_another_generator_version_does_not_go_on(work, tmp_path, name):
+    folder = shutil.copytree(work / name, tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    assert record["spec"]["generator"] == GENERATOR_VERSION
+    record["spec"] |= {"generator": GENERATOR_VERSION - 1, "fingerprint": "of other items"}
+    (folder / "run.json").write_text(json.dumps(record))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError) as refusal:
+        trainer(folder).fit()
+    sentence = str(refusal.value)
+    assert f"generator version {GENERATOR_VERSION - 1}" in sentence and "\n" not in sentence
+    assert f"of version {GENERATOR_VERSION};" in sentence and "overwrite=True" in sentence
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_numbers_and_weights_of_two_runs_do_not_mix(work, tmp_path):

@@ -82,7 +82,7 @@ class Dyck(SymbolicTaskFamily):
 
     def columns(self, seed: int | None, split: str, epoch: int,
                 indices: Sequence[int]) -> Columns | None:
-        "The same rows by a kernel; None without a compiler, and for words with a topic."
+        "The same rows by a kernel; None for words with a topic."
         c = self.config
         fill = row_filler(c.language, c.packed, c.tokens)
         if fill is None:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...data.draws import below, integers, shuffle, uniform
-from ...data.kernels import compiled, kernel
+from ...data.fillers import Filler
+from ...data.kernels import kernel
 from .settings import DyckConfig
 
 # %% auto #0
@@ -271,11 +272,11 @@ def bracket_sequence(draws: Any, config: DyckConfig, table: np.ndarray = NO_TABL
 
 # %% ../../../nbs/tasks/dyck/01_languages.ipynb #3c3537f3
 @cache
-def row_filler(language: str, packed: bool, tokens: str) -> Callable | None:
-    """Compiled: write rows, `(keys, ids, lengths, walk, table, tries)`.
+def row_filler(language: str, packed: bool, tokens: str) -> Filler | None:
+    """Writes rows, `(keys, ids, lengths, walk, table, tries)`.
 
-    `keys` uint64 (items, 1). A row that fits in none of the `tries` gets length 0. None where
-    nothing is compiled."""
+    `keys` uint64 (items, 1). A row that fits in none of the `tries` gets length 0. None for
+    words with a topic."""
     if tokens == "random_walk" and language in SENTENCES:
         return None
     draw_row = language_row(language, packed, tokens)
@@ -291,4 +292,4 @@ def row_filler(language: str, packed: bool, tokens: str) -> Callable | None:
                     lengths[item] = len(row)
                     break
 
-    return compiled(fill)
+    return Filler(fill)

@@ -5,8 +5,8 @@
 # %% ../../../nbs/tasks/lime/10_family.ipynb #9f195d90
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from random import Random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,37 +14,22 @@ import numpy as np
 from ...core import (
     ExecutedSymbolicTask, Example, OpFamily, SymbolicTask, pair_example, register_family)
 from ...core.look import Knob
+from ...data.columns import Columns
+from ...data.draws import item_draws, item_keys
 from ...errors import InputError
-from .ops import ops
-from .problems import PROBLEMS, VARIABLES, RewriteRule, Roles, draw_roles
+from .ops import SPACE, ops
+from .problems import (
+    PARTS, PROBLEMS, VARIABLES, Roles, Sizes, draw_roles, plain)
+from .rows import encoded, mode_filler, roles_words
 from .settings import LIME_PRESETS, MIXED, LimeConfig
+from ..pairs import pair_rows
 from ...vocab import TokenizerSpec, Vocab
 
 # %% auto #0
 __all__ = ['Lime']
 
-# %% ../../../nbs/tasks/lime/10_family.ipynb #0c56f750
-def part_words(part: Any) -> list:
-    "A cast, a rule, a case or a string as the paper's words: symbols and marks."
-    if isinstance(part, Roles):
-        return ["<UPPER>", *part.upper, "<LOWER>", *part.lower, "<MATH>", *part.math]
-    if isinstance(part, RewriteRule):
-        return [*part.left, "->", *part.right]
-    if isinstance(part, dict):
-        words: list = []
-        for variable, symbols in part.items():
-            words += [",", variable, ":", "[", *symbols, "]"]
-        return words[1:]
-    return part
-
-def parts_words(parts: Sequence) -> list:
-    "The words of `parts` with `<space>` between them."
-    words: list = []
-    for part in parts:
-        words += ["<space>", *part_words(part)]
-    return words[1:]
-
 # %% ../../../nbs/tasks/lime/10_family.ipynb #341c5bb5
+SPACES = {"lime": "<space>", "t5": "<sep>"}
 LIME_MARKS = {
     "lime": ("<UPPER>", "<LOWER>", "<MATH>", "<space>", "->", ":", "[", "]", ","),
     "t5": (":", "<sep>", "<UPPER>", "[", "<LOWER>", "<MATH>", "]"),   # in the order of T5's ids
@@ -63,13 +48,18 @@ def lime_vocab(config: LimeConfig) -> Vocab:
     return Vocab(names, eos="<eos>", extras=("⇒",))
 
 # %% ../../../nbs/tasks/lime/10_family.ipynb #dbd69bbc
-def word_codes(vocab: Vocab) -> dict[int | str, int]:
-    "Ids of the paper's words: symbols are ints, marks text; T5 says `<sep>` for `<space>`."
-    codes: dict[int | str, int] = {}
-    for name, i in vocab.ids.items():
-        codes[int(name) if name.isdigit() else name] = i
-    if "<sep>" in codes:
-        codes["<space>"] = codes["<sep>"]
+def word_codes(vocab: Vocab, config: LimeConfig) -> np.ndarray:
+    """Ids of the paper's words, int64: a symbol's at its number, a mark's at its own, below zero.
+
+    -1 for a mark that the form leaves out; T5 says `<sep>` for `<space>`."""
+    marks = LIME_MARKS["lime"]
+    numbers = symbol_numbers(config)
+    codes = np.full(numbers.stop + len(marks), -1)
+    for number in numbers:
+        codes[number] = vocab[str(number)]
+    for place, mark in enumerate(marks, 1):
+        codes[-place] = vocab.ids.get(mark, -1)
+    codes[SPACE] = vocab[SPACES[config.form]]
     return codes
 
 # %% ../../../nbs/tasks/lime/10_family.ipynb #a2576234
@@ -88,13 +78,19 @@ def check_lime(config: LimeConfig) -> None:
                              f"must be at least {need}")
 
 # %% ../../../nbs/tasks/lime/10_family.ipynb #37debfaf
-def python_random(rng: Any) -> Random:
-    "A `Random` seeded by the numpy generator `rng`; a `Random` is passed through."
-    if isinstance(rng, Random):
-        return rng
-    high = rng.bit_generator.random_raw()
-    low = rng.bit_generator.random_raw()
-    return Random(high << 64 | low)
+def kernel_rows(family: Lime, keys: np.ndarray) -> Columns | None:
+    "The items of `keys`, uint64 (items, 1), which move on; None where they come one by one."
+    c = family.config
+    fillers: list[Callable | None] = []
+    for name in c.tasks:
+        needs = family.ops.needs(name)
+        kind = needs[0]
+        in_order = tuple(needs) == PARTS[kind][: len(needs)]
+        fill = mode_filler(family.ops[name], PROBLEMS[kind], len(needs)) if in_order else None
+        rest = {"head": np.array(family.announced(name), np.int64), "codes": family.codes,
+                "arrow": family.vocab["⇒"], "sizes": family.sizes}
+        fillers.append(fill and partial(fill, **rest))
+    return pair_rows(keys, c.max_length, fillers, c.loss)
 
 # %% ../../../nbs/tasks/lime/10_family.ipynb #bd134d59
 class Lime(OpFamily):
@@ -110,47 +106,52 @@ class Lime(OpFamily):
         super().__init__(config)
         check_lime(config)
         self.vocab = lime_vocab(config)
-        self.symbols = list(symbol_numbers(config))
-        self.code = word_codes(self.vocab)
+        self.symbols = symbol_numbers(config)
+        self.codes = word_codes(self.vocab, config)
+        self.code_list = self.codes.tolist()   # Python reads it quicker
+        self.sizes = Sizes(self.symbols.start, config.vocab_size, config.upper, config.lower,
+                           config.math, *config.steps)
 
-    def sample_task(self, rng: np.random.Generator | Random) -> SymbolicTask:
-        "Cast, mode, problem."
-        return self._sample(self.config.tasks, rng)
+    def rngs(self, seed: int | None, split: str, epoch: int,
+             indices: Iterable[int]) -> Iterator[Any]:
+        "Numbers that kernels draw too."
+        return item_draws(seed, split, epoch, list(indices))
 
-    def draw(self, name: str, rng: np.random.Generator | Random) -> SymbolicTask:
+    def draw(self, name: str, rng: Any) -> SymbolicTask:
         "A cast and a problem of one mode."
-        return self._sample([name], rng)
+        return self.problem(name, draw_roles(rng, self.sizes), rng)
 
-    def _sample(self, modes: Sequence[str], rng: Any) -> SymbolicTask:
-        c, rng = self.config, python_random(rng)
-        roles = draw_roles(rng, self.symbols, c.upper, c.lower, c.math)
-        name = rng.choice(modes)
+    def problem(self, name: str, roles: Roles, rng: Any) -> SymbolicTask:
+        "A problem of one mode for a cast."
         needs = self.ops.needs(name)
-        printed, parts = PROBLEMS[needs[0]](rng, roles, c.steps)
-        return SymbolicTask(name, {part: parts[part] for part in needs}, printed._asdict())
+        shown, parts = PROBLEMS[needs[0]](rng, roles, self.sizes)
+        named = dict(zip(PARTS[needs[0]], map(plain, parts)))
+        printed = {role: plain(symbols) for role, symbols in shown._asdict().items()}
+        return SymbolicTask(name, {part: named[part] for part in needs}, printed)
 
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
-        "What is given and what is asked."
+        "What is given and what is asked, in words."
         return ExecutedSymbolicTask(task.name, self.ops[task.name](**task.payload), task.metadata)
 
-    def encode(self, parts: Sequence) -> list[int]:
-        "Ids of the paper's words; the T5 form has no commas."
-        words = parts_words(parts)
-        if self.config.form == "t5":
-            words = [word for word in words if word != ","]
-        return [self.code[word] for word in words]
+    def announced(self, name: str) -> list[int]:
+        "The id of the mode, if it is announced."
+        return [self.vocab[f"<{name}>"]] if self.config.op_token else []
 
     def serialize_task(self, executed: ExecutedSymbolicTask, spec: TokenizerSpec) -> Example:
         "Cast and given parts, ⇒, asked parts, eos."
         given, asked = executed.payload
         roles = Roles(**executed.metadata)
-        announced = [self.code[f"<{executed.name}>"]] if self.config.op_token else []
-        source = announced + self.encode([roles, *given])
-        target = self.encode(asked)
+        words = encoded([roles_words(roles), *given], self.code_list)
+        source, target = self.announced(executed.name) + words, encoded(asked, self.code_list)
         facts = {"variables": len(roles.upper),
                  "source_length": len(source), "target_length": len(target)}
-        return pair_example(source, target, self.code["⇒"], self.code["<eos>"],
+        return pair_example(source, target, self.vocab["⇒"], self.vocab["<eos>"],
                             self.config.loss, facts, self.vocab, self.write)
+
+    def columns(self, seed: int | None, split: str, epoch: int,
+                indices: Sequence[int]) -> Columns | None:
+        "The same items by kernels; None where a mode has none, or a row was not found."
+        return kernel_rows(self, item_keys(seed, split, epoch, indices))
 
     def write(self, example: Example) -> dict[str, str]:
         "`{\"src\": line, \"tgt\": line}` as in the paper's files, without the newline."

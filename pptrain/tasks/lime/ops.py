@@ -5,72 +5,99 @@
 # %% ../../../nbs/tasks/lime/02_ops.ipynb #b15361e1
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
-
 from ...core import Ops
-from .problems import RewriteRule, rewritten, substitute
-
-_Parts: TypeAlias = tuple[list, list]   # what is given, what is asked
+from ...data.kernels import kernel
+from .problems import rewritten, substitute
 
 # %% auto #0
 __all__ = ['ops']
+
+# %% ../../../nbs/tasks/lime/02_ops.ipynb #e25baa76
+UPPER, LOWER, MATH, SPACE, ARROW, COLON, OPEN, CLOSE, COMMA = range(-1, -10, -1)
+
+@kernel
+def case_words(case):
+    "A case as a list of words."
+    words: list[int] = []
+    for variable, symbols in case.items():
+        if len(words) > 0:
+            words.append(COMMA)
+        words.append(variable)
+        words.append(COLON)
+        words.append(OPEN)
+        words.extend(symbols)
+        words.append(CLOSE)
+    return words
+
+@kernel
+def rule_words(rule):
+    "A rewrite rule as a list of words."
+    return rule.left + [ARROW] + rule.right
 
 # %% ../../../nbs/tasks/lime/02_ops.ipynb #693d8494
 ops = Ops()
 
 # %% ../../../nbs/tasks/lime/02_ops.ipynb #2b8e7f25
 @ops
-def induct(pattern: Sequence, subst: Mapping) -> _Parts:
+@kernel
+def induct(pattern, subst):
     "Case and result; what is the rule? `a 7 + b = a 7`, X: a 7, Y: b → `X + Y = X`."
-    return [substitute(pattern, subst), subst], [pattern]
+    return [substitute(pattern, subst), case_words(subst)], [pattern]
 
 @ops
-def deduct(pattern: Sequence, subst: Mapping) -> _Parts:
+@kernel
+def deduct(pattern, subst):
     "Rule and case; what is the result? `X + Y = X`, X: a 7, Y: b → `a 7 + b = a 7`."
-    return [pattern, subst], [substitute(pattern, subst)]
+    return [pattern, case_words(subst)], [substitute(pattern, subst)]
 
 @ops
-def abduct(pattern: Sequence, subst: Mapping) -> _Parts:
+@kernel
+def abduct(pattern, subst):
     "Rule and result; what is the case? `X + Y = X`, `a 7 + b = a 7` → X: a 7, Y: b."
-    return [pattern, substitute(pattern, subst)], [subst]
+    return [pattern, substitute(pattern, subst)], [case_words(subst)]
 
 # %% ../../../nbs/tasks/lime/02_ops.ipynb #51250e65
 @ops
-def induct_v2(pattern: Sequence, subst: Mapping) -> _Parts:
+@kernel
+def induct_v2(pattern, subst):
     "The result alone; what are case and rule?"
-    return [substitute(pattern, subst)], [subst, pattern]
+    return [substitute(pattern, subst)], [case_words(subst), pattern]
 
 @ops
-def induct_v3(pattern: Sequence, subst: Mapping, subst_2: Mapping) -> _Parts:
+@kernel
+def induct_v3(pattern, subst, subst_2):
     "Two results of one rule; what is the rule?"
     return [substitute(pattern, subst), substitute(pattern, subst_2)], [pattern]
 
 @ops
-def induct_hard(pattern: Sequence, subst: Mapping) -> _Parts:
+@kernel
+def induct_hard(pattern, subst):
     "The result alone; what is the rule?"
     return [substitute(pattern, subst)], [pattern]
 
 @ops
-def induct_v2_double(pattern: Sequence, subst: Mapping, subst_2: Mapping) -> _Parts:
+@kernel
+def induct_v2_double(pattern, subst, subst_2):
     "Two results; what are both cases and the rule?"
     results = [substitute(pattern, subst), substitute(pattern, subst_2)]
-    return results, [subst, subst_2, pattern]
+    return results, [case_words(subst), case_words(subst_2), pattern]
 
 # %% ../../../nbs/tasks/lime/02_ops.ipynb #4493f3f4
 @ops
-def rewrite(rule: RewriteRule, start: list[int], at: int) -> _Parts:
+@kernel
+def rewrite(rule, start, at):
     "Rule and string; what does it become? X + Y -> Y + X, `a + b` → `b + a`."
-    return [rule, start], [rewritten(rule, start, at)]
+    return [rule_words(rule), start], [rewritten(rule, start, at)]
 
 @ops
-def induct_rewrite(rule: RewriteRule, start: list[int], at: int) -> _Parts:
+@kernel
+def induct_rewrite(rule, start, at):
     "String before and after; what is the rule? `a + b`, `b + a` → X + Y -> Y + X."
-    return [start, rewritten(rule, start, at)], [rule]
+    return [start, rewritten(rule, start, at)], [rule_words(rule)]
 
 # %% ../../../nbs/tasks/lime/02_ops.ipynb #ad42154c
-def chained(rules: Sequence[RewriteRule], start: list[int],
-            path: Sequence[int]) -> list[list[int]]:
+@kernel
+def chained(rules, start, path):
     "The strings after each rule, applied at the positions of `path`."
     strings = [start]
     for rule, at in zip(rules, path):
@@ -78,11 +105,13 @@ def chained(rules: Sequence[RewriteRule], start: list[int],
     return strings[1:]
 
 @ops
-def rewrite_multistep_hard(rules: list[RewriteRule], start: list[int], path: list[int]) -> _Parts:
+@kernel
+def rewrite_multistep_hard(rules, start, path):
     "Rules and string; where does the chain end?"
-    return [*rules, start], chained(rules, start, path)[-1:]
+    return [rule_words(rule) for rule in rules] + [start], chained(rules, start, path)[-1:]
 
 @ops
-def rewrite_multistep_easy(rules: list[RewriteRule], start: list[int], path: list[int]) -> _Parts:
+@kernel
+def rewrite_multistep_easy(rules, start, path):
     "Rules and string; what is it after each rule?"
-    return [*rules, start], chained(rules, start, path)
+    return [rule_words(rule) for rule in rules] + [start], chained(rules, start, path)

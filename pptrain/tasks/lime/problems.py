@@ -5,123 +5,200 @@
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #9f195d90
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...data.draws import among, between, sample, shuffle
+from ...data.kernels import kernel
+from ..set_order import members, set_of
 
 # %% auto #0
 __all__ = []
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #2bd210ce
-def substitute(pattern: Iterable, case: Mapping) -> list:
+@kernel
+def substitute(pattern, case):
     """`pattern` with each variable replaced by its string, in one pass.
 
     `X + Y = X` with X: a 7 and Y: b → `a 7 + b = a 7`."""
-    result: list = []
+    result = []
     for symbol in pattern:
-        result += case.get(symbol, [symbol])
+        if symbol in case:
+            result.extend(case[symbol])
+        else:
+            result.append(symbol)
     return result
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #7c3e45fa
+class Sizes(NamedTuple):
+    "The numbers of a config: the first symbol, how many there are and how many play a role."
+    first: int
+    symbols: int
+    upper: int
+    lower: int
+    math: int
+    least: int   # rewrites of a chain
+    most: int
+
 class Roles(NamedTuple):
     "The cast of one example."
-    upper: list[int]   # variables
-    lower: list[int]   # what a rewrite rule abstracts from
-    math: list[int]    # constants
+    upper: Any   # variables
+    lower: Any   # what a rewrite rule abstracts from
+    math: Any    # constants
 
-_Drawn: TypeAlias = tuple[Roles, dict[str, Any]]   # what is printed of the cast, and the parts
+@kernel
+def draw_roles(draws, sizes):
+    "Distinct symbols for the three roles, uniform over all of them; arrays of int64."
+    cast = sizes.upper + sizes.lower + sizes.math
+    symbols = sizes.first + sample(draws, sizes.symbols, cast)
+    behind = sizes.upper + sizes.lower
+    return Roles(symbols[: sizes.upper], symbols[sizes.upper : behind], symbols[behind:])
 
-def draw_roles(rng: Random, symbols: Sequence[int], upper: int = 24, lower: int = 24,
-               math: int = 20) -> Roles:
-    "Distinct symbols for the three roles, uniform over all of them."
-    cast = rng.sample(symbols, upper + lower + math)
-    return Roles(cast[:upper], cast[upper:upper + lower], cast[upper + lower:])
+# %% ../../../nbs/tasks/lime/01_problems.ipynb #2e36a6f7
+class OfficialDraws:
+    "Python's generator in the words of `Draws`: the paper's own stream."
+
+    def __init__(self, seed: int):
+        self.random = Random(seed)
+
+    def integers(self, n: int, size: int | None = None) -> Any:
+        "A whole number below `n`, or int64 (size,)."
+        if size is None:
+            return self.random.randrange(n)
+        return np.array(self.random.choices(range(n), k=size), np.int64)
+
+    def shuffle(self, xs: Any) -> None:
+        "Put a list into random order, in place."
+        self.random.shuffle(xs)
+
+    def choice(self, n: int, size: int, replace: bool = False) -> np.ndarray:
+        "Different numbers below `n`, int64 (size,)."
+        return np.array(self.random.sample(range(n), size), np.int64)
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #85f7478b
-def draw_pattern(rng: Random, roles: Roles) -> tuple[list[int], list[int]]:
+@kernel
+def draw_pattern(draws, roles):
     "`(pattern, variables)`: 11..29 symbols, and the 1..5 variables in them in printed order."
-    candidates = rng.randint(3, 5)
-    constants = rng.randint(5, 19)
-    places = rng.choices(roles.upper[:candidates], k=2 * candidates)
-    pattern = places + rng.choices(roles.math, k=constants)
-    rng.shuffle(pattern)
-    return pattern, list(set(places))   # CPython's order of a set of ints, as in the paper's files
+    candidates = between(draws, 3, 5)
+    constants = between(draws, 5, 19)
+    places = list(among(draws, roles.upper[:candidates], 2 * candidates))
+    pattern = places + list(among(draws, roles.math, constants))
+    shuffle(draws, pattern)
+    return pattern, members(set_of(places))   # Python's order of a set, as in the paper's files
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #349980e6
-def draw_case(rng: Random, variables: Sequence[int], roles: Roles) -> dict[int, list[int]]:
-    "2..8 symbols for each variable, in printed order."
-    letters = roles.lower + roles.math
-    return {v: rng.choices(letters, k=rng.randint(2, 8)) for v in variables}
+@kernel
+def draw_case(draws, variables, roles):
+    "2..8 symbols for each variable, in printed order: {variable: array}."
+    letters = np.concatenate((roles.lower, roles.math))
+    case = {}
+    for variable in variables:
+        size = between(draws, 2, 8)
+        case[variable] = among(draws, letters, size)
+    return case
 
-def draw_reason(rng: Random, roles: Roles, steps: Sequence[int]) -> _Drawn:
+@kernel
+def draw_reason(draws, roles, sizes):
     "A pattern and two cases (the paper's code draws both); printed are the variables in use."
-    pattern, variables = draw_pattern(rng, roles)
-    first = draw_case(rng, variables, roles)
-    second = draw_case(rng, variables, roles)
-    return roles._replace(upper=variables), {"pattern": pattern, "subst": first, "subst_2": second}
+    pattern, variables = draw_pattern(draws, roles)
+    subst = draw_case(draws, variables, roles)
+    subst_2 = draw_case(draws, variables, roles)
+    used = Roles(np.array(variables), roles.lower, roles.math)
+    return used, (pattern, subst, subst_2)
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #0f7c7fa9
 class RewriteRule(NamedTuple):
     "A rewrite rule; variables on the right occur on the left."
-    left: list[int]
-    right: list[int]
+    left: list
+    right: list
 
-def draw_rule(rng: Random, string: Sequence[int], roles: Roles, window: tuple[int, int],
-              constants: tuple[int, int]) -> tuple[RewriteRule, int]:
-    """`(rule, position)`: a rule whose left side matches `string` there.
+@kernel
+def draw_rule(draws, string, roles, window, constants):
+    """`(rule, position)`: a rule whose left side matches the list `string` there.
 
     `window` bounds its width, `constants` the math symbols on its right side."""
-    width = min(rng.randint(*window), len(string))
-    at = rng.randint(0, len(string) - width)
-    seen = string[at:at + width]
-    lower = set(roles.lower)
-    letters = set([s for s in seen if s in lower])   # in the order of a set, as the paper's code
-    variable = dict(zip(letters, roles.upper))
-    count = rng.randint(*constants)
-    right = rng.choices(roles.math, k=count) + list(variable.values())
-    rng.shuffle(right)
-    return RewriteRule([variable.get(s, s) for s in seen], right), at
+    width = min(between(draws, window[0], window[1]), len(string))
+    at = between(draws, 0, len(string) - width)
+    seen = string[at : at + width]
+    letters = members(set_of([s for s in seen if s in roles.lower]))   # Python's order of a set
+    left = [roles.upper[letters.index(s)] if s in letters else s for s in seen]
+    count = between(draws, constants[0], constants[1])
+    right = list(among(draws, roles.math, count)) + list(roles.upper[: len(letters)])
+    shuffle(draws, right)
+    return RewriteRule(left, right), at
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #62237353
-def rewritten(rule: RewriteRule, string: Sequence[int], at: int) -> list[int]:
-    """`string` with `rule` applied at position `at`, where it must match.
+@kernel
+def bound_to(symbol, rule, string, at):
+    "What a variable of `rule` stands for at position `at` of `string`; other symbols stay."
+    for i in range(len(rule.left)):
+        if rule.left[i] == symbol:
+            return string[at + i]
+    return symbol
+
+@kernel
+def rewritten(rule, string, at):
+    """The list `string` with `rule` applied at position `at`, where it must match.
 
     X + Y -> Y X on `b a + c b` at 1 → `b c a b`."""
-    behind = at + len(rule.left)
-    window = zip(rule.left, string[at:behind])
-    bound = {v: [s] for v, s in window if v != s}
-    return [*string[:at], *substitute(rule.right, bound), *string[behind:]]
+    middle = [bound_to(symbol, rule, string, at) for symbol in rule.right]
+    return string[:at] + middle + string[at + len(rule.left) :]
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #95a22de2
-def draw_string(rng: Random, roles: Roles, constants: int, letters: int) -> list[int]:
+@kernel
+def draw_string(draws, roles, constants, letters):
     "A shuffled string of so many math and lower symbols."
-    string = rng.choices(roles.math, k=constants) + rng.choices(roles.lower, k=letters)
-    rng.shuffle(string)
+    string = list(among(draws, roles.math, constants)) + list(among(draws, roles.lower, letters))
+    shuffle(draws, string)
     return string
 
-def draw_rewrite(rng: Random, roles: Roles, steps: Sequence[int]) -> _Drawn:
+@kernel
+def half_more(n):
+    "1.5 `n`, a half rounded to the even number, as Python does."
+    return (3 * n + (n % 4 == 1)) // 2
+
+@kernel
+def draw_rewrite(draws, roles, sizes):
     "A string of 25..50 symbols, a rule, and where it is applied; printed are the variables in use."
-    n = rng.randint(10, 20)
-    start = draw_string(rng, roles, round(1.5 * n), n)
-    rule, at = draw_rule(rng, start, roles, (5, 20), (5, 20))
-    used = [v for v in roles.upper if v in rule.left]
-    return roles._replace(upper=used), {"rule": rule, "start": start, "at": at}
+    n = between(draws, 10, 20)
+    start = draw_string(draws, roles, half_more(n), n)
+    rule, at = draw_rule(draws, start, roles, (5, 20), (5, 20))
+    variables = [v for v in roles.upper if v in rule.left]
+    used = Roles(np.array(variables, np.int64), roles.lower, roles.math)
+    return used, (rule, start, at)
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #81023bed
-def draw_chain(rng: Random, roles: Roles, steps: Sequence[int]) -> _Drawn:
-    "A string of 13..25 symbols, rules that apply in turn, and where; all 24 variables are printed."
-    n = rng.randint(5, 10)
-    start = draw_string(rng, roles, n, round(1.5 * n))
-    string = start
-    rules: list[RewriteRule] = []
-    path: list[int] = []
-    for _ in range(rng.randint(*steps)):
-        rule, at = draw_rule(rng, string, roles, (3, 7), (3, 7))
+@kernel
+def draw_chain(draws, roles, sizes):
+    "A string of 13..25 symbols, rules that apply in turn, and where; all variables are printed."
+    n = between(draws, 5, 10)
+    start = draw_string(draws, roles, n, half_more(n))
+    string, rules, path = start, [], []
+    for _ in range(between(draws, sizes.least, sizes.most)):
+        rule, at = draw_rule(draws, string, roles, (3, 7), (3, 7))
         string = rewritten(rule, string, at)
         rules.append(rule)
         path.append(at)
-    return roles, {"rules": rules, "start": start, "path": path}
+    return roles, (rules, start, path)
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #f22665d4
 PROBLEMS = {"pattern": draw_reason, "rule": draw_rewrite, "rules": draw_chain}
+PARTS = {   # what a problem has, in order
+    "pattern": ("pattern", "subst", "subst_2"),
+    "rule": ("rule", "start", "at"),
+    "rules": ("rules", "start", "path"),
+}
 VARIABLES = {"pattern": 5, "rule": 20, "rules": 7}   # that a problem may need
+
+# %% ../../../nbs/tasks/lime/01_problems.ipynb #de5750da
+def plain(part: Any) -> Any:
+    "A part without arrays: whole numbers, lists of them, a dict of lists, or a rule."
+    if isinstance(part, RewriteRule):
+        return RewriteRule(plain(part.left), plain(part.right))
+    if isinstance(part, dict):
+        return {int(variable): plain(symbols) for variable, symbols in part.items()}
+    if isinstance(part, list) and part and isinstance(part[0], RewriteRule):
+        return [plain(rule) for rule in part]
+    return np.array(part, np.int64).tolist()

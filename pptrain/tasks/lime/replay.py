@@ -9,15 +9,17 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice, permutations
-from random import Random
 from typing import Any
 
 from ...core import Example, SymbolicTask
+from ...data.draws import below
 from ...parity import Tally, same_law, sample_count
 from .family import LIME_MARKS, Lime
 from .ops import ops
-from .problems import RewriteRule, Roles, rewritten
+from .problems import (
+    OfficialDraws, RewriteRule, Roles, draw_roles, rewritten)
 from .search import cases, matches, paths
 from .settings import LimeConfig
 
@@ -27,11 +29,16 @@ __all__ = []
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #a7d06dcb
 T5_MARKS = {32_000 + i: mark for i, mark in enumerate(LIME_MARKS["t5"])}   # id: mark
 
+@lru_cache(2**16)
+def line_word(word: str) -> int | str:
+    "A symbol as a number, a mark as it is."
+    return int(word) if word.isdigit() else word
+
 def line_words(line: str) -> list:
     "The words of a line: ints for symbols, strings for marks."
     if line.startswith("["):
         return [T5_MARKS.get(i, i) for i in json.loads(line)]
-    return [int(word) if word.isdigit() else word for word in line.split(" ")]
+    return list(map(line_word, line.split(" ")))
 
 def line_parts(line: str) -> list[list]:
     "The parts of a line, between `<space>` (in the T5 form `<sep>`)."
@@ -220,9 +227,11 @@ def replay_lime_record(expect: Callable, family: Lime, record: Mapping) -> None:
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #aa242e02
 def official_examples(family: Lime, seed: int) -> Iterator[Example]:
     "Examples in the official order of one generator seeded with `seed`."
-    rng = Random(seed)
+    draws, modes = OfficialDraws(seed), family.config.tasks
     while True:
-        yield family.solve(family.sample_task(rng))
+        roles = draw_roles(draws, family.sizes)
+        mode = modes[below(draws, len(modes))]
+        yield family.solve(family.problem(mode, roles, draws))
 
 def section_family(section: str, meta: Mapping) -> Lime:
     "The family that makes a section's records: one mode, in its form."
@@ -266,7 +275,7 @@ def replay_lime_rows(tally: Tally, section: str, rows: Sequence[Mapping], meta: 
 # %% ../../../nbs/tasks/lime/30_replay.ipynb #3ed462e2
 def length_counts(fields: Mapping, src: str, tgt: str) -> dict[str, list[int]]:
     "How long lines, lists and strings are, by the names of the statistics."
-    counted = {"src_len": [len(line_words(src))], "tgt_len": [len(line_words(tgt))]}
+    counted = {"src_len": [src.count(" ") + 1], "tgt_len": [tgt.count(" ") + 1]}
     for role in ("upper", "lower", "math"):
         counted[f"n_{role}"] = [len(fields[role])]
     for name in ("pattern", "result", "result_2", "lhs", "rhs"):

@@ -82,7 +82,7 @@ class LegacyDraws:
 
 # %% ../../../nbs/tasks/procedural/10_family.ipynb #03b26193
 def kernel_rows(family: Procedural, keys: np.ndarray) -> Columns | None:
-    "The rows of `keys`, uint64 (items, 1), which move on; None where nothing is compiled."
+    "The rows of `keys`, uint64 (items, 1), which move on; None where an op is no kernel."
     names, widths = family.config.tasks, family.drawn_lengths(1)
     fillers: dict[str, Any] = {op: row_filler(op) for op in widths}
     if None in fillers.values():
@@ -151,7 +151,7 @@ class Procedural(OpFamily):
 
     def columns(self, seed: int | None, split: str, epoch: int,
                 indices: Sequence[int]) -> Columns | None:
-        "The same rows by kernels; None without a compiler, and for the paper's own stream."
+        "The same rows by kernels; None for an op that is none, and for the paper's own stream."
         if self.config.stream == "official" and split == "train":
             return None
         return kernel_rows(self, item_keys(seed, split, epoch, indices))

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.draws import below, integers
-from ...data.kernels import compiled, kernel
+from ...data.fillers import Filler
+from ...data.kernels import KERNELS, kernel
 from .ops import ops, stack_moves
 
 # %% auto #0
@@ -111,11 +112,13 @@ def write_problem(ids, mask, inputs, output, separator):
 
 # %% ../../../nbs/tasks/procedural/02_problems.ipynb #f32bf5ba
 @cache
-def row_filler(op: str) -> Callable | None:
-    """Compiled: `(keys, places, ids, mask, begin, end, separator, sizes)` writes rows of one op.
+def row_filler(op: str) -> Filler | None:
+    """`(keys, places, ids, mask, begin, end, separator, sizes)` writes rows of one op.
 
     `keys` uint64 (items, 1); `places` says which of them, `begin` and `end` where in a row. None
-    where nothing is compiled."""
+    for an op that is no kernel."""
+    if ops[op] not in KERNELS:
+        return None
     problem = solved(op)
 
     def fill(keys, places, ids, mask, begin, end, separator, sizes):
@@ -123,4 +126,4 @@ def row_filler(op: str) -> Callable | None:
             inputs, output = problem(keys[row], sizes)
             write_problem(ids[row, begin:end], mask[row, begin:end], inputs, output, separator)
 
-    return compiled(fill)
+    return Filler(fill)

@@ -5,25 +5,29 @@
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #3b2af65e
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ...core import ExecutedSymbolicTask, OpFamily, Ops, SymbolicTask, register_family
 from ...data import Example, pair_example
+from ...data.columns import Columns
+from ...data.draws import between, item_draws, item_keys, shuffle, uniform
+from ...data.kernels import kernel
 from ...errors import InputError
+from ..pairs import pair_rows
+from ..set_order import difference, intersection, members, set_of, union
 from .mbpp import EXERCISES
+from .rows import body_size, legal_lists, row_filler
 from .settings import SimplerTasksConfig, simpler_tasks_presets
 from pptrain.tasks.simpler_tasks.t5_ids import (
     EMPTY, MARKS, NAMES, NO, SECOND, TASK, WORD, YES, number_ids, t5_piece_names,
 )
 from pptrain.tasks.simpler_tasks.token_lists import (
-    TokenDraws, find_query, join_lists, list_and_order, list_and_pair, list_and_pairs,
-    list_and_symbol, split_list, two_sets,
+    Sizes, distinct_symbols, find_query, in_runs, join_lists, list_and_order,
+    list_and_pair, list_and_pairs, list_and_symbol, parts, split_list, times_in, tokens, two_sets,
 )
 from ...vocab import Vocab
 
@@ -31,72 +35,82 @@ from ...vocab import Vocab
 __all__ = ['ops', 'SimplerTasks']
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #57c86779
-def one_list(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def one_list(draws, sizes):
     "Independent symbols; every legal length is as likely."
-    return [draw.tokens(draw.between(draw.low, draw.high))]
+    return (tokens(draws, between(draws, sizes.low, sizes.high), sizes),)
 
-def list_in_runs(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_in_runs(draws, sizes):
     "A list in K runs, K uniform up to its length."
-    n = draw.between(draw.low, draw.high)
-    k = draw.between(1, n)
-    symbols = draw.tokens(k)
-    return [np.repeat(symbols, draw.parts(n, k, 1)).tolist()]
+    n = between(draws, sizes.low, sizes.high)
+    symbols = tokens(draws, between(draws, 1, n), sizes)
+    return (in_runs(draws, symbols, n),)
 
-def shuffled_runs(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def shuffled_runs(draws, sizes):
     "The same, shuffled."
-    return [draw.shuffled(list_in_runs(draw)[0])]
+    (seq,) = list_in_runs(draws, sizes)
+    shuffle(draws, seq)
+    return (seq,)
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #500cf2e8
-def list_of_words(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_of_words(draws, sizes):
     "Words of at least one token; their number is uniform."
-    count = draw.between(1, draw.high // 2)
-    n = draw.between(max(draw.low - count + 1, count), draw.high - count + 1)
-    tokens = draw.tokens(n)
-    ends = np.cumsum(draw.parts(n, count, 1))[:-1]
-    return [np.insert(tokens, ends, WORD).tolist()]
+    count = between(draws, 1, sizes.high // 2)
+    n = between(draws, max(sizes.low - count + 1, count), sizes.high - count + 1)
+    seq = tokens(draws, n + count - 1, sizes)
+    mark = -1
+    for size in parts(draws, n, count, 1)[:-1]:
+        mark += size + 1
+        seq[mark] = WORD
+    return (seq,)
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #a9c6fb33
-def list_with_query(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_with_query(draws, sizes):
     "A list that holds its query once or more, between random stretches."
-    room = draw.high - 1
-    size = draw.between(1, room // 3)
-    n = draw.between(2 * size, room - size)
-    times = draw.between(1, n // size)
-    query = draw.tokens(size)
-    rest = n - times * size
-    cuts = np.cumsum(draw.parts(rest, times + 1))[:-1]
-    places = np.repeat(cuts, size)
-    seq = np.insert(draw.tokens(rest), places, query * times)
-    return [seq.astype(int).tolist(), query]
+    room = sizes.high - 1
+    size = between(draws, 1, room // 3)
+    n = between(draws, 2 * size, room - size)
+    times = between(draws, 1, n // size)
+    seq, query = tokens(draws, n, sizes), tokens(draws, size, sizes)
+    at = 0
+    for gap in parts(draws, n - times * size, times + 1, 0)[:-1]:
+        at += gap
+        seq[at : at + size] = query
+        at += size
+    return seq, query
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #41552779
-def list_without_query(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_without_query(draws, sizes):
     "A list without its query."
     while True:
-        if draw.rng.random() < 0.01:
-            size = draw.between(draw.low + 1, draw.high)
-            n = draw.between(0, size - 1)
+        if uniform(draws) < 0.01:
+            size = between(draws, sizes.low + 1, sizes.high)
+            n = between(draws, 0, size - 1)
         else:
-            n = draw.between(draw.low, draw.high)
-            size = draw.between(draw.low, n)
-        seq = draw.tokens(n)
-        query = draw.tokens(size)
+            n = between(draws, sizes.low, sizes.high)
+            size = between(draws, sizes.low, n)
+        seq, query = tokens(draws, n, sizes), tokens(draws, size, sizes)
         if find_query(seq, query) < 0:
-            return [seq, query]
+            return seq, query
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #3707ac6e
-@dataclass(frozen=True)
-class PlantedQuery:
+def planted_query(share: float) -> Callable:
     "Draws a list and a query that it holds with chance `share`, before the paper's rejection."
-    share: float
+    def list_and_query(draws, sizes):
+        if uniform(draws) < share:
+            return list_with_query(draws, sizes)
+        return list_without_query(draws, sizes)
+    return kernel(list_and_query)
 
-    def __call__(self, draw: TokenDraws) -> list[list[int]]:
-        "The list and the query."
-        planted = draw.rng.random() < self.share
-        return list_with_query(draw) if planted else list_without_query(draw)
+mostly_planted, half_planted = planted_query(0.75), planted_query(0.5)
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #0dfbed31
-Sampler = Callable[[TokenDraws], list[list[int]]]
+Sampler = Callable[[Any, Sizes], Sequence]   # (draws, sizes) → a list for each argument
 
 class DrawnOps(Ops):
     "A table of ops, each with the sampler of its arguments: `@ops.drawn('set', shuffled_runs)`."
@@ -115,130 +129,163 @@ ops = DrawnOps()   # the paper's name → the function
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #74c5da7b
 @ops.drawn("copy", one_list)
+@kernel
 def same_list(seq):
     "The sequence itself; the paper's Identity."
     return seq
 
 @ops.drawn("reverse", one_list)
+@kernel
 def backwards(seq):
     "5 5 7 → 7 5 5."
     return seq[::-1]
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #ae202b63
 @ops.drawn("duplicate", one_list)
+@kernel
 def duplicate(seq):
     "Every symbol twice in place: 5 7 → 5 5 7 7."
-    return np.repeat(seq, 2).tolist()
+    return [symbol for symbol in seq for _ in range(2)]
 
 @ops.drawn("first_char", one_list)
+@kernel
 def first_char(seq):
     "The first symbol."
     return seq[:1]
 
 @ops.drawn("last_char", one_list)
+@kernel
 def last_char(seq):
     "The last symbol."
     return seq[-1:]
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #802164be
-@ops.drawn("set", shuffled_runs)
-def distinct_symbols(seq):
-    "The distinct symbols in order of first appearance: 5 7 5 → 5 7."
-    return list(dict.fromkeys(seq))
+ops.drawn("set", shuffled_runs)(distinct_symbols)
 
 @ops.drawn("deduplicate", list_in_runs)
+@kernel
 def deduplicate(seq):
     "Every run becomes one symbol: 5 5 7 5 → 5 7 5."
-    return [symbol for symbol, _ in groupby(seq)]
+    return [seq[i] for i in range(len(seq)) if i == 0 or seq[i] != seq[i - 1]]
 
 @ops.drawn("longest_word", list_of_words)
+@kernel
 def longest_word(seq):
     "The first of the longest words: 5 / 6 7 / 8 9 → 6 7."
-    return max(split_list(seq, WORD), key=len)
+    longest = seq[:0]
+    for word in split_list(seq, WORD):
+        if len(word) > len(longest):
+            longest = word
+    return longest
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #2fe5c311
 @ops.drawn("length", one_list)
+@kernel
 def list_length(seq):
     "How many symbols, as T5 writes the number."
     return number_ids(len(seq))
 
 @ops.drawn("count", list_and_symbol)
+@kernel
 def count_symbol(seq, query):
     "How often the symbol occurs, as T5 writes the number."
-    return number_ids(seq.count(query[0]))
+    return number_ids(times_in(seq, query[0]))
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #b43f20fc
-@ops.drawn("get_index", PlantedQuery(0.75))
+@ops.drawn("get_index", mostly_planted)
+@kernel
 def get_index(seq, query):
     "Where the query first occurs, from 0; -1 if nowhere."
     return number_ids(find_query(seq, query))
 
-@ops.drawn("search", PlantedQuery(0.5))
+@ops.drawn("search", half_planted)
+@kernel
 def search(seq, query):
     "Whether the query occurs: yes or no."
     return [NO if find_query(seq, query) < 0 else YES]
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #861e52c6
-@ops.drawn("delete", PlantedQuery(0.75))
+@ops.drawn("delete", mostly_planted)
+@kernel
 def without_first(seq, query):
     "Without the first occurrence of the query: 5 7 5 7, query 5 7 → 5 7."
-    at = find_query(seq, query)
-    if at < 0:
-        return seq
-    return seq[:at] + seq[at + len(query):]
+    left = list(seq)
+    at = find_query(left, query)
+    if at >= 0:
+        del left[at : at + len(query)]
+    return left
 
-@ops.drawn("filter", PlantedQuery(0.75))
+@ops.drawn("filter", mostly_planted)
+@kernel
 def without_all(seq, query):
     "Delete until nothing changes: 9 5 5 7 7, query 5 7 → 9."
-    shorter = without_first(seq, query)
-    while shorter != seq:
-        seq, shorter = shorter, without_first(shorter, query)
-    return seq
+    left = list(seq)
+    at = find_query(left, query)
+    while at >= 0:
+        del left[at : at + len(query)]
+        at = find_query(left, query)
+    return left
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #a7076cee
 @ops.drawn("sort", list_and_order)
+@kernel
 def sort_by_order(seq, order):
     """By place in the order; of a symbol that the order repeats, the last place counts.
 
     9 5 7 9, order 7 9 5 → 7 9 9 5"""
-    place = {symbol: at for at, symbol in enumerate(order)}
-    return sorted(seq, key=place.__getitem__)
+    answer: list[int] = []
+    for at, symbol in enumerate(order):
+        if symbol not in order[at + 1 :]:
+            for _ in range(times_in(seq, symbol)):
+                answer.append(symbol)
+    return answer
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #cfa58c23
-@ops.drawn("replace_many", list_and_pairs)
-def replace_many(seq, pairs):
-    """Every key becomes its value, all at once; pairs are key, value, key, value, …
+@kernel
+def value_for(symbol, pairs):
+    "The last value of a key, else the symbol; pairs are key, value, key, value, …"
+    for i in range(len(pairs) - 2, -1, -2):
+        if pairs[i] == symbol:
+            return pairs[i + 1]
+    return symbol
 
-    5 7 8, pairs 5 7 7 5 → 7 5 8"""
-    values = dict(zip(pairs[::2], pairs[1::2]))
-    return [values.get(symbol, symbol) for symbol in seq]
+@ops.drawn("replace_many", list_and_pairs)
+@kernel
+def replace_many(seq, pairs):
+    "Every key becomes its value, all at once: 5 7 8, pairs 5 7 7 5 → 7 5 8."
+    return [value_for(symbol, pairs) for symbol in seq]
 
 @ops.drawn("replace", list_and_pair)
+@kernel
 def replace_one(seq, pairs):
     "The same with one pair."
     return replace_many(seq, pairs)
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #a08d2d5d
 @ops.drawn("union", two_sets)
+@kernel
 def in_either(seq1, seq2):
-    "In either; in CPython's set order."
-    return list(set(seq1).union(set(seq2)))
+    "In either; Python's `list(set(seq1).union(set(seq2)))`."
+    return members(union(set_of(seq1), set_of(seq2)))
 
 @ops.drawn("intersect", two_sets)
+@kernel
 def in_both(seq1, seq2):
-    "In both; in CPython's set order."
-    return list(set(seq1).intersection(set(seq2)))
+    "In both; Python's `list(set(seq1).intersection(set(seq2)))`."
+    return members(intersection(set_of(seq1), set_of(seq2)))
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #c375ab17
 @ops.drawn("set_1_minus_2", two_sets)
+@kernel
 def in_first_only(seq1, seq2):
-    "In the first only; in CPython's set order."
-    return list(set(seq1) - set(seq2))
+    "In the first only; Python's `list(set(seq1) - set(seq2))`."
+    return difference(set_of(seq1), set_of(seq2))
 
 @ops.drawn("set_2_minus_1", two_sets)
+@kernel
 def in_second_only(seq1, seq2):
-    "In the second only; in CPython's set order."
-    return list(set(seq2) - set(seq1))
+    "In the second only; Python's `list(set(seq2) - set(seq1))`."
+    return difference(set_of(seq2), set_of(seq1))
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #d4958d4d
 for name, (solve, sampler) in EXERCISES.items():
@@ -297,6 +344,19 @@ def no_body(op: str, c: SimplerTasksConfig, sizes: Sequence[int]) -> InputError:
     return InputError(f"min_symbols={c.min_symbols}, max_symbols={c.max_symbols}: {op} finds no "
                       f"body in that range; take min_symbols={min(works, c.min_symbols - 1)}")
 
+# %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #81c53b7a
+def kernel_rows(family: SimplerTasks, keys: np.ndarray) -> Columns | None:
+    "The items of `keys`, uint64 (items, 1), which move on; None where they come one by one."
+    c, ops, writing = family.config, family.ops, family.writing
+    fillers: list[Callable | None] = []
+    for op in c.tasks:
+        fill = row_filler(ops[op], ops.samplers[op])
+        head = np.array([*writing.spelled[op], TASK])
+        rest = {"head": head, "codes": writing.model, "arrow": family.vocab["→"],
+                "sizes": family.sizes}
+        fillers.append(fill and partial(fill, **rest))
+    return pair_rows(keys, c.max_length, fillers, c.loss)
+
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #7b67d0e3
 class SimplerTasks(OpFamily):
     """Twenty-five one-line functions on token lists: copy, set, union, … (Wu, Li & Liang 2022).
@@ -311,28 +371,29 @@ class SimplerTasks(OpFamily):
         super().__init__(config)
         self.writing = PaperWriting(config)
         self.vocab = self.writing.vocab
+        self.sizes = Sizes(config.min_symbols, config.max_symbols, config.symbols)
 
-    def draw(self, name: str, rng: np.random.Generator, most: int = 10**6) -> SymbolicTask:
+    def rngs(self, seed: int | None, split: str, epoch: int,
+             indices: Iterable[int]) -> Iterator[Any]:
+        "Numbers that kernels draw too."
+        return item_draws(seed, split, epoch, list(indices))
+
+    def draw(self, name: str, rng: Any, most: int = 10**6) -> SymbolicTask:
         "A problem for one op, in at most `most` draws; `draws` counts them."
-        c = self.config
-        draw = TokenDraws(rng, c.min_symbols, c.max_symbols, c.symbols)
-        sizes = []
-        for draws in range(1, most + 1):
-            lists = self.ops.samplers[name](draw)
-            dividers = len(lists) - 1
-            sizes.append(sum(map(len, lists)) + dividers)
-            if c.min_symbols <= sizes[-1] <= c.max_symbols:
-                given = dict(zip(self.ops.needs(name), lists))
-                return SymbolicTask(name, given, {"draws": draws})
-        raise no_body(name, c, sizes)
+        c, sampler = self.config, self.ops.samplers[name]
+        lists, draws = legal_lists(sampler)(rng, self.sizes, most)
+        if not c.min_symbols <= body_size(lists) <= c.max_symbols:
+            raise no_body(name, c, [body_size(sampler(rng, self.sizes)) for _ in range(10_000)])
+        given = [np.asarray(xs, int).tolist() for xs in lists]
+        return SymbolicTask(name, dict(zip(self.ops.needs(name), given)), {"draws": draws})
 
     def kinds(self) -> dict[str, Callable]:
         "A problem of each op, found in 10,000 draws or refused; items may then take a million."
         return {name: partial(self.draw, name, most=10_000) for name in self.op_names()}
 
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
-        answer = self.ops[task.name](**task.payload) or [EMPTY]
-        return ExecutedSymbolicTask(task.name, (task.payload, answer), task.metadata)
+        answer = np.asarray(self.ops[task.name](**task.payload), int).tolist()
+        return ExecutedSymbolicTask(task.name, (task.payload, answer or [EMPTY]), task.metadata)
 
     def serialize_task(self, executed: ExecutedSymbolicTask, spec=None) -> Example:
         "Source, arrow, answer, end; `meta` keeps inputs and output in T5's ids."
@@ -343,6 +404,11 @@ class SimplerTasks(OpFamily):
         write = self.writing
         return pair_example(write.ids(source), write.ids(output), self.vocab["→"],
                             self.vocab["<eos>"], self.config.loss, meta, self.vocab, write.official)
+
+    def columns(self, seed: int | None, split: str, epoch: int,
+                indices: Sequence[int]) -> Columns | None:
+        "The same items by kernels; None where an op has none, or a row was not found."
+        return kernel_rows(self, item_keys(seed, split, epoch, indices))
 
     def knobs(self) -> dict[str, tuple[float, float, float]]:
         from pptrain.tasks.simpler_tasks.look import SIMPLER_TASKS_KNOBS

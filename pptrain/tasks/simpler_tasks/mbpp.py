@@ -6,52 +6,65 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from ...data.draws import among, below, between, integers, shuffle
+from ...data.kernels import kernel
 from .t5_ids import COLON, DICT, OPEN, SECOND, WORD
-from .token_lists import TokenDraws, find_query, join_lists, split_list
+from pptrain.tasks.simpler_tasks.token_lists import (
+    different, distinct_symbols, find_query, join_lists, parts, split_list, stands_at, times_in,
+    tokens,
+)
 
 # %% auto #0
 __all__ = []
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #10e6d64e
-def symbol_behind_divider(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def symbol_behind_divider(draws, sizes):
     "A list, the divider, and one of its symbols, as one body."
-    seq = draw.tokens(draw.between(draw.low, draw.high - 2))
-    return [[*seq, SECOND, *draw.among(seq, 1)]]
+    n = between(draws, sizes.low, sizes.high - 2)
+    body = tokens(draws, n + 2, sizes)
+    body[n] = SECOND
+    body[n + 1] = body[below(draws, n)]
+    return (body,)
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #59ce17ab
-def remove_fl_occ(body: Sequence[int]) -> list[int]:
+@kernel
+def remove_fl_occ(body):
     """Without the first and then without the last remaining occurrence of the last symbol.
 
     5 7 5 5 ; 5 → 7 5"""
-    *seq, _, symbol = body
+    symbol = body[-1]
+    seq = list(body[:-2])
     first = find_query(seq, [symbol])
     if first >= 0:
-        del seq[first]
+        seq.pop(first)
     last = find_query(seq[::-1], [symbol])
     if last >= 0:
-        del seq[len(seq) - 1 - last]
+        seq.pop(len(seq) - 1 - last)
     return seq
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #66ebfadb
-def list_over_a_pool(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_over_a_pool(draws, sizes):
     "A list over a pool of at most half as many symbols."
-    n = draw.between(draw.low, draw.high)
-    pool = draw.distinct(draw.between(1, n // 2))
-    return [draw.among(pool, n)]
+    n = between(draws, sizes.low, sizes.high)
+    pool = different(draws, between(draws, 1, n // 2), sizes)
+    return (among(draws, pool, n),)
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #89e48e0c
-def rearrange_string(body: Sequence[int]) -> list[int]:
+@kernel
+def rearrange_string(body):
     """No equal neighbours: the two commonest symbols first, smaller ids before larger.
 
     5 5 7 → 5 7 5; empty if it cannot be, as for 5 5 5 7."""
-    left = sorted((-count, symbol) for symbol, count in Counter(body).items())
-    commonest = -left[0][0]
-    if 2 * commonest > len(body) + 1:
-        return []
-    out = []
+    left = [(-times_in(body, symbol), symbol) for symbol in distinct_symbols(body)]
+    heapq.heapify(left)
+    out = [symbol for _, symbol in left[:0]]
+    if -2 * left[0][0] > len(body) + 1:
+        return out
     while len(left) > 1:
         two = [heapq.heappop(left), heapq.heappop(left)]
         for count, symbol in two:
@@ -61,76 +74,132 @@ def rearrange_string(body: Sequence[int]) -> list[int]:
     return out + [symbol for _, symbol in left]
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #9010b873
-def lexicon(draw: TokenDraws, n: int, k: int, share: int) -> list[list[int]]:
+@kernel
+def lexicon(draws, n, k, share, sizes):
     """`k` words from about `n` tokens, occurrences side by side.
 
     A word with m of them occurs up to m / `share` times."""
-    sizes = draw.parts(n, k, 1).tolist()
-    times = [draw.between(1, max(size // share, 1)) for size in sizes]
     words = []
-    for size, count in zip(sizes, times):
-        word = draw.tokens(size // count)
-        words.extend([word] * count)
+    for size in parts(draws, n, k, 1):
+        times = between(draws, 1, size // share)
+        word = tokens(draws, size // times, sizes)
+        for _ in range(times):
+            words.append(word)
     return words
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #6ed148ba
-def repeated_words(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def repeated_words(draws, sizes):
     "Words, some of them repeated, in random order."
-    n = draw.between(1, draw.high - draw.high // 5)
-    k = draw.between(1, max(n // 3, 1))
-    words = lexicon(draw, n, k, 5)
-    order = draw.rng.permutation(len(words))
-    return [join_lists([words[i] for i in order], WORD)]
+    n = between(draws, 1, sizes.high - sizes.high // 5)
+    k = between(draws, 1, n // 3)
+    words = lexicon(draws, n, k, 5, sizes)
+    shuffle(draws, words)
+    return (np.array(join_lists(words, WORD)),)
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #c679f9e0
-def count_common(body: Sequence[int]) -> list[int]:
+@kernel
+def same(one, two):
+    "Whether two words are equal."
+    return len(one) == len(two) and stands_at(one, two, 0)
+
+@kernel
+def counts_of(words):
+    "How often each of `words` is among them, told at its first place; 0 at the others."
+    counts = [0 for _ in words]
+    for word in words:
+        first = 0
+        while not same(words[first], word):
+            first += 1
+        counts[first] += 1
+    return counts
+
+@kernel
+def count_common(body):
     """The four commonest words, each with its count as a bare integer; of equals the earlier first.
 
     5 / 6 7 / 5 → ( 5 ): 2 ( 6 7 ): 1"""
-    words = map(tuple, split_list(body, WORD))
-    out = []
-    for word, count in Counter(words).most_common(4):
-        out += [OPEN, *word, COLON, count]
-    return out
-
-# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #c93b1f85
-def write_dict(table: Mapping[tuple, tuple]) -> list[int]:
-    "A dictionary of tuples as one list of ids."
+    words = split_list(body, WORD)
+    counts = counts_of(words)
     row: list[int] = []
-    for key, value in table.items():
-        row += [OPEN, *key, COLON, OPEN, *value]
+    for _ in range(min(4, len(words) - counts.count(0))):
+        commonest = counts.index(max(counts))
+        row.append(OPEN)
+        for symbol in words[commonest]:
+            row.append(symbol)
+        row.append(COLON)
+        row.append(counts[commonest])
+        counts[commonest] = 0
     return row
 
-# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #ff6b8315
-def read_dict(body: Sequence[int]) -> dict[tuple, tuple]:
-    "`write_dict` backwards."
-    entries = split_list(body, OPEN)[1:]
-    keys = [tuple(key[:-1]) for key in entries[::2]]
-    values = [tuple(value) for value in entries[1::2]]
-    return dict(zip(keys, values))
+# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #c93b1f85
+@kernel
+def write_dict(table):
+    "A dictionary as one list of ids."
+    row: list[int] = []
+    for stretch in table:
+        row.append(OPEN)
+        for symbol in stretch:
+            row.append(symbol)
+    return row
 
-# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #d2fbec9f
-def three_dicts(draw: TokenDraws) -> list[list[int]]:
-    "Three dictionaries with at least one entry each; keys may occur in several of them."
-    n = draw.between(6, max(draw.high * 3 // 4, 6))
-    k = draw.between(6, max(n // 3, 6))
-    words = [tuple(word) for word in lexicon(draw, n, k, 1)]
-    half = len(words) // 2
-    keys = words[:half]
-    values = [words[half + i] for i in draw.rng.permutation(half)]
-    dicts: list[dict] = [{key: value} for key, value in zip(keys[:3], values[:-4:-1])]
-    for key, value, i in zip(keys, values, draw.rng.integers(0, 3, half)):
-        dicts[i][key] = value
-    order = draw.rng.permutation(3)
-    return [join_lists([write_dict(dicts[i]) for i in order], DICT)]
+@kernel
+def read_dict(body):
+    "`write_dict` backwards."
+    return split_list(body, OPEN)[1:]
+
+# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #a4fb576b
+@kernel
+def set_entry(table, key, value):
+    "What `table[key] = value` does."
+    for i in range(0, len(table), 2):
+        if same(table[i], key):
+            table[i + 1] = value
+            return
+    table.append(key)
+    table.append(value)
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #9bed4399
-def merge_dictionaries_three(body: Sequence[int]) -> list[int]:
+@kernel
+def merge_dictionaries_three(body):
     """One dictionary: earlier ones win, later ones come first, as ChainMap lists its keys.
 
     {5: 6} | {5: 7, 8: 9} | {5: 6} → {5: 6, 8: 9}"""
-    first, second, third = map(read_dict, split_list(body, DICT))
-    return write_dict({**third, **second, **first})
+    merged = read_dict(body[:0])
+    for part in split_list(body, DICT)[::-1]:
+        entries = read_dict(part)
+        for i in range(0, len(entries), 2):
+            set_entry(merged, entries[i], entries[i + 1])
+    return write_dict(merged)
+
+# %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #d2fbec9f
+@kernel
+def as_key(word):
+    "The word with the mark that ends a key."
+    key = np.full(len(word) + 1, COLON)
+    key[:-1] = word
+    return key
+
+@kernel
+def three_dicts(draws, sizes):
+    "Three dictionaries with at least one entry each; keys may occur in several of them."
+    n = between(draws, 6, sizes.high * 3 // 4)
+    k = between(draws, 6, n // 3)
+    words = lexicon(draws, n, k, 1, sizes)
+    half = len(words) // 2
+    keys = [as_key(word) for word in words[:half]]
+    values = words[half : 2 * half]
+    shuffle(draws, values)
+    owners = integers(draws, 3, half)
+    dicts = []
+    for which in range(3):
+        table = [keys[which], values[half - 1 - which]]
+        for i in range(half):
+            if owners[i] == which:
+                set_entry(table, keys[i], values[i])
+        dicts.append(write_dict(table))
+    shuffle(draws, dicts)
+    return (np.array(join_lists(dicts, DICT)),)
 
 # %% ../../../nbs/tasks/simpler_tasks/03_mbpp.ipynb #9d6cd7a4
 EXERCISES = {

@@ -5,6 +5,9 @@
 # %% ../../../nbs/tasks/simpler_tasks/02_t5_ids.ipynb #b0df7faf
 from __future__ import annotations
 
+import numpy as np
+
+from ...data.kernels import compiled_as, kernel
 from ...errors import InputError
 
 # %% auto #0
@@ -39,12 +42,27 @@ NUMBERS = [_ids(text) for text in """
 """.split()]
 
 # %% ../../../nbs/tasks/simpler_tasks/02_t5_ids.ipynb #abb4feb2
-def number_ids(n: int) -> list[int]:
-    "The token ids with which T5 writes `n`. Raises `InputError` outside -1..220."
+PIECES = np.array([(ids * 2)[:2] for ids in NUMBERS])   # first and last token of -1, 0, 1, …
+
+@kernel
+def check_number(n):
+    "Raise `InputError` outside -1..220."
     if not -1 <= n <= 220:
         raise InputError(f"number {n} has no tokens here; lengths, counts and indices "
                          "go up to 220 (max_symbols)")
-    return NUMBERS[n + 1]
+
+@compiled_as(check_number)
+def _settings_see_to_it(n):
+    pass
+
+@kernel
+def number_ids(n):
+    "The token ids with which T5 writes `n`. Raises `InputError` outside -1..220."
+    check_number(n)
+    first, last = PIECES[n + 1]
+    if first == last:
+        return [int(first)]
+    return [int(first), int(last)]
 
 # %% ../../../nbs/tasks/simpler_tasks/02_t5_ids.ipynb #a9b00c98
 HEADS = {

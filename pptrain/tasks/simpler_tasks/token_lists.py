@@ -5,120 +5,167 @@
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #8d4d796b
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from ...data.draws import among, below, between, integers, sample, shuffle
+from ...data.kernels import kernel
 
 # %% auto #0
 __all__ = []
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #2cd776cd
-@dataclass
-class TokenDraws:
-    "What is drawn for one item; bodies have `low` to `high` tokens over `symbols` symbols."
-    rng: np.random.Generator
+class Sizes(NamedTuple):
+    "Bodies have `low` to `high` tokens over `symbols` symbols."
     low: int
     high: int
     symbols: int
 
-    def between(self, a: int, b: int) -> int:
-        "Uniform, both ends included; `a` where `b` is smaller."
-        return int(self.rng.integers(a, max(a, b) + 1))
+@kernel
+def tokens(draws, n, sizes):
+    "`n` independent symbols, int64 (n,)."
+    return 2 + integers(draws, sizes.symbols, n)
 
-    def tokens(self, n: int) -> list[int]:
-        "`n` independent symbols."
-        return self.rng.integers(2, self.symbols + 2, n).tolist()
+@kernel
+def different(draws, n, sizes):
+    "`n` different symbols, int64 (n,), or as many as there are."
+    return 2 + sample(draws, sizes.symbols, min(n, sizes.symbols))
 
-    def distinct(self, n: int) -> np.ndarray:
-        "`n` different symbols, int64, or as many as there are."
-        return 2 + self.rng.choice(self.symbols, min(n, self.symbols), replace=False)
-
-    def among(self, pool: Sequence[int] | np.ndarray, n: int) -> list[int]:
-        "`n` members of `pool`, independently."
-        places = self.rng.integers(0, max(len(pool), 1), n)
-        return np.asarray(pool)[places].tolist()
-
-    def shuffled(self, xs: Sequence[int] | np.ndarray) -> list[int]:
-        "`xs` in random order."
-        return self.rng.permutation(xs).tolist()
-
-    def parts(self, n: int, k: int, least: int = 0) -> np.ndarray:
-        "`n` balls thrown into `k` cells, int64 (k,), after `least` were put into each."
-        return least + self.rng.multinomial(n - least * k, np.full(k, 1 / k))
+@kernel
+def parts(draws, n, k, least):
+    "`n` balls thrown into `k` cells, int64 (k,), after `least` were put into each."
+    cells = np.full(k, least)
+    for cell in integers(draws, k, n - least * k):
+        cells[cell] += 1
+    return cells
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #aab49699
-def find_query(seq: Sequence[int], query: Sequence[int]) -> int:
+@kernel
+def stands_at(seq, query, at):
+    "Whether `query` is what `seq` holds from place `at` on."
+    for i in range(len(query)):
+        if seq[at + i] != query[i]:
+            return False
+    return True
+
+@kernel
+def find_query(seq, query):
     "Where `query` first occurs in `seq` without a gap, counted from 0; -1 if nowhere."
-    n = len(query)
-    for at in range(len(seq) - n + 1):
-        if seq[at] == query[0] and seq[at:at + n] == query:
+    for at in range(len(seq) - len(query) + 1):
+        if stands_at(seq, query, at):
             return at
     return -1
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #ebd15987
-def join_lists(lists: Sequence[Sequence[int]], divider: int) -> list[int]:
+@kernel
+def join_lists(lists, divider):
     "The lists in a row, `divider` between them."
     row: list[int] = []
     for i, xs in enumerate(lists):
         if i:
             row.append(divider)
-        row.extend(xs)
+        for x in xs:
+            row.append(x)
     return row
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #45cb518e
-def split_list(body: Sequence[int], divider: int) -> list[list[int]]:
+@kernel
+def split_list(body, divider):
     "The stretches of `body` between dividers."
-    stretches: list[list[int]] = [[]]
-    for token in body:
-        if token == divider:
-            stretches.append([])
-        else:
-            stretches[-1].append(token)
+    stretches = []
+    start = 0
+    for at in range(len(body)):
+        if body[at] == divider:
+            stretches.append(body[start:at])
+            start = at + 1
+    stretches.append(body[start:])
     return stretches
 
+# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #2d4bdc88
+@kernel
+def distinct_symbols(seq):
+    "The distinct symbols in order of first appearance: 5 7 5 → 5 7."
+    found: list[int] = []
+    for symbol in seq:
+        if symbol not in found:
+            found.append(symbol)
+    return found
+
+@kernel
+def times_in(seq, symbol):
+    "How often `symbol` is in `seq`."
+    times = 0
+    for x in seq:
+        times += x == symbol
+    return times
+
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #0cf52f55
-def list_and_symbol(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_and_symbol(draws, sizes):
     "A list in which a symbol was put between 0 and n times, the rest independent; and that symbol."
-    n = draw.between(draw.low - 2, draw.high - 2)
-    query = draw.tokens(1)
-    times = draw.between(0, n)
-    return [draw.shuffled(query * times + draw.tokens(n - times)), query]
+    seq = tokens(draws, between(draws, sizes.low - 2, sizes.high - 2), sizes)
+    query = tokens(draws, 1, sizes)
+    seq[: between(draws, 0, len(seq))] = query[0]
+    shuffle(draws, seq)
+    return seq, query
+
+# %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #fca68819
+@kernel
+def in_runs(draws, symbols, n):
+    "`n` tokens, a run for each of `symbols`, in their order; runs are as long as chance wills."
+    seq = np.empty(n, np.int64)
+    begin = 0
+    for symbol, size in zip(symbols, parts(draws, n, len(symbols), 1)):
+        seq[begin : begin + size] = symbol
+        begin += size
+    return seq
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #a8f14251
-def list_and_order(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_and_order(draws, sizes):
     """Shuffled runs of symbols picked from an order, with replacement; and the order.
 
     The order may repeat a symbol."""
-    room = draw.high - 1
-    k = draw.between(min(draw.low, room) // 2, room // 2)
-    order = draw.tokens(k)
-    n = draw.between(k, room - k)
-    runs = draw.among(order, k)
-    return [draw.shuffled(np.repeat(runs, draw.parts(n, k, 1))), order]
+    room = sizes.high - 1
+    k = between(draws, min(sizes.low, room) // 2, room // 2)
+    order = tokens(draws, k, sizes)
+    n = between(draws, k, room - k)
+    seq = in_runs(draws, among(draws, order, k), n)
+    shuffle(draws, seq)
+    return seq, order
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #8fcac34d
-def two_sets(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def two_sets(draws, sizes):
     "Two lists, either may be empty, over one pool of half as many symbols as there are tokens."
-    n = draw.between(draw.low - 1, draw.high - 1)
-    first = draw.between(0, n)
-    both = draw.among(draw.distinct(n // 2), n)
-    return [both[:first], both[first:]]
+    n = between(draws, sizes.low - 1, sizes.high - 1)
+    first = between(draws, 0, n)
+    both = among(draws, different(draws, n // 2, sizes), n)
+    return both[:first], both[first:]
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #2f110827
-def list_and_pair(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_and_pair(draws, sizes):
     "A list, and one of its symbols with what shall stand in its place."
-    seq = draw.tokens(draw.between(draw.low - 3, draw.high - 3))
-    key = draw.among(list(dict.fromkeys(seq)), 1)
-    return [seq, key + draw.tokens(1)]
+    seq = tokens(draws, between(draws, sizes.low - 3, sizes.high - 3), sizes)
+    keys = distinct_symbols(seq)
+    pair = tokens(draws, 2, sizes)
+    pair[0] = keys[below(draws, len(keys))]
+    return seq, pair
 
 # %% ../../../nbs/tasks/simpler_tasks/01_token_lists.ipynb #ec934956
-def list_and_pairs(draw: TokenDraws) -> list[list[int]]:
+@kernel
+def list_and_pairs(draws, sizes):
     "A list, and for r of its symbols (key, value), written one after the other."
-    r = min(draw.between(2, (draw.high - 1) // 3), draw.symbols)
-    n = draw.between(max(r, draw.low - 1 - 2 * r), draw.high - 1 - 2 * r)
-    symbols = np.append(draw.distinct(r), draw.tokens(n - r)).astype(int)
-    seq = draw.shuffled(symbols)
-    keys = draw.rng.permutation(list(dict.fromkeys(seq)))[:r]
-    pairs = np.column_stack([keys, draw.tokens(r)])
-    return [seq, pairs.ravel().tolist()]
+    r = min(between(draws, 2, (sizes.high - 1) // 3), sizes.symbols)
+    n = between(draws, max(r, sizes.low - 1 - 2 * r), sizes.high - 1 - 2 * r)
+    seq = tokens(draws, n, sizes)
+    seq[:r] = different(draws, r, sizes)
+    shuffle(draws, seq)
+    keys = distinct_symbols(seq)
+    shuffle(draws, keys)
+    pairs = tokens(draws, 2 * r, sizes)
+    for i in range(r):
+        pairs[2 * i] = keys[i]
+    return seq, pairs
