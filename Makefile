@@ -34,7 +34,8 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@"$(BIN)/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(VENV) holds $$("$(BIN)/python" --version); pptrain needs Python >= 3.11 (remove it, or set VENV=)" >&2; exit 1; }
 	@echo "installing into $(VENV), 3 to 6 minutes the first time: about 2 GB with torch for the CPU, 6.4 GB where it brings CUDA"
 	@[ -n "$(TORCH)" ] || echo "(without a GPU, take the small one: make TORCH=$(CPU))"
-	@[ -z "$(TORCH)" ] || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --index-url "$(TORCH)" torch
+	@[ -z "$(TORCH)" ] || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --index-url "$(TORCH)" torch \
+	  || { echo "error: no torch from $(TORCH); make without TORCH= takes it from pip's own index" >&2; exit 1; }
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@rm -f "$(abspath $(VENV))"/.pptrain-* && touch "$@"
 

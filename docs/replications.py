@@ -27,7 +27,9 @@ from pptrain.errors import InputError
 
 PICTURES = "docs/pictures"
 WIDE = 150      # characters of a line in a terminal
-ROOM = 7        # lines for results in the README, which has fewer than 200
+ROOM = 9        # lines for results in the README, which has fewer than 200
+MORE = ("Every claim with its curves and controls, what is still open and what it would take: "
+        "[REPLICATIONS](REPLICATIONS.md).")
 HEAD = """<!-- made by docs/replications.py from results/: `python docs/replications.py` -->
 
 # What replicated
@@ -195,28 +197,28 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
     return f"{picture}\n\n{fill(words, WIDE - 5, break_on_hyphens=False)}"
 
 
+def main_words(study: Study, row: Mapping[str, Any]) -> str:
+    "The main claim of a study as an item of a list."
+    paper = f" (the paper: {row['paper']})" if row["paper"] else ""
+    size = str(row.get("size") or "").partition(",")[0]
+    facts = [effect_words(row), size, f"n = {row['n']}"]
+    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}{paper}: **{verdict_words(row)}**, "
+    return fill(words + ", ".join(filter(None, facts)) + ".", WIDE - 5, subsequent_indent="  ",
+                break_on_hyphens=False)
+
+
 def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
-    "The main claims, each in a line or two, others counted; of many studies the verdicts alone."
-    lines = []
-    short = []
-    for study in studies:
-        claims = judged[study.name]
-        main = main_claim(claims)
-        if main is None: continue
-        others = claims[(claims.kind == "claim") & ~claims.main.eq(True)].verdict.value_counts()
-        counts = ", ".join(f"{count} {word}" for word, count in others.items())
-        paper = f" (the paper: {main['paper']})" if main["paper"] else ""
-        words = f"* `{study.name}`, {main['claim'].rstrip('.')}{paper}: **{verdict_words(main)}**"
-        words += f", n = {main['n']}; others: {counts}." if counts else f", n = {main['n']}."
-        short.append(f"`{study.name}` **{main['verdict']}** (n = {main['n']})")
-        lines.append(fill(words, WIDE - 5, subsequent_indent="  ", break_on_hyphens=False))
-    if not lines:
+    "The main claims with their verdicts, each in a line or two; of many the verdicts alone."
+    found = [(study, main_claim(judged[study.name])) for study in studies]
+    named = [(study, main) for study, main in found if main is not None]
+    if not named:
         return "No study whose claims were named beforehand has been finished yet."
-    text = "\n".join(lines)
-    if text.count("\n") < ROOM:
-        return text
-    words = f"Main claims: {'; '.join(short)}. [All of them](REPLICATIONS.md)."
-    return fill(words, WIDE - 5, break_on_hyphens=False)
+    text = "\n".join(main_words(study, main) for study, main in named)
+    if text.count("\n") >= ROOM:
+        short = [f"{study.folder.name} **{main['verdict']}** (n = {main['n']})"
+                 for study, main in named]
+        text = fill(f"Main claims: {'; '.join(short)}.", WIDE - 5, break_on_hyphens=False)
+    return f"{text}\n\n{MORE}"
 
 
 CELLS = {"<!-- haystack -->": argument, "<!-- replications -->": replicated}

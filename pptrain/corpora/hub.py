@@ -18,7 +18,7 @@ from ..integrations import hub_reachable
 __all__ = ['hub_documents']
 
 # %% ../../nbs/corpora/03_hub.ipynb #a117b222
-ADDRESS = re.compile(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?(?::(.+))?")
+ADDRESS = re.compile(r"hf:([^/:]+(?:/[^/:]+)?)(?:/{1,2}([^/:]+))?(?::(.+))?")
 
 def parse_address(name: str) -> tuple[str, str | None, str]:
     "(data set, config, split) of an address. Raises `InputError`."

@@ -48,8 +48,9 @@ class PerplexityTask:
         "The corpus by name; None for the one trained on."
         if not self.dataset_name:
             return self.corpus
-        parts = (self.dataset_name, self.dataset_config_name)
-        return f"hf:{'/'.join(filter(None, parts))}:{self.split}"
+        between = "/" if "/" in self.dataset_name else "//"     # old data sets have no owner
+        config = f"{between}{self.dataset_config_name}" if self.dataset_config_name else ""
+        return f"hf:{self.dataset_name}{config}:{self.split}"
 
     @property
     def label(self) -> str:
@@ -183,7 +184,11 @@ def held_out(task: PerplexityTask, config: EvalConfig, corpus: Corpus,
     if task.text not in (None, config.corpus):
         other = load_corpus(task.text, eval_fraction=1, max_bytes=config.max_bytes,
                             text_field=task.text_field)
-        corpus = replace(other, eval=without_copies(other.eval, corpus.train))
+        kept = without_copies(other.eval, corpus.train)
+        if not kept:
+            raise InputError(f"{task.text}: all of this text is near copies of what is trained on "
+                             f"({config.corpus}); measure on another")
+        corpus = replace(other, eval=kept)
     rows = TextDataset(corpus, tokenizer, task.max_length or config.max_length, "eval")
     return rows.repeat(min(len(rows), config.eval_blocks))
 

@@ -42,7 +42,7 @@ def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
         "font": {"color": GREY},
         "margin": {"l": 60, "r": 20, "t": 45, "b": 50},
         "xaxis": {"title": {"text": wrapped(x, 40)}, **RULES},
-        "yaxis": {"title": {"text": wrapped(y, 34)}, **RULES},
+        "yaxis": {"title": {"text": wrapped(y, 28)}, **RULES},
         "legend": {"title": None},
         **more,
     }

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -34,7 +35,7 @@ class Fate(NamedTuple):
     after: float | None = None       # and after
 
 # %% ../../nbs/transfer/01_report.ipynb #aa2e56d9
-ROW = 64   # columns in a row of the picture
+ROW = 36   # columns in a row of the picture: a phone is narrow
 LOOKS = {
     "crosses": 'fill="#2a7f9e"',
     "partly": 'fill="#2a7f9e" fill-opacity=".3" stroke="#2a7f9e" stroke-dasharray="1 1"',
@@ -64,12 +65,12 @@ def svg_column(fate: Fate, x: int, line: int) -> str:
             + svg_bar(x, line, bar_height(fate.target), fate.outcome) + "</g>")
 
 def svg_key(y: int) -> str:
-    "What the bars mean, in one line."
+    "What the bars mean, in two lines."
     words = [f'<text x="0" y="{y}">trained model ↑ new model ↓</text>']
     for n, outcome in enumerate(LOOKS):
-        x = 190 + 80 * n
-        words.append(svg_bar(x, y - 11, 12, outcome))
-        words.append(f'<text x="{x + 14}" y="{y}">{outcome}</text>')
+        x = 76 * n
+        words.append(svg_bar(x, y + 8, 12, outcome))
+        words.append(f'<text x="{x + 14}" y="{y + 19}">{outcome}</text>')
     return "".join(words)
 
 # %% ../../nbs/transfer/01_report.ipynb #79009017
@@ -77,7 +78,7 @@ def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
     "SVG picture of two models, one column per parameter name; hovering names it."
     drawing = [svg_key(14)]
     rows = max(1, -(-len(fates) // ROW))
-    lines = [78 + 124 * row for row in range(rows)]
+    lines = [97 + 124 * row for row in range(rows)]
     for n, fate in enumerate(fates):
         row, column = divmod(n, ROW)
         drawing.append(svg_column(fate, 1 + 11 * column, lines[row]))
@@ -85,8 +86,10 @@ def parameter_bars(fates: Sequence[Fate], caption: str = "") -> str:
     for y in lines:
         drawing.append(f'<path d="M0 {y}h{width}" stroke="currentColor" stroke-width=".5"/>')
     bottom = lines[-1] + 74
-    drawing.append(f'<text x="0" y="{bottom}">{html.escape(caption)}</text>')
-    width, height = 11 * ROW, bottom + 8
+    for words in textwrap.wrap(caption, 58):
+        drawing.append(f'<text x="0" y="{bottom}">{html.escape(words)}</text>')
+        bottom += 17
+    width, height = 11 * ROW, bottom
     size = f'viewBox="0 0 {width} {height}" width="{width}" style="max-width:100%;height:auto"'
     return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" fill="currentColor" '
             f'font-family="sans-serif" font-size="12">{"".join(drawing)}</svg>')

@@ -163,8 +163,10 @@ def equal_table(rows: pd.DataFrame, target: float | str, variants: Sequence[str]
     lines = []
     for variant, row in table[table.index.isin(variants)].iterrows():
         saved = "–" if np.isnan(row.saved) else f"{row.saved:.1%}"
-        lines.append([variant, *map(token_count, row.drop("saved")), saved])
-    columns = ["variant", *table.columns.drop("saved"), f"saved against {base}"]
+        counts = map(token_count, [row["mean"], *row.drop(["saved", "mean"])])
+        lines.append([variant, saved, *counts])
+    seeds = table.columns.drop(["saved", "mean"])
+    columns = ["variant", f"saved against {base}", "mean", *seeds]
     aim = f"the final value of {target}, seed by seed" if isinstance(target, str) else f"{target:g}"
     label = metric_label(rows.metric.iloc[0])
     caption = f"Tokens, warm-up included, to reach {aim}: {label}"
@@ -173,10 +175,10 @@ def equal_table(rows: pd.DataFrame, target: float | str, variants: Sequence[str]
 def final_table(rows: pd.DataFrame, variants: Sequence[str]) -> str:
     "The last value of each seed of the listed variants, and their mean, as HTML."
     last = rows.groupby(["variant", "seed"], sort=False).value.last().unstack()
-    last = last.assign(mean=last.mean(axis=1))[last.index.isin(variants)]
-    lines = last.map("{:.4g}".format).reset_index().values
-    seeds = [f"seed {seed}" for seed in last.columns[:-1]]
-    return html_table(lines, ["variant", *seeds, "mean"], metric_label(rows.metric.iloc[0]))
+    seeds = [f"seed {seed}" for seed in last]
+    last.insert(0, "mean", last.mean(axis=1))
+    lines = last[last.index.isin(variants)].map("{:.4g}".format).reset_index().values
+    return html_table(lines, ["variant", "mean", *seeds], metric_label(rows.metric.iloc[0]))
 
 # %% ../../nbs/views/44_comparison.ipynb #392aeafc
 VERDICT_MARKS = {"replicated": "✓", "contradicted": "✗", "better": "✓", "worse": "✗",
@@ -271,7 +273,7 @@ def value_label(metric: str) -> str:
 def comparison_menus(view: Comparison) -> dict:
     "The controls by name: study, metric, aim, value and seeds."
     import ipywidgets as w
-    look = dict(style={"description_width": "initial"}, layout=w.Layout(width="23rem"))
+    look = dict(style={"description_width": "initial"}, layout={"width": "23rem"})
     return dict(study=w.Dropdown(options=view.studies, description="Study", **look),
                 metric=w.Dropdown(description="Metric", **look),
                 aim=w.Dropdown(description="Read off at", **look),

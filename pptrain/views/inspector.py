@@ -253,7 +253,7 @@ class Inspector(View):
 def inspector_panel(view: Inspector):
     "The live face of an inspector: a dropdown, a slider and the picture."
     import ipywidgets as w
-    look = dict(style={"description_width": "initial"}, layout=w.Layout(width="26rem"))
+    look = dict(style={"description_width": "initial"}, layout={"width": "26rem"})
     choice = w.Dropdown(options=list(view.policies()), description="Policy", **look)
     last = max(0, view.layers - 1)
     start = w.IntSlider(view.layers // 2, 0, last, description="Skip from layer", **look)

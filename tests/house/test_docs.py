@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import evidence
@@ -81,6 +82,18 @@ def test_faithful_is_what_a_replay_says():
     written = (ROOT / "docs/faithful.md").read_text(encoding="utf-8")
     assert written == evidence.faithful(), "docs/faithful.md is stale: make evidence"
     assert "all equal" in written
+
+
+def test_the_migration_page_names_settings_that_exist():
+    "Those of 0.3.0 are gone, so that nobody takes an old meaning for the new one."
+    text = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (`\w+`.*?) \| (.+?) \|$", text, re.M)
+    known = {entry.name: {f.name for f in fields(entry.config_class)}
+             for entry in registered_tasks() if entry.name in {family for family, _, _ in rows}}
+    assert len(known) == 5
+    for family, before, here in rows:
+        assert not known[family] & {*re.findall(r"`(\w+)`", before)}, (family, before)
+        assert known[family] >= {*re.findall(r"`(\w+)`", here)}, (family, here)
 
 
 def test_every_section_of_the_vectors_has_a_meaning():
