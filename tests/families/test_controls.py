@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from pptrain import create_task
+from pptrain import create_task, registered_tasks
 from pptrain.data import create_control, mixture
 from pptrain.errors import InputError
 
-FAMILIES = ("procedural", "dyck", "lime", "nca")
+FAMILIES = [card.name for card in registered_tasks()
+            if (card.config_class or type).__module__.startswith("pptrain.tasks.")]
 CONTROLS = ("shuffled", "random_tokens", "unigram_noise", "ngram_null", "frozen")
 
 
