@@ -12,10 +12,10 @@ import numpy as np
 from torch import nn
 
 from ..corpora import TextBlocks
-from ..data import Collate, Rows
+from ..data import Rows
 from ..data.streams import whole_number
 from ..errors import InputError
-from .losses import scored_batches
+from .losses import as_row, check_rows, read_batches, token_scores
 from .measures import register_measure
 
 if TYPE_CHECKING:
@@ -32,15 +32,12 @@ def priced_tokens(model: nn.Module, rows: Rows, batch_size: int) -> Priced:
 
     A position counts from 0, the first of the row. Raises `InputError` where there is none."""
     parts: list[Priced] = []
-    collate = Collate(0)
-    for start in range(0, len(rows), batch_size):
-        stop = min(start + batch_size, len(rows))
-        part = [rows[i] for i in range(start, stop)]
-        target = collate(part)["labels"][:, 1:].numpy()
-        for loss, _, live in scored_batches(model, part, batch_size):
-            row, place = live.cpu().numpy().nonzero()
-            nats = loss.cpu().double().numpy()
-            parts.append((place + 1, target[row, place], nats[row, place]))
+    for batch, logits in read_batches(model, rows, batch_size):
+        loss, _, live = token_scores(logits, batch["labels"])
+        target = batch["labels"][:, 1:].numpy()
+        row, place = live.cpu().numpy().nonzero()
+        nats = loss.cpu().double().numpy()
+        parts.append((place + 1, target[row, place], nats[row, place]))
     if not sum(len(place) for place, _, _ in parts):
         raise InputError("the dataset has no token that carries loss: there is nothing to measure")
     place, ids, nats = map(np.concatenate, zip(*parts))
@@ -105,11 +102,14 @@ def token_counts(rows: Rows) -> np.ndarray:
     blocks = getattr(rows, "examples", None)
     if isinstance(blocks, TextBlocks):
         return np.bincount(blocks.ids)
+    check_rows(rows)
     counts = np.zeros(0, np.int64)
     for i in range(len(rows)):
-        row = rows[i]
-        attended = np.asarray(row["attention_mask"]) > 0
-        more = np.bincount(np.asarray(row["input_ids"])[attended], minlength=len(counts))
+        row = as_row(rows[i], i)
+        ids = row["input_ids"][row["attention_mask"] > 0].numpy()
+        if ids.min(initial=0) < 0:
+            raise InputError(f"rows[{i}] holds the id {ids.min()}: ids count from 0")
+        more = np.bincount(ids, minlength=len(counts))
         more[:len(counts)] += counts
         counts = more
     if not counts.sum():

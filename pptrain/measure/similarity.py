@@ -9,9 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..data.streams import real_numbers, whole_number
+from ..data.streams import real_numbers, whole_number, yes_or_no
 from ..errors import InputError
 
 # %% auto #0
@@ -27,9 +26,6 @@ def at_least(value: Any, name: str, fewest: int) -> int:
 
 def as_matrix(x: Any, name: str) -> np.ndarray:
     "`x` as float64 of shape (rows, features). Raises `InputError` for other shapes, NaN and inf."
-    if isinstance(x, torch.Tensor):
-        x = x.detach().cpu()
-        x = x if x.is_complex() else x.double()
     try:
         values = real_numbers(x, name, "iufb")
     except InputError:
@@ -137,6 +133,7 @@ def linear_cka(x: Any, y: Any, debiased: bool = True, batch_size: int | None = N
     Raises `InputError` for fewer than 4 rows, different numbers of rows, NaN, constant features."""
     first = as_features(x, "x")
     second = as_features(y, "y")
+    debiased = yes_or_no(debiased, "debiased")
     if len(first) != len(second):
         raise InputError(f"x has {len(first)} rows, y has {len(second)}: "
                          "CKA compares features of the same rows")

@@ -133,7 +133,9 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["loss", "loss_gain", "token_saving", "mrs"]
     studies = []
     for study, rows in table.groupby("study", sort=False):
-        runs = gains(rows, base=base_of(rows))
+        losses = rows[rows.metric == "eval_loss"]
+        if losses.empty: continue
+        runs = gains(rows, base=base_of(losses))
         if len(runs): studies.append(in_house_order(runs).assign(study=study))
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
     return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()

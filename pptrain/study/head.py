@@ -207,9 +207,12 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
     if main is not None and main.get("measure") not in by_loss and main.get("n"):
         word = "not judged (profile test)" if profile == "test" else main.verdict
         return (f"Did it help? {variant} against {against}: {main.effect:+.3g} {main.unit}, mean "
-                f"of {main.n} seeds; main claim: {word}.")
-    gained = gains(rows, base=against)
-    here = gained[gained.variant == variant] if len(gained) else gained
+                f"of {main.n} seed{'s' if main.n > 1 else ''}; main claim: {word}.")
+    ran = rows[(rows.metric == "eval_loss") & rows.variant.isin([variant, against])]
+    here = pd.DataFrame()
+    if (ran.groupby("seed").variant.nunique() == 2).any():
+        gained = gains(rows, base=against)
+        here = gained[gained.variant == variant]
     if not len(here):
         return f"Did it help? Not known: no seed has both arms, {variant} and {against}."
     if not here.loss_gain.notna().all():

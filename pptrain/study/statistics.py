@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ..data.streams import real_number, real_numbers
+from ..data.streams import finite_number, real_number, real_numbers
 from ..errors import InputError
 
 # %% auto #0
@@ -95,7 +95,7 @@ def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0
 
     One pair, equal ones, or one that diverged: no finite interval and p = 1. None: `InputError`."""
     d = read_differences(differences)
-    than = real_number(than, "than")
+    than = finite_number(than, "than")
     if not 0 < real_number(level, "level") < 1:
         raise InputError(f"level={level!r}: give a share between 0 and 1, such as 0.95")
     if d.size == 0:
