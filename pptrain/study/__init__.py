@@ -61,10 +61,7 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     # how it is shown
     from .crossing import crossing_table as crossing_table
     from .crossing import crossing_picture as crossing_picture
-    from .figures import LABELS as LABELS
-    from .figures import UNITS as UNITS
     from .figures import all_effects as all_effects
-    from .figures import claim_effects as claim_effects
     from .figures import mean_gains as mean_gains
     from .figures import study_picture as study_picture
     from .report import GridResults as GridResults
@@ -97,7 +94,7 @@ _ROOMS = {
     "pptrain.study.donors": ["donor_of"],
     "pptrain.study.crossing": ["crossing_picture", "crossing_table"],
     "pptrain.study.figures": [
-        "LABELS", "UNITS", "all_effects", "claim_effects", "mean_gains", "study_picture",
+        "all_effects", "mean_gains", "study_picture",
     ],
     "pptrain.study.report": ["GridResults", "write_report"],
     "pptrain.study.replication": ["Replication", "ReplicationResult", "run"],

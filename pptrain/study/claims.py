@@ -227,7 +227,7 @@ def claim_row(claim: Claim, decision: Decision, lost: str, profile: str) -> dict
     needed = decision.needed_n if word["verdict"] == "undecided" else None
     return says | effect_cells(decision) | {"needed_n": needed} | word
 
-# %% ../../nbs/study/11_claims.ipynb #09a30f48
+# %% ../../nbs/study/11_claims.ipynb #63a0dccc
 def check_list(claims: Any) -> Sequence[Claim]:
     "`claims` as they are. Raises `InputError` unless they are a list of claims."
     if not isinstance(claims, Sequence) or not all(isinstance(one, Claim) for one in claims):
@@ -279,16 +279,25 @@ def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[st
 # %% ../../nbs/study/11_claims.ipynb #d937e6e4
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
 
-def model_size(settings: Mapping[str, Any]) -> str:
+def last_model(settings: Mapping[str, Any]) -> torch.nn.Module:
+    "The model that the arms of a study train last, without numbers. Raises `InputError`."
+    if settings.get("donors"):              # a skill
+        from pptrain.study.skills import SkillConfig, skill_model
+        own = {name: value for name, value in settings.items() if name != "settings"}
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return skill_model(build_config(SkillConfig, own), 0)
+    config = build_config(StudyConfig, settings)
+    adapter = StudySetup(config, ".").adapter
+    with torch.device("meta"):
+        return downstream_model(adapter, config.vocab_size, config.block_size, 0)
+
+def size_words(settings: Mapping[str, Any]) -> str:
     "The text model of a study in parameters, or its name where it cannot be built here."
     try:
-        config = build_config(StudyConfig, settings)
-        adapter = StudySetup(config, ".").adapter
-        with torch.device("meta"):
-            model = downstream_model(adapter, config.vocab_size, config.block_size, 0)
+        count = sum(p.numel() for p in last_model(settings).parameters())
     except (InputError, RuntimeError):      # another version's, or beyond what can be counted
         return str(settings.get("model") or "")
-    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.3g}M parameters"
+    return f"{count / 1e6:.3g}M parameters" if count >= 1e5 else f"{count:,} parameters"
 
 def data_setting(settings: Mapping[str, Any]) -> str:
     "The synthetic data of a study: its preset, and what was changed in it."
@@ -305,7 +314,7 @@ def data_setting(settings: Mapping[str, Any]) -> str:
 def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[str, Any],
                 profile: str = "") -> pd.DataFrame:
     "`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`)."
-    size = model_size(settings) if len(table) else ""
+    size = size_words(settings) if len(table) else ""
     judged = judge(table, claims, profile, size, data_setting(settings))
     if settings.get("donors") and len(judged):          # a skill reads no text
         judged["size"] = judged["size"].str.replace("text tokens", "tokens")

@@ -113,6 +113,11 @@ def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
         n_head=heads, resid_pdrop=0., embd_pdrop=0., attn_pdrop=0., bos_token_id=0,
         eos_token_id=0, tie_word_embeddings=False))
 
+def skill_model(config: SkillConfig, seed: int) -> nn.Module:
+    "A fresh model of the skill's vocabulary."
+    task = create_task(config.family, preset=config.preset)
+    return small_model(config, task.tokenizer_spec().vocab_size, seed)
+
 def real_tokens(data: TaskDataset, count: int) -> float:
     "Mean number of tokens of a row, padding apart."
     masks = [data[i]["attention_mask"] for i in range(count)]
@@ -158,8 +163,7 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
 # %% ../../nbs/study/35_skills.ipynb #a89cbac5
 def target(config: SkillConfig, arm: str, seed: int, donor: nn.Module | None) -> nn.Module:
     "The model of an arm at its first step."
-    vocab = create_task(config.family, preset=config.preset).tokenizer_spec().vocab_size
-    model = small_model(config, vocab, seed)
+    model = skill_model(config, seed)
     start = config.arms[arm]
     if start is not None and donor is not None:
         policy = create_policy(start["policy"], seed=seed)
@@ -273,7 +277,7 @@ def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
 def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, float]) -> dict:
     "What a report says first."
     task = create_task(config.family, preset=config.preset)
-    model = small_model(config, task.tokenizer_spec().vocab_size, 0)
+    model = skill_model(config, 0)
     arms = {arm: f"{start['policy']['name']} from {start['donor']}" if start else "fresh"
             for arm, start in config.arms.items()}
     rows = {name: create_task(said["family"], preset=said["preset"]).head(128, split="eval")
