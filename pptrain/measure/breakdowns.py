@@ -164,13 +164,18 @@ def as_metrics(table: pd.DataFrame, mark: str) -> dict[str, float]:
     bins = zip(table.low, table.high, table.loss)
     return {f"loss{mark}{low}-{high}": float(loss) for low, high, loss in bins}
 
-@register_measure("loss_by_position")
+def check_positions_asked(rows: Any, bins: Any = 4) -> None:
+    "Refuses bins that are none."
+    if bins is not None:
+        position_bins(bins)
+
+@register_measure("loss_by_position", check=check_positions_asked)
 def position_losses(model: nn.Module, rows: Rows, *, batch_size: int = 16,
                     bins: int | Sequence[int] = 4) -> dict[str, float]:
     "`loss@<low>-<high>` in nats per token, for each quarter of the row, or as `bins` says."
     return as_metrics(loss_by_position(model, rows, bins, batch_size), "@")
 
-@register_measure("loss_by_frequency")
+@register_measure("loss_by_frequency", check=lambda rows, bins=None: count_edges(bins, 1))
 def frequency_losses(model: nn.Module, rows: Rows, *, batch_size: int = 16,
                      bins: Sequence[int] | None = None) -> dict[str, float]:
     "`loss#<low>-<high>` in nats per token, by how often the rows themselves hold it, in decades."

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.streams import number_within
 from ..errors import InputError
 from ..integrations import context_length, token_modules, unwrapped
 from .layers import uncompiled
@@ -146,7 +147,12 @@ def induction_score(model: nn.Module, period: int = 25, count: int = 16, seed: i
     return table
 
 # %% ../../nbs/measure/13_heads.ipynb #417d66df
-@register_measure("induction")
+def check_induction(rows: Any, period: int = 25, count: int = 16) -> None:
+    "Refuses numbers that are none."
+    number_within(period, "period", 2, 2**31)
+    number_within(count, "count", 1, 2**31)
+
+@register_measure("induction", check=check_induction)
 def strongest_head(model: nn.Module, rows: Any, *, batch_size: int = 8, period: int = 25,
                    count: int = 16) -> dict[str, float]:
     "`induction`: the highest prefix-matching score of any head, on random tokens twice over."

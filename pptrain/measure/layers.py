@@ -313,7 +313,11 @@ def midlayer_cka(models: Any, rows: Any, positions: int = 512, batch_size: int =
     return pd.DataFrame(table)
 
 # %% ../../nbs/measure/11_layers.ipynb #2abaa0b3
-@register_measure("effective_rank")
+def check_positions(positions: Any) -> None:
+    "Raises `InputError` for fewer positions than a geometry needs."
+    at_least(positions, "positions", 4)
+
+@register_measure("effective_rank", check=lambda rows, positions=512: check_positions(positions))
 def middle_rank(model: nn.Module, rows: Any, *, batch_size: int = 16,
                 positions: int = 512) -> dict[str, float]:
     "`effective_rank` of the middle layer, around its mean: the number of directions in use."
