@@ -128,18 +128,22 @@ def gain(base: pd.DataFrame, other: pd.DataFrame, spent: float, other_spent: flo
             "loss_gain_total": lower_at_equal_tokens(total, other_total),
             "mrs": mrs(total, other, other_spent)}
 
-# %% ../../nbs/measure/03_savings.ipynb #682b7b4c
+# %% ../../nbs/measure/03_savings.ipynb #1f9068eb
 STUDY = ("variant", "seed", "tokens", "metric", "value")
+
+def check_columns(table: Any, columns: Sequence[str]) -> None:
+    "Raises `InputError` for what is no table with these columns."
+    there = getattr(table, "columns", ())
+    for name in columns:
+        if name not in there:
+            raise InputError(f"table={shown(table)} has no column {name!r}; give one with "
+                             f"{', '.join(columns)}")
 
 def study_table(table: Any, columns: Sequence[str] = STUDY) -> pd.DataFrame:
     """`table` with its values as floats. Raises `InputError` for what is no table with these
     columns, for values that are no numbers, and for several studies in one."""
-    there = list(getattr(table, "columns", ()))
-    for name in columns:
-        if name not in there:
-            raise InputError(f"table={shown(table)} has no column {name!r}; give rows of a study, "
-                             f"with {', '.join(columns)}")
-    if "study" in there and table.study.nunique() > 1:
+    check_columns(table, columns)
+    if "study" in table and table.study.nunique() > 1:
         studies = ", ".join(map(str, table.study.unique()))
         raise InputError(f"table holds several studies ({studies}); give the rows of one")
     return table.assign(value=real_numbers(table.value, "value")) if "value" in columns else table

@@ -13,9 +13,10 @@ import pandas as pd
 
 from ..errors import InputError, unknown
 from ..measure import gains
+from ..measure.savings import check_columns
 from ..show import PALETTE, Picture, curves, forest, frame
 from .own_rows import OF_A_PART
-from .variants import SPENT, VARIANTS
+from .variants import COLUMNS, SPENT, VARIANTS
 
 # %% auto #0
 __all__ = ['study_picture', 'mean_gains', 'all_effects']
@@ -57,6 +58,7 @@ def metric_label(metric: str) -> str:
 # %% ../../nbs/study/30_figures.ipynb #2a22a986
 def study_rows(table: pd.DataFrame, study: str | None = None) -> pd.DataFrame:
     "The rows of one study; None: of the only one. Raises `InputError` for an unknown study."
+    check_columns(table, COLUMNS)
     studies = list(dict.fromkeys(table.study))
     if study is None and len(studies) > 1:
         raise InputError(f"the table holds several studies; name one of {', '.join(studies)}")
@@ -147,6 +149,7 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
 
     The gains are over scratch, or over a study's first variant where it has no scratch. NaN where
     a seed diverged: a mean over the others would flatter."""
+    check_columns(table, COLUMNS)
     columns = ["loss", "loss_gain", "token_saving", "mrs"]
     studies = []
     for study, rows in table.groupby("study", sort=False):
@@ -175,6 +178,7 @@ def all_effects(verdicts: pd.DataFrame, title: str = "") -> Picture:
 
     `verdicts` is what `judge` returns, or some of its rows; what was not run, or diverged, is left
     out; a single pair has no interval."""
+    check_columns(verdicts, ["measure", "variant", "against", "effect", "low", "high"])
     there = verdicts[np.isfinite(verdicts.effect.astype(float))]
     panels = []
     for measure, rows in there.groupby("measure", sort=False):

@@ -33,7 +33,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def profile(name: str) -> dict[str, Any]:
     "Sizes and seeds of a profile. Raises `InputError` for an unknown one."
-    if name not in PROFILES:
+    if not isinstance(name, str) or name not in PROFILES:
         raise unknown("profile", name, PROFILES)
     return dict(PROFILES[name])
 

@@ -15,7 +15,7 @@ import pandas as pd
 from torch import nn
 
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import resolve_path, write_atomic
 from ..integrations import plain_state, unwrapped
 from ..measure import cka_map, divergences, induction_score, midlayer_cka
 from ..measure import registered_measures
@@ -140,7 +140,8 @@ def kept_weights(model: nn.Module, path: str | Path) -> nn.Module:
     "`model` with the weights that `KeepWeights` wrote to `path`. Raises `InputError`."
     from safetensors import SafetensorError
     from safetensors.torch import load_model
-    if not Path(path).exists():
+    path = resolve_path(path)
+    if not path.exists():
         raise InputError(f"{str(path)!r} is not there; give the text run KeepWeights of "
                          "that path among its end_measures")
     try:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..core import create_task
 from ..data import TaskDataset, shuffled
 from ..config import build_config, typed
+from ..data.streams import finite_number, number_within
 from ..errors import InputError, unknown
 from ..files import read_json, write_atomic
 from ..runs.many import ManyGPT2
@@ -76,6 +77,14 @@ class SkillConfig:
 # %% ../../nbs/study/35_skills.ipynb #ed257496
 COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
 
+def check_donor(name: str, donor: Donor) -> None:
+    "Raises `InputError` for a donor that cannot be trained."
+    for part in ("steps", "batch_size"):
+        number_within(getattr(donor, part), f"donor {name!r}: {part}", 1, 2**31)
+    if not finite_number(donor.lr, f"donor {name!r}: lr", low=0):
+        raise InputError(f"donor {name!r}: lr=0: must be above zero")
+    create_task(donor.family, preset=donor.preset)
+
 def check_skill(config: SkillConfig) -> None:
     "Raises `InputError` for settings that cannot be run, before anything is."
     typed(config)
@@ -89,10 +98,12 @@ def check_skill(config: SkillConfig) -> None:
     check_rates("rates", config.rates)
     if not config.rates:
         raise InputError("rates=[]: give at least one learning rate")
+    finite_number(config.weight_decay, "weight_decay", low=0)
+    number_within(config.warmup_steps, "warmup_steps", 0, 2**31)
+    number_within(config.tuning_seed, "tuning_seed", 0, 2**32)
     create_task(config.family, preset=config.preset)
-    for said in config.donors.values():
-        donor = build_config(Donor, said)
-        create_task(donor.family, preset=donor.preset)
+    for name, said in config.donors.items():
+        check_donor(name, build_config(Donor, said))
     for arm, start in config.arms.items():
         if start is None:
             continue
