@@ -19,7 +19,7 @@ from ..integrations import context_length, token_modules
 from .measures import register_measure
 
 # %% auto #0
-__all__ = ['Scores', 'token_scores', 'evaluating', 'read_batches', 'scored_batches', 'perplexity']
+__all__ = ['token_scores', 'evaluating', 'scored_batches', 'perplexity']
 
 # %% ../../nbs/measure/01_losses.ipynb #00f38377
 def token_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,7 +127,7 @@ def logits_of(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
                          "(batch, length, ids)")
     return found
 
-# %% ../../nbs/measure/01_losses.ipynb #9feba0b4
+# %% ../../nbs/measure/01_losses.ipynb #b23bd077
 Scores = tuple[Tensor, Tensor, Tensor]     # loss, right, live
 
 def read_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
@@ -146,6 +146,7 @@ def read_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
         check_reads(model, batch["input_ids"])
         yield batch, logits_of(model, batch)
 
+# %% ../../nbs/measure/01_losses.ipynb #9feba0b4
 def scored_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
                    device: str | torch.device | None = None) -> Iterator[Scores]:
     "`token_scores` of each batch of `rows`, a dataset or list. `device` moves the model, for good."

@@ -20,7 +20,7 @@ from .measures import check_count, needs_text, register_measure, tokenizer_of
 from .sentences import greedy_text, text_ids, text_logprobs
 
 # %% auto #0
-__all__ = ['summary_pairs', 'summary_loss', 'has_rouge', 'rouge_scores', 'write_summaries', 'rouge']
+__all__ = ['summary_pairs', 'has_rouge', 'rouge_scores', 'write_summaries', 'rouge']
 
 # %% ../../nbs/measure/26_summaries.ipynb #7d134de6
 def summary_pairs(rows: Any, count: int = 64) -> list[tuple[str, str]]:

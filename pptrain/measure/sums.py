@@ -17,7 +17,7 @@ from .answers import exact_match
 from .measures import check_count, needs_text, register_measure, tokenizer_of
 
 # %% auto #0
-__all__ = ['sums_right', 'algebra_right']
+__all__ = []
 
 # %% ../../nbs/measure/25_sums.ipynb #19f6285c
 def exercise_rows(tokenizer: Any, draw: Callable[..., list[tuple[str, str]]],

@@ -30,7 +30,7 @@ from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 
 # %% auto #0
-__all__ = ['GridResults', 'Report', 'warn', 'write_report']
+__all__ = ['GridResults', 'Report', 'write_report']
 
 # %% ../../nbs/study/31_report.ipynb #edfd3e3c
 def is_run(entry: Any) -> bool:
@@ -487,11 +487,12 @@ class Report:
         body = [*notes, *tables[:2], *self.figures.values(), *tables[2:]]
         return page(self.title, [*opening, *body])
 
-# %% ../../nbs/study/31_report.ipynb #b98336b3
+# %% ../../nbs/study/31_report.ipynb #c421a11c
 def warn(line: str) -> None:
     "Prints a line on stderr."
     print_line(line, sys.stderr)
 
+# %% ../../nbs/study/31_report.ipynb #b98336b3
 def write_report(folder: PathText, title: str = "Replication report",
                  say: Callable[[str], Any] = warn) -> Path:
     """Writes results, claims and comparisons (.csv), figures/*.png, report.md and report.html.

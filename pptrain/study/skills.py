@@ -37,9 +37,9 @@ from .variants import COLUMNS, ORIGIN
 from ..transfer import create_policy
 
 # %% auto #0
-__all__ = ['Donor', 'SkillConfig', 'run_skill']
+__all__ = ['SkillConfig', 'run_skill']
 
-# %% ../../nbs/study/35_skills.ipynb #f064feec
+# %% ../../nbs/study/35_skills.ipynb #0347946a
 @dataclass
 class Donor:
     "A formal task that a model learns before it is used, and how."
@@ -50,6 +50,7 @@ class Donor:
     batch_size: int = 32
     lr: float = 1e-2
 
+# %% ../../nbs/study/35_skills.ipynb #f064feec
 @dataclass
 class SkillConfig:
     "A skill, the donors, and the arms that get something of them; all models have one shape."
