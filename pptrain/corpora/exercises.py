@@ -19,6 +19,7 @@ from .python import docstrings, modules, paragraphs, prose_roots
 from .sources import Document, TextRequest, cached, collect, register_source
 from .texts import package_files, words_of
 from ..data import item_rngs
+from ..data.streams import number_within
 from ..errors import unknown
 
 # %% auto #0
@@ -68,9 +69,10 @@ def draw_exercises(op: str, draw: Draw, split: str, seed: int) -> Iterator[tuple
 def sums(op: str, count: int, split: str = "eval", seed: int = 0) -> list[tuple[str, str]]:
     """`count` (question, answer) of an op; those of `train` and `eval` never meet.
 
-    Raises `InputError` for an unknown op."""
+    Raises `InputError` for an unknown op, and for a count that is none."""
     if op not in SUMS:
         raise unknown("sum", op, SUMS)
+    count = number_within(count, "count", 0, 2**31)
     return list(islice(draw_exercises(op, SUMS[op], split, seed), count))
 
 # %% ../../nbs/corpora/08_exercises.ipynb #532e6b25
@@ -114,9 +116,10 @@ ALGEBRA: dict[str, Draw] = {
 def algebra(op: str, count: int, split: str = "eval", seed: int = 0) -> list[tuple[str, str]]:
     """`count` (question, answer) of a step; those of `train` and `eval` never meet.
 
-    Raises `InputError` for an unknown step."""
+    Raises `InputError` for an unknown step, and for a count that is none."""
     if op not in ALGEBRA:
         raise unknown("step of algebra", op, ALGEBRA)
+    count = number_within(count, "count", 0, 2**31)
     return list(islice(draw_exercises(op, ALGEBRA[op], split, seed), count))
 
 # %% ../../nbs/corpora/08_exercises.ipynb #4a9f9741

@@ -5,6 +5,7 @@
 # %% ../../nbs/data/00_streams.ipynb #736c6e64
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -49,15 +50,15 @@ def real_numbers(values: Any, name: str, kinds: str = "iuf") -> np.ndarray:
     and no."""
     wrong = InputError(f"{name}={shown(values)}: give numbers, not text, dates, or yes and no")
     if hasattr(values, "is_floating_point"):      # a tensor
+        if values.is_meta: raise wrong
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values
     try:
         given = np.asarray(values)
+        if given.dtype.kind not in kinds + "O": raise wrong
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise wrong from None
-    if given.dtype.kind not in kinds + "O":
-        raise wrong
     if given.dtype.kind == "O":
         odd = (str, bytes, bool, np.bool_)
         if any(isinstance(entry, odd) for entry in given.flat):
@@ -69,6 +70,20 @@ def real_number(value: Any, name: str) -> float:
     if value is None or np.ndim(value) != 0:
         raise InputError(f"{name}={shown(value)}: must be one number")
     return float(real_numbers(value, name))
+
+def finite_number(value: Any, name: str, low: float = -math.inf) -> float:
+    "One finite number, `low` or more, as a float. Raises `InputError` for anything else."
+    number = real_number(value, name)
+    if not low <= number < math.inf or number == -math.inf:
+        least = f", {low:g} or more" if low > -math.inf else ""
+        raise InputError(f"{name}={shown(value)}: must be one finite number{least}")
+    return number
+
+def yes_or_no(value: Any, name: str) -> bool:
+    "True or False of Python or numpy. Raises `InputError` for anything else."
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name}={shown(value)}: must be True or False")
+    return bool(value)
 
 # %% ../../nbs/data/00_streams.ipynb #ba2d078c
 SPLITS = {"train": 0, "eval": 1}

@@ -30,8 +30,6 @@ from .measures import register_measure as register_measure
 from .measures import registered_measures as registered_measures
 from .pairs import minimal_pairs as minimal_pairs
 from .pairs import register_phenomenon as register_phenomenon
-from .sums import algebra_right as algebra_right
-from .sums import sums_right as sums_right
 from .savings import after_warmup as after_warmup
 from .savings import gains as gains
 from .savings import loss_at as loss_at

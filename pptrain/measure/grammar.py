@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .measures import needs_text, register_measure, tokenizer_of
 from .pairs import PHENOMENA, minimal_pairs
 from .sentences import text_logprobs
@@ -44,12 +44,14 @@ def chosen(phenomena: Sequence[str] | str | None) -> list[str]:
     "Names of phenomena; all there are if None. Raises `InputError`."
     if phenomena is None:
         return list(PHENOMENA.load())
-    names = [phenomena] if isinstance(phenomena, str) else list(phenomena)
+    names = [phenomena] if isinstance(phenomena, str) else phenomena
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"phenomena={shown(phenomena)}: give a list of names")
     if not names:
         raise InputError("phenomena is empty: name one, or leave it out for all")
     for name in names:
         PHENOMENA.find(name)
-    return names
+    return list(names)
 
 def phenomenon_row(total: np.ndarray, tokens: np.ndarray) -> dict[str, float]:
     "One row of the table, from the log-probabilities (pairs, 2) and tokens of good and bad."

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.streams import number_within
 from ..errors import InputError
 from ..integrations import context_length, token_modules, unwrapped
-from .layers import device_of, uncompiled
-from .losses import evaluating
+from .layers import uncompiled
+from .losses import check_reads, device_of, evaluating
 from .measures import register_measure
 from .similarity import at_least
 
@@ -70,7 +71,7 @@ def no_maps(model: nn.Module) -> InputError:
     "What to say to a model without attention maps."
     return InputError(f"{type(model).__name__} gives no attention maps, which an induction score "
                       "reads; take a decoder with attention, or a module whose forward takes "
-                      "output_attentions and returns attentions")
+                      "attention_mask and output_attentions and returns attentions")
 
 def attention_maps(model: nn.Module, ids: Tensor) -> list[Tensor]:
     "Per layer the weights (rows, heads, length, length). Raises `InputError` where there are none."
@@ -81,7 +82,7 @@ def attention_maps(model: nn.Module, ids: Tensor) -> list[Tensor]:
         try:
             output = inner(**asked)
         except TypeError as e:
-            if "output_attentions" not in str(e):
+            if "unexpected keyword" not in str(e):
                 raise
             raise no_maps(inner) from None
     found = getattr(output, "attentions", None)
@@ -123,25 +124,35 @@ def induction_score(model: nn.Module, period: int = 25, count: int = 16, seed: i
     config of the model stay as they are, wrappers are seen through, `batch_size` changes no number
     but for rounding.
 
-    Raises `InputError` for a model without attention maps, such as a state space model."""
+    Raises `InputError` for a model without attention maps, such as a state space model, and for
+    one whose maps are NaN: it has diverged."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model is {type(model).__name__}, not a torch module")
     for name, value in (("period", period), ("count", count), ("batch_size", batch_size)):
         at_least(value, name, 1)
     at_least(seed, "seed", 0)
     period = fitting_period(model, period)
+    check_reads(model, torch.zeros(1, 1).long())
     tokens = repeated_tokens(vocabulary_of(model), count, period, seed)
     total: list[np.ndarray] = []
     for some in tokens.split(batch_size):
         scores = [len(some) * stripe(maps, period) for maps in attention_maps(model, some)]
         total = [a + b for a, b in zip(total, scores)] if total else scores
+    if np.isnan(np.concatenate(total)).any():
+        raise InputError(f"the attention maps of {type(unwrapped(model)).__name__} are NaN, so "
+                         "its heads have no score: the model has diverged")
     table = np.full((len(total), max(map(len, total))), np.nan)
     for row, sums in zip(table, total):
         row[:len(sums)] = sums / count
     return table
 
 # %% ../../nbs/measure/13_heads.ipynb #417d66df
-@register_measure("induction")
+def check_induction(rows: Any, period: int = 25, count: int = 16) -> None:
+    "Refuses numbers that are none."
+    number_within(period, "period", 2, 2**31)
+    number_within(count, "count", 1, 2**31)
+
+@register_measure("induction", check=check_induction)
 def strongest_head(model: nn.Module, rows: Any, *, batch_size: int = 8, period: int = 25,
                    count: int = 16) -> dict[str, float]:
     "`induction`: the highest prefix-matching score of any head, on random tokens twice over."

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Collate, Example
+from ..data import Collate
 from ..data.streams import whole_number
-from ..errors import InputError
-from ..integrations import context_length, token_modules, unwrapped
-from .losses import evaluating
+from ..errors import InputError, shown
+from ..integrations import unwrapped
+from .losses import as_row, check_reads, check_rows, device_of, evaluating
 from .measures import register_measure
 from .similarity import NULLS, at_least, effective_rank, null_band, unit_gram
 from ..show import Picture, matrix
@@ -31,28 +31,9 @@ if TYPE_CHECKING:
 __all__ = ['CKAMap', 'cka_figure', 'cka_map', 'midlayer_cka']
 
 # %% ../../nbs/measure/11_layers.ipynb #dca56ec7
-def as_row(item: Any, place: int) -> dict[str, Tensor]:
-    "An item as `input_ids`, `labels`, `attention_mask`, int64 (n,). Raises `InputError`."
-    if isinstance(item, Example):
-        return item.features()
-    if not isinstance(item, Mapping) or "input_ids" not in item:
-        raise InputError(f"rows[{place}] is {type(item).__name__}: must be an Example, "
-                         "or a mapping with input_ids")
-    ids = torch.as_tensor(item["input_ids"])
-    if ids.ndim != 1 or not len(ids) or ids.is_floating_point():
-        raise InputError(f"rows[{place}]: input_ids must be whole numbers of shape (n,), "
-                         "without a batch axis")
-    row = {"input_ids": ids.long()}
-    for name, default in (("labels", ids), ("attention_mask", torch.ones_like(ids))):
-        row[name] = torch.as_tensor(item.get(name, default)).long()
-        if row[name].shape != ids.shape:
-            raise InputError(f"rows[{place}]: {name} and input_ids are not equally long")
-    return row
-
 def feature_rows(rows: Any) -> list[dict[str, Tensor]]:
     "All rows of a dataset or list. Raises `InputError` for what is none, or empty."
-    if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
-        raise InputError(f"rows is {type(rows).__name__}: must be a dataset or a list of items")
+    check_rows(rows)
     if not len(rows):
         raise InputError("rows: there are none")
     return [as_row(rows[i], i) for i in range(len(rows))]
@@ -60,6 +41,8 @@ def feature_rows(rows: Any) -> list[dict[str, Tensor]]:
 # %% ../../nbs/measure/11_layers.ipynb #de310553
 def named_models(models: Any, fewest: int = 2) -> dict[str, nn.Module]:
     "Name → model; those of a list go by their place. Raises `InputError` for too few."
+    if isinstance(models, (str, nn.Module)) or not isinstance(models, Iterable):
+        raise InputError(f"models={shown(models)}: give a mapping name → model, or a list")
     if not isinstance(models, Mapping):
         models = {str(i): model for i, model in enumerate(models)}
     named = {str(name): model for name, model in models.items()}
@@ -75,30 +58,11 @@ def check_readable(models: Mapping[str, nn.Module], rows: Sequence[Mapping[str, 
               batch_size: int) -> None:
     "Raises `InputError` for a model that cannot read the rows, or no batch size."
     at_least(batch_size, "batch_size", 1)
-    highest = max(int(row["input_ids"].max()) for row in rows)
-    longest = max(len(row["input_ids"]) for row in rows)
+    ids = Collate(0)(rows)["input_ids"]
     for name, model in models.items():
-        if any(parameter.is_meta for parameter in model.parameters()):
-            raise InputError(f"{name} lies on the meta device and has no numbers; build or load it "
-                             "on a real device")
-        for table in token_modules(model)[:1]:
-            ids = table.get_parameter("weight").shape[0]
-            if highest >= ids:
-                raise InputError(f"{name} has {ids} ids, the rows hold id {highest}; "
-                                 "give rows of its own vocabulary")
-        context = context_length(model)
-        if context is not None and longest > context:
-            raise InputError(f"rows of {longest} tokens exceed the context of {name}, "
-                             f"{context} tokens")
+        check_reads(model, ids, name)
 
 # %% ../../nbs/measure/11_layers.ipynb #81472f60
-def device_of(model: nn.Module) -> torch.device:
-    "Where a model's numbers are; the CPU for a model without any."
-    for tensors in (model.parameters(), model.buffers()):
-        for tensor in tensors:
-            return tensor.device
-    return torch.device("cpu")
-
 def batches(rows: Sequence[Mapping[str, Tensor]],
             batch_size: int) -> Iterator[dict[str, Tensor]]:
     "The rows in batches, padded on the right."
@@ -349,12 +313,16 @@ def midlayer_cka(models: Any, rows: Any, positions: int = 512, batch_size: int =
     return pd.DataFrame(table)
 
 # %% ../../nbs/measure/11_layers.ipynb #2abaa0b3
-@register_measure("effective_rank")
+def check_positions(positions: Any) -> None:
+    "Raises `InputError` for fewer positions than a geometry needs."
+    at_least(positions, "positions", 4)
+
+@register_measure("effective_rank", check=lambda rows, positions=512: check_positions(positions))
 def middle_rank(model: nn.Module, rows: Any, *, batch_size: int = 16,
                 positions: int = 512) -> dict[str, float]:
     "`effective_rank` of the middle layer, around its mean: the number of directions in use."
     items = feature_rows(rows)
     at_least(positions, "positions", 4)
-    check_readable({"the model": model}, items, batch_size)
+    check_readable(named_models({"the model": model}, 1), items, batch_size)
     features = layer_features(model, items, batch_size, positions)
     return {"effective_rank": effective_rank(features[len(features) // 2], centred=True)}

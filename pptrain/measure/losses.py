@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import contextlib, math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import IGNORE, Collate, Rows
+from ..data import IGNORE, Collate, Example, Rows
 from ..data.streams import number_within
-from ..errors import InputError, check_kind
+from ..errors import InputError, check_kind, shown
+from ..integrations import context_length, token_modules
 from .measures import register_measure
 
 # %% auto #0
-__all__ = ['Scores', 'token_scores', 'evaluating', 'scored_batches', 'perplexity']
+__all__ = ['token_scores', 'evaluating', 'scored_batches', 'perplexity']
 
 # %% ../../nbs/measure/01_losses.ipynb #00f38377
 def token_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,30 +48,110 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         for module, training in modes:
             module.training = training
 
-# %% ../../nbs/measure/01_losses.ipynb #9feba0b4
+# %% ../../nbs/measure/01_losses.ipynb #8d1c1ff5
+def whole_tensor(values: Any, name: str) -> Tensor:
+    "Whole numbers (n,) as int64. Raises `InputError` for anything else."
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.empty(0)
+    if found.ndim != 1 or not len(found) or found.is_floating_point() or found.is_complex():
+        raise InputError(f"{name}: must be whole numbers of shape (n,), without a batch axis")
+    return found.long()
+
+def as_row(item: Any, place: int) -> dict[str, Tensor]:
+    "An item as `input_ids`, `labels`, `attention_mask`, int64 (n,). Raises `InputError`."
+    if isinstance(item, Example):
+        item = item.features()
+    if not isinstance(item, Mapping) or "input_ids" not in item:
+        raise InputError(f"rows[{place}] is {type(item).__name__}: must be an Example, "
+                         "or a mapping with input_ids")
+    ids = whole_tensor(item["input_ids"], f"rows[{place}]: input_ids")
+    row = {"input_ids": ids, "labels": ids, "attention_mask": torch.ones_like(ids)}
+    for name in ("attention_mask", "labels"):
+        if name in item:
+            row[name] = whole_tensor(item[name], f"rows[{place}]: {name}")
+        if row[name].shape != ids.shape:
+            raise InputError(f"rows[{place}]: {name} and input_ids are not equally long")
+    if "labels" not in item:
+        row["labels"] = ids.masked_fill(row["attention_mask"] == 0, IGNORE)
+    return row
+
+def check_rows(rows: Any) -> None:
+    "Raises `InputError` for what is no dataset and no list."
+    wanted = "a dataset or a list of items; of a task, its build_datasets().eval_dataset"
+    check_kind(rows, "rows", wanted, "__len__", "__getitem__")
+    if isinstance(rows, (str, bytes, Mapping)):
+        raise InputError(f"rows={shown(rows)}: give {wanted}")
+
+# %% ../../nbs/measure/01_losses.ipynb #89c9f816
+def device_of(model: nn.Module) -> torch.device:
+    "Where a model's numbers are; the CPU for a model without any."
+    for tensors in (model.parameters(), model.buffers()):
+        for tensor in tensors:
+            return tensor.device
+    return torch.device("cpu")
+
+def check_reads(model: nn.Module, ids: Tensor, name: str = "the model") -> None:
+    "Raises `InputError` for a model that cannot read `ids`, of any shape (…, length)."
+    if device_of(model).type == "meta":
+        raise InputError(f"{name} lies on the meta device and has no numbers; build or load it "
+                         "on a real device")
+    if int(ids.min()) < 0:
+        raise InputError(f"the rows hold the id {int(ids.min())}: ids count from 0")
+    for table in token_modules(model)[:1]:
+        known = table.get_parameter("weight").shape[0]
+        if int(ids.max()) >= known:
+            raise InputError(f"{name} has {known} ids, the rows hold id {int(ids.max())}; "
+                             "give rows of its own vocabulary")
+    context = context_length(model)
+    if context is not None and ids.shape[-1] > context:
+        raise InputError(f"rows of {ids.shape[-1]} tokens exceed the context of {name}, "
+                         f"{context} tokens")
+
+def logits_of(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    "Logits (batch, length, ids) of a padded batch. Raises `InputError` for a model without."
+    place, ids = device_of(model), batch["input_ids"]
+    given = {name: batch[name].to(place) for name in ("input_ids", "attention_mask")}
+    kind = type(model).__name__
+    with evaluating(model):
+        try:
+            output = model(**given)
+        except TypeError as e:
+            if "unexpected keyword" not in str(e):
+                raise
+            raise InputError(f"{kind}.forward must take input_ids and attention_mask: {e}") from None
+    found = output.get("logits") if isinstance(output, Mapping) else None
+    if found is None or found.shape[:-1] != ids.shape:
+        raise InputError(f"{kind} gives {type(output).__name__}: must be a mapping with logits "
+                         "(batch, length, ids)")
+    return found
+
+# %% ../../nbs/measure/01_losses.ipynb #b23bd077
 Scores = tuple[Tensor, Tensor, Tensor]     # loss, right, live
 
-def scored_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
-                   device: str | torch.device | None = None) -> Iterator[Scores]:
-    "`token_scores` of each batch of `rows`, a dataset or list. `device` moves the model, for good."
+def read_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
+                 device: str | torch.device | None = None
+                 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    "Each batch of `rows`, padded, and the model's logits. Raises `InputError`."
     check_kind(model, "model", "a torch module", "parameters", "modules")
-    check_kind(rows, "rows", "a dataset or a list of items; of a task, its "
-               "build_datasets().eval_dataset", "__len__", "__getitem__")
+    check_rows(rows)
     batch_size = number_within(batch_size, "batch_size", 1, 2**31)
-    if len(rows):
-        check_kind(rows[0], "rows[0]", "items with input_ids, labels and attention_mask", "keys")
     if device is not None:
         model.to(device)
-    place = next(model.parameters()).device
     collate = Collate(0)
     for start in range(0, len(rows), batch_size):
         stop = min(start + batch_size, len(rows))
-        batch = collate([rows[i] for i in range(start, stop)])
-        ids = batch["input_ids"].to(place)
-        attended = batch["attention_mask"].to(place)
-        with evaluating(model):
-            output = model(input_ids=ids, attention_mask=attended)
-        yield token_scores(output["logits"], batch["labels"])
+        batch = collate([as_row(rows[i], i) for i in range(start, stop)])
+        check_reads(model, batch["input_ids"])
+        yield batch, logits_of(model, batch)
+
+# %% ../../nbs/measure/01_losses.ipynb #9feba0b4
+def scored_batches(model: nn.Module, rows: Rows, batch_size: int = 16,
+                   device: str | torch.device | None = None) -> Iterator[Scores]:
+    "`token_scores` of each batch of `rows`, a dataset or list. `device` moves the model, for good."
+    for batch, logits in read_batches(model, rows, batch_size, device):
+        yield token_scores(logits, batch["labels"])
 
 # %% ../../nbs/measure/01_losses.ipynb #c100504b
 def perplexity(model: nn.Module, rows: Rows, batch_size: int = 16,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ..data.streams import number_within
 from ..errors import InputError, unknown
 from ..registers import Register
 
@@ -72,8 +73,14 @@ def tokenizer_of(rows: Any, measure: str) -> Any:
                          "ask it about text, as in text: {measures: [" + measure + "]}")
     return tokenizer
 
-def needs_text(rows: Any, measure: str) -> None:
-    "Refuses rows without a tokenizer, once they are known."
+def check_count(value: Any, name: str) -> int:
+    "A number of things to ask. Raises `InputError` for what is none, and below 1."
+    return number_within(value, name, 1, 2**31)
+
+def needs_text(rows: Any, measure: str, **counts: Any) -> None:
+    "Refuses rows without a tokenizer, once they are known, and `counts` that are none."
+    for name, value in counts.items():
+        check_count(value, name)
     if rows is not None:
         tokenizer_of(rows, measure)
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..core import Task, example_at
 from ..data import Example
-from ..errors import InputError, shown
+from ..data.streams import number_within
+from ..errors import InputError, check_kind, shown
 from ..show import Picture, matrix
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def data_panel(sources: Mapping[str, Any], items: int = 512, seed: int | None = 
     Ratios are per byte (gzip) or of log2 of the distinct tokens (LZ); entropies are bits per token.
     Raises `InputError` for what is neither a task nor a dataset, or has no tokens."""
     import pandas as pd
+    check_kind(sources, "sources", "a mapping, name → task or dataset", "items", "keys")
+    items = number_within(items, "items", 1, 2**31)
     table = []
     for name, source in sources.items():
         for statistic, value in statistics(panel_rows(name, source, items, seed)).items():

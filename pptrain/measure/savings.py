@@ -5,13 +5,14 @@
 # %% ../../nbs/measure/03_savings.ipynb #e770d029
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.streams import real_number, real_numbers
-from ..errors import InputError, check_kind
+from ..data.streams import finite_number, real_numbers
+from ..errors import InputError, check_kind, shown, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,8 @@ def read_curve(tokens: ArrayLike, loss: ArrayLike) -> tuple[np.ndarray, np.ndarr
                          "curve; give one loss for each number of tokens")
     if not at.size:
         raise InputError("the curve holds no measurement")
-    if not np.isfinite(at).all():
-        raise InputError("a curve's tokens must be finite numbers")
+    if not np.isfinite(at).all() or (at < 0).any():
+        raise InputError("a curve's tokens must be finite numbers, 0 or more")
     order = np.argsort(at, kind="stable")
     return at[order], value[order]
 
@@ -38,11 +39,12 @@ def tokens_to_reach(tokens: ArrayLike, loss: ArrayLike, target: float) -> float:
     """Tokens at which a curve first reaches `target`; infinite if it never does.
 
     On a line between the first measurement at or below `target` and the one before it; where that
-    one is not finite, at the measurement. Nobody reaches a target that is not finite."""
-    target = real_number(target, "target")
+    one is not finite, at the measurement. Raises `InputError` for a target that is no finite
+    number, and for what is no curve."""
+    target = finite_number(target, "target")
     at, value = read_curve(tokens, loss)
     hits = np.flatnonzero(np.isfinite(value) & (value <= target))
-    if not hits.size or not np.isfinite(target):
+    if not hits.size:
         return float("inf")
     hit = hits[0]
     if hit == 0 or not np.isfinite(value[hit - 1]):
@@ -52,7 +54,10 @@ def tokens_to_reach(tokens: ArrayLike, loss: ArrayLike, target: float) -> float:
 
 # %% ../../nbs/measure/03_savings.ipynb #1c8b728a
 def loss_at(tokens: ArrayLike, loss: ArrayLike, at: float) -> float:
-    "The loss at `at` tokens, on the line between two measurements; NaN beyond them or in a gap."
+    """The loss at `at` tokens, on the line between two measurements; NaN beyond them or in a gap.
+
+    Raises `InputError` for an `at` that is no finite number, and for what is no curve."""
+    at = finite_number(at, "at")
     measured, value = read_curve(tokens, loss)
     value = np.where(np.isfinite(value), value, np.nan)
     return float(np.interp(at, measured, value, left=np.nan, right=np.nan))
@@ -90,7 +95,9 @@ def token_saving(base: pd.DataFrame, other: pd.DataFrame) -> float:
 
 # %% ../../nbs/measure/03_savings.ipynb #776d4a1b
 def after_warmup(curve: pd.DataFrame, warmup_tokens: float) -> pd.DataFrame:
-    "A curve over text tokens as one over all tokens, those of its warm-up first."
+    "A curve over text tokens as one over all tokens, those of its warm-up first. `InputError`."
+    check_kind(curve, "curve", "a table with columns tokens and value", "tokens", "value")
+    warmup_tokens = finite_number(warmup_tokens, "warmup_tokens", low=0)
     return curve.assign(tokens=curve.tokens + warmup_tokens)
 
 # %% ../../nbs/measure/03_savings.ipynb #9e46cf40
@@ -98,7 +105,9 @@ def mrs(base: pd.DataFrame, other: pd.DataFrame, warmup_tokens: float) -> float:
     """Text tokens that `other` saves at equal loss per token of its warm-up; 0 if it had none.
 
     Hu et al. 2025, arXiv 2502.19249. Frames with `tokens` (of text) and `value`. Above one exactly
-    where `other`, its warm-up included, needs fewer tokens than `base`. NaN where one diverged."""
+    where `other`, its warm-up included, needs fewer tokens than `base`. NaN where one diverged.
+    Raises `InputError` for a warm-up that is no number of tokens."""
+    warmup_tokens = finite_number(warmup_tokens, "warmup_tokens", low=0)
     slow, fast = tokens_at_equal_loss(base, other)
     if not warmup_tokens:
         return 0.0 if np.isfinite(slow) else float("nan")
@@ -119,14 +128,44 @@ def gain(base: pd.DataFrame, other: pd.DataFrame, spent: float, other_spent: flo
             "loss_gain_total": lower_at_equal_tokens(total, other_total),
             "mrs": mrs(total, other, other_spent)}
 
+# %% ../../nbs/measure/03_savings.ipynb #1f9068eb
+STUDY = ("variant", "seed", "tokens", "metric", "value")
+
+def check_columns(table: Any, columns: Sequence[str]) -> None:
+    "Raises `InputError` for what is no table with these columns."
+    there = getattr(table, "columns", ())
+    for name in columns:
+        if name not in there:
+            raise InputError(f"table={shown(table)} has no column {name!r}; give one with "
+                             f"{', '.join(columns)}")
+
+def study_table(table: Any, columns: Sequence[str] = STUDY) -> pd.DataFrame:
+    """`table` with its values as floats. Raises `InputError` for what is no table with these
+    columns, for values that are no numbers, and for several studies in one."""
+    check_columns(table, columns)
+    if "study" in table and table.study.nunique() > 1:
+        studies = ", ".join(map(str, table.study.unique()))
+        raise InputError(f"table holds several studies ({studies}); give the rows of one")
+    return table.assign(value=real_numbers(table.value, "value")) if "value" in columns else table
+
+def check_known(name: str, kind: str, known: Iterable[Any]) -> None:
+    "Raises `InputError` where `name` is not among the `known` ones, naming the nearest."
+    names = list(dict.fromkeys(known))
+    if name not in names:
+        raise unknown(kind, name, names)
+
 # %% ../../nbs/measure/03_savings.ipynb #970a820f
 def gains(table: pd.DataFrame, base: str = "scratch", metric: str = "eval_loss") -> pd.DataFrame:
     """One row per variant and seed: its final `loss`, and what it gained over `base` of that seed.
 
     `loss_gain` (after the same text) and `loss_gain_total` (after as many tokens in all) in the
     metric's unit, `token_saving` of all tokens, `mrs`. NaN where one of the two diverged. `table`
-    is a study's: columns variant, seed, tokens (of text), metric, value."""
+    is a study's: columns variant, seed, tokens (of text), metric, value; a seed without the base is
+    left out. Raises `InputError` for another table, and for an unknown metric or base."""
     import pandas as pd
+    table = study_table(table)
+    check_known(metric, "metric", table.metric)
+    check_known(base, "variant", table[table.metric == metric].variant)
     runs = table[table.metric == metric].groupby(["variant", "seed"])
     curves = {run: rows.sort_values("tokens", kind="stable") for run, rows in runs}
     costs = table[table.metric == "warmup_tokens"].groupby(["variant", "seed"]).value.last()

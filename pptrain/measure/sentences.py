@@ -14,9 +14,10 @@ from torch import nn
 
 from ..corpora.rows import encoded
 from ..data import Example
-from ..errors import InputError
+from ..data.streams import number_within
+from ..errors import InputError, check_kind, shown
 from ..integrations import context_length, token_modules
-from .losses import evaluating, scored_batches
+from .losses import logits_of, scored_batches
 
 # %% auto #0
 __all__ = ['text_logprobs', 'greedy_text']
@@ -24,6 +25,9 @@ __all__ = ['text_logprobs', 'greedy_text']
 # %% ../../nbs/measure/20_sentences.ipynb #2aed7580
 def text_ids(tokenizer: Any, text: str) -> list[int]:
     "Ids of `text` alone, no special ones around it. Raises `InputError`."
+    check_kind(tokenizer, "tokenizer", "a tokenizer", "__call__", "eos_token_id")
+    if not isinstance(text, str):
+        raise InputError(f"text={shown(text)}: must be text")
     return encoded(text, tokenizer)[0, :-1].tolist()
 
 def start_id(tokenizer: Any) -> int:
@@ -46,6 +50,7 @@ def continuation(tokenizer: Any, prompt: str, text: str) -> Example:
 # %% ../../nbs/measure/20_sentences.ipynb #2f78fc84
 def check_fits(model: nn.Module, examples: Sequence[Example]) -> None:
     "Raises `InputError` for an id, or a length, that the model does not read."
+    check_kind(model, "model", "a torch module", "parameters", "modules")
     context = context_length(model)
     longest = max(len(example) for example in examples)
     if context is not None and longest > context:
@@ -66,8 +71,9 @@ def text_logprobs(model: nn.Module, tokenizer: Any, texts: Sequence[str],
     Prompt and text are tokenized apart; without prompts a text stands at the start of a document.
     `batch_size` changes no number. Raises `InputError` for texts that the tokenizer or the model
     cannot read, and when there are none."""
-    if isinstance(texts, str) or not len(texts):
-        raise InputError(f"texts={texts!r}: must be a list of one text or more")
+    wanted = isinstance(texts, Sequence) and not isinstance(texts, str)
+    if not wanted or not len(texts):
+        raise InputError(f"texts={shown(texts)}: must be a list of one text or more")
     before = [""] * len(texts) if prompts is None else prompts
     if len(before) != len(texts):
         raise InputError(f"{len(before)} prompts for {len(texts)} texts: give one each")
@@ -78,31 +84,38 @@ def text_logprobs(model: nn.Module, tokenizer: Any, texts: Sequence[str],
               for loss, _, _ in scored_batches(model, rows, batch_size)]
     return np.concatenate(totals), np.array([int(example.mask.sum()) for example in examples])
 
+# %% ../../nbs/measure/20_sentences.ipynb #326656b4
+def first_guess(model: nn.Module, ids: Sequence[int]) -> int:
+    "The likeliest id after `ids`. Raises `RuntimeError` for logits that are no numbers."
+    row = torch.tensor([ids])
+    logits = logits_of(model, {"input_ids": row, "attention_mask": torch.ones_like(row)})[0, -1]
+    if bool(logits.isnan().any()):
+        raise RuntimeError("the model's logits are NaN: it has diverged")
+    return int(logits.argmax())
+
 # %% ../../nbs/measure/20_sentences.ipynb #fcf132cb
 def greedy_text(model: nn.Module, tokenizer: Any, prompt: str, max_new_tokens: int = 64,
                 stop: Sequence[str] = ()) -> str:
     """What the model writes after `prompt`, each token its first guess, up to `stop` or the end.
 
     At most `max_new_tokens`, and at most what the context holds. Raises `InputError` for a prompt
-    that the model cannot read, and `RuntimeError` for logits that are no numbers."""
+    that the model cannot read, a count or stops that are none, and `RuntimeError` for logits that
+    are no numbers."""
+    max_new_tokens = number_within(max_new_tokens, "max_new_tokens", 1, 2**31)
+    stops = isinstance(stop, Sequence) and not isinstance(stop, str)
+    if not stops or not all(isinstance(word, str) and word for word in stop):
+        raise InputError(f"stop={shown(stop)}: give a list of texts, none of them empty")
     ids = [start_id(tokenizer), *text_ids(tokenizer, prompt)]
     check_fits(model, [Example(np.array(ids), np.zeros(len(ids)))])
-    place = next(model.parameters()).device
     room = (context_length(model) or len(ids) + max_new_tokens) - len(ids)
     new: list[int] = []
-    with evaluating(model):
-        for _ in range(min(room, max_new_tokens)):
-            row = torch.tensor([ids + new], device=place)
-            output = model(input_ids=row, attention_mask=torch.ones_like(row))
-            logits = output["logits"][0, -1]
-            if bool(logits.isnan().any()):
-                raise RuntimeError("the model's logits are NaN: it has diverged")
-            guess = int(logits.argmax())
-            if guess == tokenizer.eos_token_id:
-                break
-            new.append(guess)
-            text = tokenizer.decode(new)
-            places = [text.find(word) for word in stop if word in text]
-            if places:
-                return text[:min(places)]
+    for _ in range(min(room, max_new_tokens)):
+        guess = first_guess(model, ids + new)
+        if guess == tokenizer.eos_token_id:
+            break
+        new.append(guess)
+        text = tokenizer.decode(new)
+        places = [text.find(word) for word in stop if word in text]
+        if places:
+            return text[:min(places)]
     return tokenizer.decode(new)

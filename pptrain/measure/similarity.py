@@ -9,13 +9,12 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..data.streams import real_numbers, whole_number
+from ..data.streams import real_numbers, whole_number, yes_or_no
 from ..errors import InputError
 
 # %% auto #0
-__all__ = ['MOST_ROWS', 'NULLS', 'WIDTH', 'linear_cka', 'null_draws', 'null_band', 'effective_rank']
+__all__ = ['linear_cka', 'null_draws', 'null_band', 'effective_rank']
 
 # %% ../../nbs/measure/10_similarity.ipynb #de32a97b
 def at_least(value: Any, name: str, fewest: int) -> int:
@@ -27,9 +26,6 @@ def at_least(value: Any, name: str, fewest: int) -> int:
 
 def as_matrix(x: Any, name: str) -> np.ndarray:
     "`x` as float64 of shape (rows, features). Raises `InputError` for other shapes, NaN and inf."
-    if isinstance(x, torch.Tensor):
-        x = x.detach().cpu()
-        x = x if x.is_complex() else x.double()
     try:
         values = real_numbers(x, name, "iufb")
     except InputError:
@@ -123,9 +119,10 @@ def cka_by_batches(x: np.ndarray, y: np.ndarray, debiased: bool, batch_size: int
             raise no_geometry(name)
     return hsic(x, y, debiased, batch_size) / math.sqrt(own["x"] * own["y"])
 
-# %% ../../nbs/measure/10_similarity.ipynb #4ea7f0b4
+# %% ../../nbs/measure/10_similarity.ipynb #d55fbd9e
 MOST_ROWS = 8192   # of which the Gram matrix is made whole: 512 MB
 
+# %% ../../nbs/measure/10_similarity.ipynb #4ea7f0b4
 def linear_cka(x: Any, y: Any, debiased: bool = True, batch_size: int | None = None) -> float:
     """Linear centred kernel alignment of two sets of features of the same rows: 1 is alike.
 
@@ -137,6 +134,7 @@ def linear_cka(x: Any, y: Any, debiased: bool = True, batch_size: int | None = N
     Raises `InputError` for fewer than 4 rows, different numbers of rows, NaN, constant features."""
     first = as_features(x, "x")
     second = as_features(y, "y")
+    debiased = yes_or_no(debiased, "debiased")
     if len(first) != len(second):
         raise InputError(f"x has {len(first)} rows, y has {len(second)}: "
                          "CKA compares features of the same rows")
@@ -148,9 +146,10 @@ def linear_cka(x: Any, y: Any, debiased: bool = True, batch_size: int | None = N
     gram = unit_gram(first, "x", debiased)
     return float(np.vdot(gram, unit_gram(second, "y", debiased)))
 
-# %% ../../nbs/measure/10_similarity.ipynb #00504f2c
+# %% ../../nbs/measure/10_similarity.ipynb #db11218f
 NULLS = ("shuffled", "independent")
 
+# %% ../../nbs/measure/10_similarity.ipynb #00504f2c
 def null_draws(x: Any, y: Any, kind: str = "shuffled", draws: int = 200,
                seed: int = 0) -> np.ndarray:
     """Debiased CKA, float64 (draws,), of `x` and a `y` that has nothing to do with it.
@@ -174,9 +173,10 @@ def null_draws(x: Any, y: Any, kind: str = "shuffled", draws: int = 200,
         values[i] = np.vdot(fixed, drawn)
     return values
 
-# %% ../../nbs/measure/10_similarity.ipynb #98507771
+# %% ../../nbs/measure/10_similarity.ipynb #d6fb29a3
 WIDTH = 4   # standard deviations: 99.99 % of a bell, 99 % of the most lopsided heap
 
+# %% ../../nbs/measure/10_similarity.ipynb #98507771
 def null_band(rows: int) -> tuple[float, float]:
     """(low, high): where the debiased CKA of unrelated features of that many rows lies.
 

@@ -16,17 +16,18 @@ from ..corpora import TextBlocks
 from ..corpora.exercises import MARK
 from ..errors import InputError
 from ..integrations import context_length
-from .measures import needs_text, register_measure, tokenizer_of
+from .measures import check_count, needs_text, register_measure, tokenizer_of
 from .sentences import greedy_text, text_ids, text_logprobs
 
 # %% auto #0
-__all__ = ['summary_pairs', 'summary_loss', 'has_rouge', 'rouge_scores', 'write_summaries', 'rouge']
+__all__ = ['summary_pairs', 'has_rouge', 'rouge_scores', 'write_summaries', 'rouge']
 
 # %% ../../nbs/measure/26_summaries.ipynb #7d134de6
 def summary_pairs(rows: Any, count: int = 64) -> list[tuple[str, str]]:
     """`(document, summary)` of the first `count` documents in a text that have one, as texts.
 
     `rows` is a `TextDataset`. Raises `InputError` for other rows and for text without summaries."""
+    count = check_count(count, "count")
     tokenizer = tokenizer_of(rows, "summary_loss")
     blocks = getattr(rows, "examples", None)
     ids = blocks.ids if isinstance(blocks, TextBlocks) else np.zeros(0, int)
@@ -56,7 +57,8 @@ def prompt_of(model: nn.Module, tokenizer: Any, document: str, room: int) -> str
     return tokenizer.decode(ids[-max(least, context - 1 - room):])
 
 # %% ../../nbs/measure/26_summaries.ipynb #4c0a6145
-@register_measure("summary_loss", check=lambda rows, **options: needs_text(rows, "summary_loss"))
+@register_measure("summary_loss",
+                  check=lambda rows, count=64: needs_text(rows, "summary_loss", count=count))
 def summary_loss(model: nn.Module, rows: Any, *, count: int = 64,
                  batch_size: int = 16) -> dict[str, float]:
     """`summary_loss`: nats per token of `count` held-out summaries, each after its document.
@@ -89,6 +91,8 @@ def rouge_scores(written: Sequence[str], right: Sequence[str]) -> dict[str, floa
     Raises `InputError` without the library rouge-score, and for lists of unequal length."""
     if not has_rouge():
         raise InputError(NO_ROUGE)
+    if isinstance(written, str) or isinstance(right, str):
+        raise InputError("give lists of summaries, not one text")
     if len(written) != len(right) or not len(right):
         raise InputError(f"{len(written)} summaries for {len(right)} right ones: give one each")
     from rouge_score.rouge_scorer import RougeScorer
@@ -100,7 +104,7 @@ def rouge_scores(written: Sequence[str], right: Sequence[str]) -> dict[str, floa
 # %% ../../nbs/measure/26_summaries.ipynb #3542be74
 def check_rouge(rows: Any, **options: Any) -> None:
     "Refuses rows without a tokenizer, and a machine without the library."
-    needs_text(rows, "rouge")
+    needs_text(rows, "rouge", **options)
     if not has_rouge():
         raise InputError(NO_ROUGE)
 
@@ -108,7 +112,7 @@ def check_rouge(rows: Any, **options: Any) -> None:
 def write_summaries(model: nn.Module, rows: Any, count: int = 16,
                     longest: int = 32) -> list[tuple[str, str, str]]:
     "`(document, right summary, what the model writes)` of `count` held-out pairs."
-    tokenizer = tokenizer_of(rows, "rouge")
+    tokenizer, longest = tokenizer_of(rows, "rouge"), check_count(longest, "longest")
     found = []
     for document, summary in summary_pairs(rows, count):
         prompt = prompt_of(model, tokenizer, document, longest)

@@ -14,15 +14,16 @@ from torch import nn
 from ..corpora.exercises import ALGEBRA, SUMS, algebra, sums
 from ..data import Example
 from .answers import exact_match
-from .measures import needs_text, register_measure, tokenizer_of
+from .measures import check_count, needs_text, register_measure, tokenizer_of
 
 # %% auto #0
-__all__ = ['sums_right', 'algebra_right']
+__all__ = []
 
 # %% ../../nbs/measure/25_sums.ipynb #19f6285c
 def exercise_rows(tokenizer: Any, draw: Callable[..., list[tuple[str, str]]],
                   ops: Iterable[str], count: int) -> list[Example]:
     "`count` held-out exercises of every op; answer and line end carry loss."
+    count = check_count(count, "count")
     rows = []
     for op in ops:
         for question, answer in draw(op, count):
@@ -40,14 +41,14 @@ def shares_right(name: str, model: nn.Module, asked: list[Example],
     return {name: found["exact_match"]} | by_op
 
 # %% ../../nbs/measure/25_sums.ipynb #ce863260
-@register_measure("sums", check=lambda rows, **options: needs_text(rows, "sums"))
+@register_measure("sums", check=lambda rows, count=32: needs_text(rows, "sums", count=count))
 def sums_right(model: nn.Module, rows: Any, *, count: int = 32,
                batch_size: int = 32) -> dict[str, float]:
     "`sums`, the share of held-out sums that are right to the last token, and `sums:<op>`."
     asked = exercise_rows(tokenizer_of(rows, "sums"), sums, SUMS, count)
     return shares_right("sums", model, asked, batch_size)
 
-@register_measure("algebra", check=lambda rows, **options: needs_text(rows, "algebra"))
+@register_measure("algebra", check=lambda rows, count=32: needs_text(rows, "algebra", count=count))
 def algebra_right(model: nn.Module, rows: Any, *, count: int = 32,
                   batch_size: int = 32) -> dict[str, float]:
     "`algebra`, the share of held-out steps right to the last token, and `algebra:<step>`."

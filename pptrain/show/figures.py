@@ -57,16 +57,24 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
 LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
 # %% ../../nbs/show/03_figures.ipynb #ec6408da
-def spread(places: Any, gaps: Any, rounds: int = 200) -> np.ndarray:
-    "Sorted `places` (n,), pushed apart until neighbours keep the `gaps` (n - 1,)."
-    spread_out = np.array(places, float)
+def pushed_apart(places: Any, tall: Any, low: float = -np.inf, high: float = np.inf,
+                 rounds: int = 200) -> np.ndarray:
+    "Sorted `places` (n,) of things so `tall` (n,), moved until none overlap, from `low` to `high`."
+    moved, tall = np.array(places, float), np.asarray(tall, float)
+    gaps = (tall[1:] + tall[:-1]) / 2
     for _ in range(rounds):
-        lack = np.clip(gaps - np.diff(spread_out), 0, None)
+        lack = np.clip(gaps - np.diff(moved), 0, None)
         if not (lack > 1e-9).any():
             break
-        spread_out[:-1] -= lack / 2
-        spread_out[1:] += lack / 2
-    return spread_out
+        moved[:-1] -= lack / 2
+        moved[1:] += lack / 2
+    moved = np.clip(moved, low + tall / 2, np.inf)
+    for i, gap in enumerate(gaps):                      # upwards from the lowest,
+        moved[i + 1] = max(moved[i + 1], moved[i] + gap)
+    moved = np.clip(moved, -np.inf, high - tall / 2)
+    for i, gap in reversed([*enumerate(gaps)]):         # and back from the highest
+        moved[i] = min(moved[i], moved[i + 1] - gap)
+    return moved
 
 def broken(name: str, width: int = 13) -> str:
     "A name in lines of about `width` signs, broken after underscores."
@@ -76,7 +84,7 @@ def broken(name: str, width: int = 13) -> str:
     return "_<br>".join(lines).replace(" ", "_")
 
 # %% ../../nbs/show/03_figures.ipynb #7c673b7b
-def band_of(rows: pd.DataFrame, x: str, y: str) -> tuple[list, list]:
+def outline(rows: pd.DataFrame, x: str, y: str) -> tuple[list, list]:
     "The outline of what lies between the lowest and the highest `y` at each `x`."
     span = rows.groupby(x)[y].agg(["min", "max"]).dropna()
     return ([*span.index, *span.index[::-1]], [*span["max"], *span["min"][::-1]])
@@ -86,17 +94,30 @@ def see_through(color: str, alpha: float) -> str:
     red, green, blue = bytes.fromhex(color[1:])
     return f"rgba({red},{green},{blue},{alpha})"
 
-def end_labels(means: Sequence[pd.Series], names: Sequence[str], span: float) -> list[dict | None]:
-    "A text trace for the end of each mean curve; None for one without a number."
+def legible(color: str) -> str:
+    "A hex colour, darker where words in it would be pale on white."
+    levels = np.array([*bytes.fromhex(color[1:])], float)
+    while (levels / 255) ** 2.2 @ (.2126, .7152, .0722) > .3:
+        levels *= .95
+    return f"#{levels.astype(np.uint8).tobytes().hex()}"
+
+LONGEST_NAME = 18       # signs of a name at the end of its line; a longer one is broken
+
+def end_labels(means: Sequence[pd.Series], names: Sequence[str], low: float,
+               high: float) -> list[dict | None]:
+    "A text trace for the end of each mean curve, between two values; None for one without any."
     ends = [(float(mean.iloc[-1]), i) for i, mean in enumerate(means) if len(mean)]
     order = [i for _, i in sorted(ends)]
-    labels = [broken(names[i]) for i in order]
-    tall = np.array([1 + label.count("<br>") for label in labels]) * .07 * span
-    places = spread([end for end, _ in sorted(ends)], (tall[1:] + tall[:-1]) / 2)
+    labels = [broken(names[i], LONGEST_NAME) for i in order]
+    tall = np.array([1 + label.count("<br>") for label in labels]) * .07 * (high - low)
+    places = pushed_apart([end for end, _ in sorted(ends)], tall, low, high)
     traces: list[dict | None] = [None] * len(means)
     for i, label, place in zip(order, labels, places):
-        traces[i] = dict(x=[means[i].index[-1]], y=[place], text=[label], mode="text",
+        first, last = float(means[i].index[0]), float(means[i].index[-1])
+        beside = last + .02 * (last - first)
+        traces[i] = dict(x=[beside], y=[place], text=[label], mode="text",
                          textposition="middle right", textfont_size=12,
+                         textfont_color=legible(PALETTE[i % len(PALETTE)]),
                          cliponaxis=False, showlegend=False, hoverinfo="skip")
     return traces
 
@@ -112,7 +133,8 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
     groups = {str(name): rows for name, rows in table.groupby(by, sort=False)}
     means = [rows.groupby(x)[y].mean() for rows in groups.values()]
     finite = [mean[np.isfinite(mean)] for mean in means]
-    ends = end_labels(finite, list(groups), float(np.ptp(table[y].dropna())) if len(table) else 0.)
+    every = table[y][np.isfinite(table[y].astype(float))]
+    ends = end_labels(finite, list(groups), every.min(), every.max())
     thin = dict(mode="lines", opacity=.45, showlegend=False, hoverinfo="skip")
     heavy = dict(mode="lines+markers", marker=dict(size=4))
     area = dict(mode="lines", fill="toself", showlegend=False, hoverinfo="skip")
@@ -121,17 +143,17 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
         dash = LINE_DASHES[i % len(LINE_DASHES)]
         line = dict(color=color, width=.8)
         if rows[unit].nunique() > 1:
-            around, height = band_of(rows, x, y)
+            around, height = outline(rows, x, y)
             shade = dict(fillcolor=see_through(color, .13), line=dict(width=0, color=color))
             figure.add_scatter(x=around, y=height, **shade, **area)
         for _, one in rows.groupby(unit):
             figure.add_scatter(x=one[x], y=one[y], line=line, **thin)
         end = ends[i]
         if end:
-            figure.add_scatter(**end, textfont_color=color)
+            figure.add_scatter(**end)
         line = dict(color=color, width=2.6, dash=dash)
         figure.add_scatter(x=means[i].index, y=means[i].values, name=name, line=line, **heavy)
-    lines = [part for name in groups for part in broken(name).split("<br>")]
+    lines = [part for name in groups for part in broken(name, LONGEST_NAME).split("<br>")]
     figure.update_layout(margin_r=14 + 7 * max(map(len, lines), default=0))
     return Picture(figure)
 
@@ -143,8 +165,10 @@ def x_range(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     return left - beside, right + beside
 
 # %% ../../nbs/show/03_figures.ipynb #ca23ef28
-def effect_traces(panel: Mapping[str, Any], k: str) -> tuple[Any, Any]:
-    "Dots with intervals, and their names, on the axes `x{k}`, `y{k}`."
+def effect_traces(panel: Mapping[str, Any], k: str) -> tuple[Any, Any, Any]:
+    """Dots with intervals, their names, and zero, on the axes `x{k}`, `y{k}`.
+
+    Zero is a line beside every interval that leaves the names alone."""
     import plotly.graph_objects as go
     middle = np.asarray(panel["effect"], float)
     up = np.asarray(panel["high"]) - middle
@@ -158,7 +182,10 @@ def effect_traces(panel: Mapping[str, Any], k: str) -> tuple[Any, Any]:
     dots.hovertemplate = "%{text}: %{x:.4g}<extra></extra>"
     left, _ = x_range(panel["low"], panel["high"])
     words = go.Scatter(axes, x=[left] * len(at), y=at - .4, text=names, mode="text")
-    return dots, words.update(textposition="middle right", hoverinfo="skip")
+    words.update(textposition="middle right", hoverinfo="skip")
+    beside = [place for i in range(len(at)) for place in (i - .2, i + .45, None)]
+    zero = go.Scatter(axes, x=[0, 0, None] * len(at), y=beside, mode="lines", hoverinfo="skip")
+    return dots, words, zero.update(line=dict(color="#7F7F7F", dash="dot", width=1.4))
 
 # %% ../../nbs/show/03_figures.ipynb #c887a370
 def forest(panels: Sequence[Mapping[str, Any]], title: str = "") -> Picture:
@@ -178,10 +205,9 @@ def forest(panels: Sequence[Mapping[str, Any]], title: str = "") -> Picture:
         across = RULES | dict(range=span, anchor=f"y{k}", title_text=wrapped(panel["unit"], 44))
         upwards = dict(range=(count - .5, -.75), domain=(bottom, top), anchor=f"x{k}", tickvals=[])
         plain = dict(showticklabels=False, showgrid=False, zeroline=False)
+        across |= dict(zeroline=False)
         figure.update_layout({f"xaxis{k}": across, f"yaxis{k}": upwards | plain})
         figure.add_traces(effect_traces(panel, k))
-        zero = dict(x0=0, x1=0, y0=0, y1=1, xref=f"x{k}", yref=f"y{k} domain")
-        figure.add_shape(zero, type="line", line=dict(color="#7F7F7F", dash="dot"))
         top = bottom - beneath / rows
     return Picture(figure, (5.2, .5 * rows + .3))
 

@@ -253,7 +253,8 @@ def dress(panel: Panel) -> None:
     dress_axis(panel.ax, "y", panel.yaxis, panel.y_words)
     panel.ax.spines[["top", "right"]].set_visible(False)
     if sum(map(len, panel.x_words)) > 60:
-        panel.ax.tick_params("x", rotation=30)
+        for label in panel.ax.get_xticklabels():
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
 
 # %% ../../nbs/show/02_twin.ipynb #1a885f67
 def draw_lines(figure: Any, placed: Mapping[str, Panel]) -> None:

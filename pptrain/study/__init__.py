@@ -31,7 +31,6 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .skills import SkillConfig as SkillConfig
     from .skills import run_skill as run_skill
     from .facts import guessing as guessing
-    from .facts import study_facts as study_facts
 
     # what is measured on the table
     from ..measure.savings import gains as gains
@@ -40,31 +39,23 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
 
     # what it says
     from .statistics import Decision as Decision
-    from .statistics import Effect as Effect
     from .statistics import decide as decide
-    from .statistics import paired_effect as paired_effect
-    from .statistics import verdict as verdict
     from .claims import Claim as Claim
     from .claims import judge as judge
     from .claims import judge_study as judge_study
     from .claims import save_results as save_results
 
     # what is inside its models
-    from .representations import PAIR_COLUMNS as PAIR_COLUMNS
     from .representations import KeepWeights as KeepWeights
     from .representations import arm_models as arm_models
     from .representations import compare_models as compare_models
     from .representations import inside_study as inside_study
-    from .representations import kept_weights as kept_weights
     from .donors import donor_of as donor_of
 
     # how it is shown
     from .crossing import crossing_table as crossing_table
     from .crossing import crossing_picture as crossing_picture
-    from .figures import LABELS as LABELS
-    from .figures import UNITS as UNITS
     from .figures import all_effects as all_effects
-    from .figures import claim_effects as claim_effects
     from .figures import mean_gains as mean_gains
     from .figures import study_picture as study_picture
     from .report import GridResults as GridResults
@@ -86,18 +77,17 @@ _ROOMS = {
     "pptrain.study.tuning": ["best_rates", "run_study", "tuned_rates"],
     "pptrain.study.stacks": ["run_stacked"],
     "pptrain.study.skills": ["SkillConfig", "run_skill"],
-    "pptrain.study.facts": ["guessing", "study_facts"],
+    "pptrain.study.facts": ["guessing"],
     "pptrain.measure.savings": ["gains", "token_saving", "tokens_to_reach"],
-    "pptrain.study.statistics": ["Decision", "Effect", "decide", "paired_effect", "verdict"],
+    "pptrain.study.statistics": ["Decision", "decide"],
     "pptrain.study.claims": ["Claim", "judge", "judge_study", "save_results"],
     "pptrain.study.representations": [
-        "PAIR_COLUMNS", "KeepWeights", "arm_models", "compare_models", "inside_study",
-        "kept_weights",
+        "KeepWeights", "arm_models", "compare_models", "inside_study",
     ],
     "pptrain.study.donors": ["donor_of"],
     "pptrain.study.crossing": ["crossing_picture", "crossing_table"],
     "pptrain.study.figures": [
-        "LABELS", "UNITS", "all_effects", "claim_effects", "mean_gains", "study_picture",
+        "all_effects", "mean_gains", "study_picture",
     ],
     "pptrain.study.report": ["GridResults", "write_report"],
     "pptrain.study.replication": ["Replication", "ReplicationResult", "run"],

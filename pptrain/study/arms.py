@@ -24,7 +24,7 @@ from .budgets import StudyConfig
 from ..transfer import TransferPolicy, create_policy
 
 # %% auto #0
-__all__ = ['ONLY_SCALE', 'KNOWN_ARMS', 'Arm', 'arm_of', 'Rates']
+__all__ = ['KNOWN_ARMS', 'Arm', 'arm_of', 'Rates']
 
 # %% ../../nbs/study/02_arms.ipynb #8a502a20
 def short_hash(value: Any) -> str:
@@ -96,9 +96,10 @@ class Arm:
             what = f"real text that no text stage reads{same}"
         return f"warmed up on {what}; crosses: {self.transfer_policy(config)}"
 
-# %% ../../nbs/study/02_arms.ipynb #104d9c40
+# %% ../../nbs/study/02_arms.ipynb #ed364425
 ONLY_SCALE = {"name": "components", "keep": [], "embeddings": "scaled"}
 
+# %% ../../nbs/study/02_arms.ipynb #104d9c40
 KNOWN_ARMS = {arm.name: arm for arm in (
     Arm("scratch", "nothing"),
     Arm("transferred"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..config import build_config
+from ..config import build_config, typed
 from ..core.mixture import data_words
+from ..data.streams import finite_number, yes_or_no
 from ..errors import InputError, shown, unknown
 from ..files import write_atomic
 from ..measure import gains, registered_measures, sooner, time_to_event
+from ..measure.events import CLOCKS
+from ..measure.savings import study_table
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
 from .statistics import Decision, among, check_decision_rule, decide, holm
@@ -34,7 +36,7 @@ KINDS = ("claim", "comparison")
 EFFECT_UNITS = {"loss_gain": "nats per token", "loss_gain_total": "nats per token",
                 "token_saving": "share of all tokens",
                 "mrs": "text tokens per warm-up token", "time_to_event": "log-rank score"}
-EVENT = {"target": Real, "metric": str, "rises": bool, "clock": str}   # name → type
+EVENT = ("target", "metric", "rises", "clock")
 
 def check_event(claim: Claim) -> None:
     "Raises `InputError` where a claim about a time does not say what it waits for."
@@ -44,10 +46,15 @@ def check_event(claim: Claim) -> None:
     if claim.event and not waits:
         raise InputError(f"event={claim.event!r} is for the measure time_to_event only")
     for name, value in (claim.event or {}).items():
-        if name not in EVENT:
-            raise unknown("field of an event", name, EVENT)
-        if not isinstance(value, EVENT[name]):
-            raise InputError(f"event: {name}={shown(value)} must be {EVENT[name].__name__}")
+        if name == "target":
+            finite_number(value, "event: target")
+        elif name == "rises":
+            yes_or_no(value, "event: rises")
+        elif name == "clock" and value not in CLOCKS:
+            raise unknown("clock of an event", value, CLOCKS)
+        elif name not in EVENT or not isinstance(value, str):
+            raise unknown("field of an event", name, EVENT) if name not in EVENT else \
+                InputError(f"event: {name}={shown(value)} must be a name")
 
 # %% ../../nbs/study/11_claims.ipynb #6b61b6fd
 @dataclass(frozen=True)
@@ -71,12 +78,14 @@ class Claim:
     event: dict | None = None # for "time_to_event": target, and metric, rises, clock
 
     def __post_init__(self) -> None:
+        typed(self)
         if self.kind not in KINDS:
             raise unknown("kind of a claim", self.kind, KINDS)
         if self.main and self.kind != "claim":
             raise InputError(f"{self.claim!r} is a {self.kind}; only a claim can be the main one")
-        if not np.isfinite(self.than):
-            raise InputError(f"than={self.than!r}: give a finite number")
+        if self.variant == self.against:
+            raise InputError(f"{self.claim!r} compares {self.variant!r} with itself")
+        finite_number(self.than, "than")
         check_decision_rule(self.direction, self.smallest_effect, .05)
         check_event(self)
 
@@ -97,24 +106,20 @@ def check_measure(claim: Claim, table: pd.DataFrame) -> None:
 # %% ../../nbs/study/11_claims.ipynb #4f4e4d60
 def differences_of(claim: Claim, table: pd.DataFrame) -> pd.Series:
     "What the variant of a claim gained over its other side, seed by seed; NaN where one diverged."
-    nothing = pd.Series(dtype=float)
-    sides = table[table.variant.isin([claim.variant, claim.against])]
+    pair, event = {claim.variant, claim.against}, dict(claim.event or {})
+    usual = "eval_loss" if claim.measure in EFFECT_UNITS else claim.measure
+    sides = table[table.variant.isin(pair)]
+    ran = sides[sides.metric == event.get("metric", usual)]
+    if set(ran.variant) != pair:
+        return pd.Series(dtype=float)
     if claim.measure == "time_to_event":
-        event = dict(claim.event or {})
-        ran = sides[sides.metric == event.get("metric", "eval_loss")].variant
-        if not {claim.variant, claim.against} <= set(ran):
-            return nothing
         return sooner(time_to_event(sides, **event), claim.variant, claim.against)
     if claim.measure in EFFECT_UNITS:
         gained = gains(sides, base=claim.against)
-        if gained.empty:
-            return nothing
         return gained[gained.variant == claim.variant].set_index("seed")[claim.measure]
     ends = final_values(sides, claim.measure)
-    if not {claim.variant, claim.against} <= set(ends):
-        return nothing
-    ran = sides[sides.metric == claim.measure].groupby("seed").variant.nunique()
-    return (ends[claim.variant] - ends[claim.against])[ran == 2]
+    both = ran.groupby("seed").variant.nunique() == 2
+    return (ends[claim.variant] - ends[claim.against])[both]
 
 # %% ../../nbs/study/11_claims.ipynb #cb9d1950
 def moved_by(decision: Decision, by: float) -> Decision:
@@ -222,6 +227,13 @@ def claim_row(claim: Claim, decision: Decision, lost: str, profile: str) -> dict
     needed = decision.needed_n if word["verdict"] == "undecided" else None
     return says | effect_cells(decision) | {"needed_n": needed} | word
 
+# %% ../../nbs/study/11_claims.ipynb #63a0dccc
+def check_list(claims: Any) -> Sequence[Claim]:
+    "`claims` as they are. Raises `InputError` unless they are a list of claims."
+    if not isinstance(claims, Sequence) or not all(isinstance(one, Claim) for one in claims):
+        raise InputError(f"claims={shown(claims)}: give a list of Claim(…)")
+    return claims
+
 # %% ../../nbs/study/11_claims.ipynb #a718e6ce
 def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size: str = "",
           setting: str = "") -> pd.DataFrame:
@@ -230,8 +242,10 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
     `table` is a study's, with columns `COLUMNS`. The claim marked `main` is tested alone, the
     others are corrected among themselves (`p_corrected`), and so are the comparisons. `profile`,
     `size` and `setting` (a preset) are those of the study, as far as they are known. Raises
-    `InputError` for an unknown measure and for two main claims."""
-    for claim in claims:
+    `InputError` for another table, for what is no claim, for an unknown measure and for two main
+    claims."""
+    table = study_table(table, COLUMNS)
+    for claim in check_list(claims):
         check_measure(claim, table)
     samples = [differences_of(claim, table) for claim in claims]
     rows: list[dict[str, Any]] = [{} for _ in claims]
@@ -265,16 +279,25 @@ def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[st
 # %% ../../nbs/study/11_claims.ipynb #d937e6e4
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
 
-def model_size(settings: Mapping[str, Any]) -> str:
+def last_model(settings: Mapping[str, Any]) -> torch.nn.Module:
+    "The model that the arms of a study train last, without numbers. Raises `InputError`."
+    if settings.get("donors"):              # a skill
+        from pptrain.study.skills import SkillConfig, skill_model
+        own = {name: value for name, value in settings.items() if name != "settings"}
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return skill_model(build_config(SkillConfig, own), 0)
+    config = build_config(StudyConfig, settings)
+    adapter = StudySetup(config, ".").adapter
+    with torch.device("meta"):
+        return downstream_model(adapter, config.vocab_size, config.block_size, 0)
+
+def size_words(settings: Mapping[str, Any]) -> str:
     "The text model of a study in parameters, or its name where it cannot be built here."
     try:
-        config = build_config(StudyConfig, settings)
-        adapter = StudySetup(config, ".").adapter
-        with torch.device("meta"):
-            model = downstream_model(adapter, config.vocab_size, config.block_size, 0)
+        count = sum(p.numel() for p in last_model(settings).parameters())
     except (InputError, RuntimeError):      # another version's, or beyond what can be counted
         return str(settings.get("model") or "")
-    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.3g}M parameters"
+    return f"{count / 1e6:.3g}M parameters" if count >= 1e5 else f"{count:,} parameters"
 
 def data_setting(settings: Mapping[str, Any]) -> str:
     "The synthetic data of a study: its preset, and what was changed in it."
@@ -291,7 +314,7 @@ def data_setting(settings: Mapping[str, Any]) -> str:
 def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[str, Any],
                 profile: str = "") -> pd.DataFrame:
     "`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`)."
-    size = model_size(settings) if len(table) else ""
+    size = size_words(settings) if len(table) else ""
     judged = judge(table, claims, profile, size, data_setting(settings))
     if settings.get("donors") and len(judged):          # a skill reads no text
         judged["size"] = judged["size"].str.replace("text tokens", "tokens")

@@ -23,7 +23,7 @@ from .budgets import parameter_counts
 from .variants import StudySetup
 
 # %% auto #0
-__all__ = ['guessing', 'study_facts']
+__all__ = ['guessing']
 
 # %% ../../nbs/study/03_facts.ipynb #c1d7707d
 def guessing(rows: Sequence[Example]) -> dict[str, float]:

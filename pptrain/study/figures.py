@@ -13,12 +13,13 @@ import pandas as pd
 
 from ..errors import InputError, unknown
 from ..measure import gains
-from ..show import PALETTE, Picture, curves, effects, forest, frame
+from ..measure.savings import check_columns
+from ..show import PALETTE, Picture, curves, forest, frame
 from .own_rows import OF_A_PART
-from .variants import SPENT, VARIANTS
+from .variants import COLUMNS, SPENT, VARIANTS
 
 # %% auto #0
-__all__ = ['LABELS', 'UNITS', 'study_picture', 'mean_gains', 'claim_effects', 'all_effects']
+__all__ = ['study_picture', 'mean_gains', 'all_effects']
 
 # %% ../../nbs/study/30_figures.ipynb #0561cf33
 LABELS = {"tokens": "text tokens", "value": "held-out loss (nats per token)"}
@@ -31,15 +32,33 @@ UNITS = {"loss_gain": "loss lower by (nats per token)",
 # %% ../../nbs/study/30_figures.ipynb #5c48e5df
 METRIC_LABELS = {"eval_loss": LABELS["value"], "bits_per_byte": "held-out loss (bits per byte)",
                  "warmup_eval_loss": "held-out loss of the warm-up (nats per token)",
-                 "warmup_eval_accuracy": "held-out accuracy of the warm-up (share of tokens)"}
+                 "warmup_eval_accuracy": "held-out accuracy of the warm-up (share of tokens)",
+                 "eval_accuracy": "held-out accuracy (share of tokens)",
+                 "accuracy": "held-out accuracy (share right)",
+                 "exact_match": "exact match (share of answers)",
+                 "token_accuracy": "token accuracy (share of answer tokens)",
+                 "summary_loss": "loss on held-out summaries (nats per token)",
+                 "summary_logprob": "log-probability of held-out summaries (nats per token)",
+                 "grammar": "grammatical sentence found likelier (share of pairs)",
+                 "induction": "induction (prefix-matching score of the best head, 0 to 1)",
+                 "effective_rank": "effective rank of the middle layer (directions)",
+                 "sums": "held-out sums (share right)", "algebra": "held-out algebra (share right)"}
+PART_LABELS = {"rouge": "ROUGE-{} (F, 0 to 1)", "sums": "held-out sums, {} (share right)",
+               "algebra": "held-out algebra, {} (share right)",
+               "exact_match": "exact match, {} (share of answers)",
+               "grammar": "{}: grammatical sentence found likelier (share of pairs)"}
 
 def metric_label(metric: str) -> str:
     "A metric with its unit, as far as we know one."
+    name, _, part = metric.partition(":")
+    if part and name in PART_LABELS:
+        return PART_LABELS[name].format(part.replace("_", " "))
     return METRIC_LABELS.get(metric, metric.replace("_", " "))
 
 # %% ../../nbs/study/30_figures.ipynb #2a22a986
 def study_rows(table: pd.DataFrame, study: str | None = None) -> pd.DataFrame:
     "The rows of one study; None: of the only one. Raises `InputError` for an unknown study."
+    check_columns(table, COLUMNS)
     studies = list(dict.fromkeys(table.study))
     if study is None and len(studies) > 1:
         raise InputError(f"the table holds several studies; name one of {', '.join(studies)}")
@@ -130,10 +149,13 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
 
     The gains are over scratch, or over a study's first variant where it has no scratch. NaN where
     a seed diverged: a mean over the others would flatter."""
+    check_columns(table, COLUMNS)
     columns = ["loss", "loss_gain", "token_saving", "mrs"]
     studies = []
     for study, rows in table.groupby("study", sort=False):
-        runs = gains(rows, base=base_of(rows))
+        losses = rows[rows.metric == "eval_loss"]
+        if losses.empty: continue
+        runs = gains(rows, base=base_of(losses))
         if len(runs): studies.append(in_house_order(runs).assign(study=study))
     if not studies: return pd.DataFrame(columns=["study", "variant", *columns])
     return means_of_all(pd.concat(studies), ["study", "variant"], columns).reset_index()
@@ -145,30 +167,24 @@ def effect_name(row: Mapping[Any, Any]) -> str:
     mark = " (main claim)" if str(row.get("main")) == "True" else mark
     return f"{row['variant']} vs {row['against']}{mark}"
 
-# %% ../../nbs/study/30_figures.ipynb #95dc8eff
-def claim_effects(verdicts: pd.DataFrame, measure: str = "loss_gain", title: str = "") -> Picture:
-    """The effects of claims in one `measure` (a key of `UNITS`) with 95 % intervals, first on top.
-
-    `verdicts` is what `judge` returns. Claims that were not run, or in which a run diverged, are
-    left out; a single pair has no interval."""
-    rows = verdicts[(verdicts.measure == measure) & np.isfinite(verdicts.effect.astype(float))]
-    names = [f"{variant} vs {against}" for variant, against in zip(rows.variant, rows.against)]
-    unit = UNITS.get(measure, measure.replace("_", " "))
-    middle = rows.effect.tolist()
-    low, high = (rows[end].where(np.isfinite(rows[end]), rows.effect) for end in ("low", "high"))
-    return effects(names, middle, low.tolist(), high.tolist(), title=title, unit=unit)
+def effect_unit(measure: str, unit: str) -> str:
+    "What the axis of an effect is called: the measure, and the unit of its claim."
+    label = UNITS.get(measure) or metric_label(measure)
+    return label if "(" in label or measure in UNITS or unit in ("", label) else f"{label} ({unit})"
 
 # %% ../../nbs/study/30_figures.ipynb #08f5d2c0
 def all_effects(verdicts: pd.DataFrame, title: str = "") -> Picture:
     """The forest of all effects with 95 % intervals, a panel a unit; the main claim is marked.
 
-    `verdicts` is what `judge` returns; what was not run, or diverged, is left out."""
+    `verdicts` is what `judge` returns, or some of its rows; what was not run, or diverged, is left
+    out; a single pair has no interval."""
+    check_columns(verdicts, ["measure", "variant", "against", "effect", "low", "high"])
     there = verdicts[np.isfinite(verdicts.effect.astype(float))]
     panels = []
     for measure, rows in there.groupby("measure", sort=False):
         words = [effect_name(row) for row in rows.to_dict("records")]
         ends = {end: rows[end].where(np.isfinite(rows[end].astype(float)), rows.effect)
                 for end in ("effect", "low", "high")}
-        unit = UNITS.get(str(measure), str(measure).replace("_", " "))
+        unit = effect_unit(str(measure), str(rows["unit"].iloc[0]) if "unit" in rows else "")
         panels.append({"unit": unit, "names": words} | {k: v.tolist() for k, v in ends.items()})
     return forest(panels, title)

@@ -150,15 +150,17 @@ def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "Learning rates, and how they were chosen."
+    first = settings.get("warmup_rates") or [settings.get("synthetic_lr", "?")]
+    then, stage = settings.get("rates") or [settings.get("text_lr", "?")], "text"
+    if settings.get("donors"):
+        first = [*dict.fromkeys(donor.get("lr", "?") for donor in settings["donors"].values())]
+        stage = "the skill"
+    tried, later = (", ".join(map(str, rates)) for rates in (first, then))
     if facts.get("tuned"):
-        first = settings.get("warmup_rates") or [settings.get("synthetic_lr")]
-        if settings.get("donors"):
-            first = list(dict.fromkeys(donor.get("lr") for donor in settings["donors"].values()))
         return (f"Learning rates: each arm's own best on seed {facts['tuning_seed']}, which is "
-                f"left out; tried {first} for the warm-up, "
-                f"{settings.get('rates') or [settings.get('text_lr')]} afterwards.")
-    return (f"Learning rates: {settings.get('synthetic_lr', '?')} in the warm-up, "
-            f"{settings.get('text_lr', '?')} on text, the same for all arms and not tuned.")
+                f"left out; tried {tried} for the warm-up, {later} afterwards.")
+    return (f"Learning rates: {tried} in the warm-up, {later} on {stage}, the same for all arms "
+            "and not tuned.")
 
 def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     "Seeds, machine, version, date."
@@ -205,11 +207,16 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
     main = main_verdict(verdicts)
     by_loss = ("loss_gain", "token_saving", "mrs", None)
     if main is not None and main.get("measure") not in by_loss and main.get("n"):
-        word = "not judged (profile test)" if profile == "test" else main.verdict
-        return (f"Did it help? {variant} against {against}: {main.effect:+.3g} {main.unit}, mean "
-                f"of {main.n} seeds; main claim: {word}.")
-    gained = gains(rows, base=against)
-    here = gained[gained.variant == variant] if len(gained) else gained
+        said = (f"{variant} against {against}: {main.effect:+.3g} {main.unit}, mean of "
+                f"{main.n} seed{'s' if main.n > 1 else ''}")
+        if profile == "test":
+            return f"Did it help? Not judged (profile test): {said}."
+        return f"Did it help? {said[0].upper() + said[1:]}; main claim: {main.verdict}."
+    ran = rows[(rows.metric == "eval_loss") & rows.variant.isin([variant, against])]
+    here = pd.DataFrame()
+    if (ran.groupby("seed").variant.nunique() == 2).any():
+        gained = gains(rows, base=against)
+        here = gained[gained.variant == variant]
     if not len(here):
         return f"Did it help? Not known: no seed has both arms, {variant} and {against}."
     if not here.loss_gain.notna().all():

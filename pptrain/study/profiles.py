@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError, shown, unknown
 
 # %% auto #0
-__all__ = ['PROFILES', 'profile', 'seed_in_text', 'read_seeds']
+__all__ = ['PROFILES', 'profile', 'read_seeds']
 
 # %% ../../nbs/study/00_profiles.ipynb #ba3fcbbc
 PROFILES: dict[str, dict[str, Any]] = {
@@ -33,17 +33,18 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def profile(name: str) -> dict[str, Any]:
     "Sizes and seeds of a profile. Raises `InputError` for an unknown one."
-    if name not in PROFILES:
+    if not isinstance(name, str) or name not in PROFILES:
         raise unknown("profile", name, PROFILES)
     return dict(PROFILES[name])
 
-# %% ../../nbs/study/00_profiles.ipynb #901536bf
+# %% ../../nbs/study/00_profiles.ipynb #07f751a5
 def seed_in_text(word: str) -> int:
     "A whole number in decimal digits. Raises `ValueError` for anything else that Python reads."
     if not (word.isascii() and word.lstrip("-").isdecimal()):
         raise ValueError(word)
     return int(word)
 
+# %% ../../nbs/study/00_profiles.ipynb #901536bf
 def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:
     """`"1,2,3"`, one number or any collection of them as a list; nothing is an empty list.
 

@@ -19,7 +19,7 @@ from ..files import write_atomic
 from ..measure.savings import gains
 from ..show import Picture
 from .claims import Claim, check_claims, judge_study, save_results
-from .figures import claim_effects, means_of_all, study_picture
+from .figures import all_effects, base_of, means_of_all, study_picture
 from .arms import arm_of
 from .budgets import StudyConfig, configure
 from .facts import chance_of
@@ -116,7 +116,7 @@ class ReplicationResult:
 
     def effects(self, measure: str = "loss_gain") -> Picture:
         "The effects of the claims in one measure, with their intervals."
-        return claim_effects(self.verdicts, measure)
+        return all_effects(self.verdicts[self.verdicts.measure == measure])
 
     def summary(self) -> pd.DataFrame:
         """Per variant, mean over seeds: held-out loss of the warm-up, final loss, and the gains.
@@ -125,7 +125,7 @@ class ReplicationResult:
         warmups = self.rows[self.rows.metric == "warmup_eval_loss"]
         warmup_loss = warmups.groupby("variant").value.mean().rename("warmup_loss")
         measures = ["loss", "loss_gain", "token_saving", "mrs"]
-        means = means_of_all(gains(self.rows), "variant", measures)
+        means = means_of_all(gains(self.rows, base_of(self.rows)), "variant", measures)
         return means.join(warmup_loss).reindex(self.rows.variant.unique()).round(4)
 
     def warm_ups(self) -> pd.DataFrame:

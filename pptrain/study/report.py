@@ -24,15 +24,13 @@ from ..files import (
     PathText, parse_json, print_line, read_json, resolve_path, write_atomic)
 from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
-from .figures import LABELS as LABELS
-from .figures import UNITS as UNITS
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    seeds_said, study_picture)
 from .head import StudyHead, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 
 # %% auto #0
-__all__ = ['GridResults', 'Report', 'warn', 'write_report']
+__all__ = ['GridResults', 'Report', 'write_report']
 
 # %% ../../nbs/study/31_report.ipynb #edfd3e3c
 def is_run(entry: Any) -> bool:
@@ -283,10 +281,12 @@ def of_kind(verdicts: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 # %% ../../nbs/study/31_report.ipynb #e17b5790
 def shared_reason(verdicts: pd.DataFrame) -> str:
-    "Why none of `verdicts` is judged, in brackets; empty where some are, or reasons differ."
-    silent = "why" in verdicts and verdicts.verdict.eq("not judged").all()
-    reasons = verdicts.why.unique() if silent else [""]
-    return f" ({reasons[0]})" if len(reasons) == 1 and reasons[0] else ""
+    "The one reason why several of `verdicts` are not judged; empty where reasons differ."
+    if "why" not in verdicts:
+        return ""
+    reasons = verdicts[verdicts.verdict == "not judged"].why
+    several = len(reasons) > 1 or len(reasons) == len(verdicts) > 0
+    return str(reasons.iloc[0]) if several and reasons.nunique() == 1 else ""
 
 # %% ../../nbs/study/31_report.ipynb #ba2e2446
 @dataclass
@@ -329,7 +329,9 @@ class GridResults:
         done = sum(run["status"] == "done" for run in runs)
         counts = self.verdicts.verdict.value_counts()
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none judged"
-        verdicts += shared_reason(self.verdicts)
+        reason = shared_reason(self.verdicts)
+        if reason:
+            verdicts = verdicts.replace("not judged", f"not judged ({reason})")
         profile = self.manifest.get("profile", "?")
         return f"Profile {profile}: {done} of {len(runs)} runs done. Claims: {verdicts}."
 
@@ -397,10 +399,13 @@ def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
         if {name, first} <= set(said):
             mark = "corrected " if first == "p" else ""
             more = readable(said[[name]])[name].replace("–", "")
+            more = more.where(said[name] != said[first], "")        # the main claim's own
             said[name] = (mark + more).where(more != "", "")
             said[first] = joined(said[[first, name]], "; ")
-    shared = ["why"] if shared_reason(verdicts) else []         # the headline says it once
-    shared += ["study"] if "study" in said and said.study.nunique() == 1 else []
+    reason = shared_reason(verdicts)
+    if reason:                          # the headline says it once
+        said["why"] = said.why.where(said.why != reason, "")
+    shared = ["study"] if "study" in said and said.study.nunique() == 1 else []
     columns = [name for name in JUDGED_COLUMNS
                if name in said and name not in [*without, *shared]]
     said = said[columns].rename(columns={"size": "speaks about"})
@@ -434,6 +439,12 @@ def report_heads(results: GridResults) -> list[StudyHead]:
         heads.append(study_head(str(study), rows, settings, own, places, profile))
     return heads
 
+def glance(heads: Sequence[StudyHead]) -> pd.DataFrame:
+    "What came out of each study, a row each: its answers to the first two questions of its head."
+    asked = ("study", "did it help", "did the warm-up learn its task")
+    rows = [(head.study, *[line.partition("? ")[2] for line in head.lines[:2]]) for head in heads]
+    return pd.DataFrame(rows, columns=asked)
+
 # %% ../../nbs/study/31_report.ipynb #9b3f7008
 @dataclass
 class Report:
@@ -445,6 +456,10 @@ class Report:
     notes: Sequence[str] = ()
     heads: Sequence[StudyHead] = ()
 
+    def at_a_glance(self) -> pd.DataFrame:
+        "What came out of each study, where there are several."
+        return glance(self.heads) if len(self.heads) > 1 else pd.DataFrame()
+
     def to_markdown(self) -> str:
         "`report.md`; its pictures lie in `figures/`."
         tables = [f"## {name}\n\n{markdown_table(table.values, list(table.columns))}"
@@ -452,7 +467,9 @@ class Report:
         images = [f"![{name}](figures/{name}.png)" for name in self.figures]
         body = [*tables[:1], *images, *tables[1:]]
         heads = [head.to_markdown() for head in self.heads]
-        opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), *heads,
+        first = self.at_a_glance()
+        table = [markdown_table(first.values, list(first.columns))] if len(first) else []
+        opening = [f"# {markdown_text(self.title)}", markdown_text(self.headline), *table, *heads,
                    f"> {CAUTION}"]
         notes = [f"- Note: {markdown_text(note)}" for note in self.notes]
         return "\n\n".join([*opening, *notes, *body]) + "\n"
@@ -461,18 +478,21 @@ class Report:
         "`report.html`, self-contained."
         tables = [f"<h2>{html.escape(name)}</h2>" + html_table(table.values, list(table.columns))
                   for name, table in self.tables.items()]
-        opening = [f"<p>{html.escape(self.headline)}</p>",
+        first = self.at_a_glance()
+        table = [html_table(first.values, list(first.columns))] if len(first) else []
+        opening = [f"<p>{html.escape(self.headline)}</p>", *table,
                    *[head.to_html() for head in self.heads],
                    f"<blockquote>{html.escape(CAUTION)}</blockquote>"]
         notes = [f"<p>Note: {html.escape(note)}</p>" for note in self.notes]
         body = [*notes, *tables[:2], *self.figures.values(), *tables[2:]]
         return page(self.title, [*opening, *body])
 
-# %% ../../nbs/study/31_report.ipynb #b98336b3
+# %% ../../nbs/study/31_report.ipynb #c421a11c
 def warn(line: str) -> None:
     "Prints a line on stderr."
     print_line(line, sys.stderr)
 
+# %% ../../nbs/study/31_report.ipynb #b98336b3
 def write_report(folder: PathText, title: str = "Replication report",
                  say: Callable[[str], Any] = warn) -> Path:
     """Writes results, claims and comparisons (.csv), figures/*.png, report.md and report.html.

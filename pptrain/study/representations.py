@@ -15,7 +15,7 @@ import pandas as pd
 from torch import nn
 
 from ..errors import InputError, unknown
-from ..files import write_atomic
+from ..files import resolve_path, write_atomic
 from ..integrations import plain_state, unwrapped
 from ..measure import cka_map, divergences, induction_score, midlayer_cka
 from ..measure import registered_measures
@@ -26,7 +26,7 @@ from .crossing import read_crossings
 from .variants import StudySetup, text_model
 
 # %% auto #0
-__all__ = ['PAIR_COLUMNS', 'Question', 'QUESTIONS', 'compare_models', 'KeepWeights', 'kept_weights', 'arm_models', 'inside_study']
+__all__ = ['compare_models', 'KeepWeights', 'kept_weights', 'arm_models', 'inside_study']
 
 # %% ../../nbs/study/25_representations.ipynb #7f466bfe
 PAIR_COLUMNS = ["metric", "model_a", "model_b", "component", "value", "low", "high"]
@@ -88,13 +88,14 @@ def head_rows(models: Mapping[str, nn.Module], rows: Any,
                 found.append(place | dict(metric="induction", value=float(value)))
     return found
 
-# %% ../../nbs/study/25_representations.ipynb #7ff766e7
+# %% ../../nbs/study/25_representations.ipynb #7a0a2fe0
 Question = Callable[[Mapping[str, nn.Module], Any, int], list[dict[str, Any]]]
 
 QUESTIONS: dict[str, Question] = {
     "cka": cka_rows, "divergence": divergence_rows, "weights": weight_rows,
     "effective_rank": rank_rows, "induction": head_rows}
 
+# %% ../../nbs/study/25_representations.ipynb #7ff766e7
 def compare_models(models: Any, rows: Any, which: Sequence[str] = tuple(QUESTIONS),
                    batch_size: int = 16) -> pd.DataFrame:
     """How alike trained models are inside, as tidy rows with the columns `PAIR_COLUMNS`.
@@ -140,7 +141,8 @@ def kept_weights(model: nn.Module, path: str | Path) -> nn.Module:
     "`model` with the weights that `KeepWeights` wrote to `path`. Raises `InputError`."
     from safetensors import SafetensorError
     from safetensors.torch import load_model
-    if not Path(path).exists():
+    path = resolve_path(path)
+    if not path.exists():
         raise InputError(f"{str(path)!r} is not there; give the text run KeepWeights of "
                          "that path among its end_measures")
     try:

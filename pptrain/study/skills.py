@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..core import create_task
 from ..data import TaskDataset, shuffled
 from ..config import build_config, typed
+from ..data.streams import finite_number, number_within
 from ..errors import InputError, unknown
 from ..files import read_json, write_atomic
 from ..runs.many import ManyGPT2
@@ -36,9 +37,9 @@ from .variants import COLUMNS, ORIGIN
 from ..transfer import create_policy
 
 # %% auto #0
-__all__ = ['Donor', 'SkillConfig', 'run_skill']
+__all__ = ['SkillConfig', 'run_skill']
 
-# %% ../../nbs/study/35_skills.ipynb #f064feec
+# %% ../../nbs/study/35_skills.ipynb #0347946a
 @dataclass
 class Donor:
     "A formal task that a model learns before it is used, and how."
@@ -49,6 +50,7 @@ class Donor:
     batch_size: int = 32
     lr: float = 1e-2
 
+# %% ../../nbs/study/35_skills.ipynb #f064feec
 @dataclass
 class SkillConfig:
     "A skill, the donors, and the arms that get something of them; all models have one shape."
@@ -76,6 +78,14 @@ class SkillConfig:
 # %% ../../nbs/study/35_skills.ipynb #ed257496
 COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
 
+def check_donor(name: str, donor: Donor) -> None:
+    "Raises `InputError` for a donor that cannot be trained."
+    for part in ("steps", "batch_size"):
+        number_within(getattr(donor, part), f"donor {name!r}: {part}", 1, 2**31)
+    if not finite_number(donor.lr, f"donor {name!r}: lr", low=0):
+        raise InputError(f"donor {name!r}: lr=0: must be above zero")
+    create_task(donor.family, preset=donor.preset)
+
 def check_skill(config: SkillConfig) -> None:
     "Raises `InputError` for settings that cannot be run, before anything is."
     typed(config)
@@ -89,10 +99,12 @@ def check_skill(config: SkillConfig) -> None:
     check_rates("rates", config.rates)
     if not config.rates:
         raise InputError("rates=[]: give at least one learning rate")
+    finite_number(config.weight_decay, "weight_decay", low=0)
+    number_within(config.warmup_steps, "warmup_steps", 0, 2**31)
+    number_within(config.tuning_seed, "tuning_seed", 0, 2**32)
     create_task(config.family, preset=config.preset)
-    for said in config.donors.values():
-        donor = build_config(Donor, said)
-        create_task(donor.family, preset=donor.preset)
+    for name, said in config.donors.items():
+        check_donor(name, build_config(Donor, said))
     for arm, start in config.arms.items():
         if start is None:
             continue
@@ -112,6 +124,11 @@ def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
         vocab_size=vocab, n_positions=config.positions, n_embd=width, n_layer=layers,
         n_head=heads, resid_pdrop=0., embd_pdrop=0., attn_pdrop=0., bos_token_id=0,
         eos_token_id=0, tie_word_embeddings=False))
+
+def skill_model(config: SkillConfig, seed: int) -> nn.Module:
+    "A fresh model of the skill's vocabulary."
+    task = create_task(config.family, preset=config.preset)
+    return small_model(config, task.tokenizer_spec().vocab_size, seed)
 
 def real_tokens(data: TaskDataset, count: int) -> float:
     "Mean number of tokens of a row, padding apart."
@@ -158,8 +175,7 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
 # %% ../../nbs/study/35_skills.ipynb #a89cbac5
 def target(config: SkillConfig, arm: str, seed: int, donor: nn.Module | None) -> nn.Module:
     "The model of an arm at its first step."
-    vocab = create_task(config.family, preset=config.preset).tokenizer_spec().vocab_size
-    model = small_model(config, vocab, seed)
+    model = skill_model(config, seed)
     start = config.arms[arm]
     if start is not None and donor is not None:
         policy = create_policy(start["policy"], seed=seed)
@@ -273,7 +289,7 @@ def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
 def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, float]) -> dict:
     "What a report says first."
     task = create_task(config.family, preset=config.preset)
-    model = small_model(config, task.tokenizer_spec().vocab_size, 0)
+    model = skill_model(config, 0)
     arms = {arm: f"{start['policy']['name']} from {start['donor']}" if start else "fresh"
             for arm, start in config.arms.items()}
     rows = {name: create_task(said["family"], preset=said["preset"]).head(128, split="eval")

@@ -19,7 +19,7 @@ from ..data.streams import real_number, real_numbers
 from ..errors import InputError
 
 # %% auto #0
-__all__ = ['Effect', 'paired_effect', 'verdict', 'Decision', 'decide', 'reason']
+__all__ = ['Decision', 'decide', 'reason']
 
 # %% ../../nbs/study/10_statistics.ipynb #06056078
 EXACT = 20          # pairs up to which every sign flip is counted
@@ -90,12 +90,11 @@ def degenerate(d: np.ndarray) -> str:
     return ""
 
 # %% ../../nbs/study/10_statistics.ipynb #df2f3f5f
-def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0) -> Effect:
-    """Mean, t-interval at `level` and exact p (against `than`) of differences paired by seed.
+def paired_effect(differences: ArrayLike, level: float = 0.95) -> Effect:
+    """Mean, t-interval at `level` and exact p of differences paired by seed.
 
     One pair, equal ones, or one that diverged: no finite interval and p = 1. None: `InputError`."""
     d = read_differences(differences)
-    than = real_number(than, "than")
     if not 0 < real_number(level, "level") < 1:
         raise InputError(f"level={level!r}: give a share between 0 and 1, such as 0.95")
     if d.size == 0:
@@ -106,7 +105,7 @@ def paired_effect(differences: ArrayLike, level: float = 0.95, than: float = 0.0
         return Effect(mean, -np.inf, np.inf, 1.0, d.size)
     unit = np.abs(d).max()
     low, high = t_interval(d / unit, level)
-    p = sign_flip_p((d - than) / max(unit, abs(than)))
+    p = sign_flip_p(d / unit)
     return Effect(mean, float(low * unit), float(high * unit), float(p), d.size)
 
 # %% ../../nbs/study/10_statistics.ipynb #c28f112e
@@ -158,19 +157,6 @@ def detected(d: np.ndarray, alpha: float = .05) -> np.ndarray:
     "Are the means of differences (…, n) told from zero: by the exact p and by the t-interval?"
     low, high = t_interval(d, 1 - alpha)
     return (sign_flip_p(d) <= alpha) & ((low > 0) | (high < 0))
-
-# %% ../../nbs/study/10_statistics.ipynb #3d2f0586
-def verdict(effect: Effect | None, direction: int = 1, than: float = 0.0,
-            alpha: float = 0.05) -> str:
-    "The word for an effect, where nobody said which effect would be too small to matter."
-    if effect is None:
-        return "not run"
-    if not np.isfinite(effect.mean):
-        return "not judged"
-    clear = effect.low > than or effect.high < than
-    if effect.p > alpha or not clear:
-        return "undecided"
-    return "replicated" if (effect.mean > than) == (direction > 0) else "contradicted"
 
 # %% ../../nbs/study/10_statistics.ipynb #6560decd
 @dataclass(frozen=True)

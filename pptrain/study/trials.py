@@ -19,7 +19,7 @@ from .variants import StudySetup, attended_tokens
 from ..transfer import TransferPolicy, TransferReport
 
 # %% auto #0
-__all__ = ['check_arm']
+__all__ = []
 
 # %% ../../nbs/study/03_trials.ipynb #114867c7
 def check_control(setup: StudySetup, arm: Arm) -> None:

@@ -14,6 +14,7 @@ import anywidget
 import numpy as np
 import pandas as pd
 
+from ..data.streams import finite_number
 from ..errors import InputError, unknown
 from ..measure import after_warmup, token_saving, tokens_to_reach
 from ..show import PALETTE, Picture, html_table
@@ -39,8 +40,9 @@ def finished_results(folder: str | Path) -> GridResults:
 def targets(rows: pd.DataFrame, target: float | str) -> dict[int, float]:
     """Seed → value to reach: `target` itself, or the final value of the variant of that name.
 
-    Raises `InputError` for an unknown variant."""
-    if not isinstance(target, str): return dict.fromkeys(rows.seed.unique(), float(target))
+    Raises `InputError` for an unknown variant, and for what is no finite number."""
+    if not isinstance(target, str):
+        return dict.fromkeys(rows.seed.unique(), finite_number(target, "target"))
     if target not in set(rows.variant): raise unknown("variant", target, rows.variant.unique())
     ends = rows[rows.variant == target].groupby("seed").value.last()
     return {seed: float(value) for seed, value in zip(ends.index, ends)}

@@ -11,7 +11,7 @@ import pytest
 
 from pptrain.errors import InputError
 from pptrain.grid import Manifest, RunSpec, run_folder
-from pptrain.study import COLUMNS, Claim, mean_gains, save_results
+from pptrain.study import COLUMNS, Claim, judge, mean_gains, save_results
 from pptrain.study.report import GridResults, write_report
 from pptrain.views.comparison import OWN, ComparisonPanel, compare
 
@@ -77,6 +77,10 @@ def test_report_and_comparison_save_the_same(grid, warmup, odd):
     assert compared["odd"] == pytest.approx(reported["odd"], nan_ok=True)
     right = np.nan if odd is not None else (500 - warmup) / max(1000, 500 + warmup)
     assert compared["odd"] == pytest.approx(right, nan_ok=True) and compared["scratch"] == 0
+    table = view.results.table
+    claim = Claim("saves", "", "token_saving", "odd")
+    judged = judge(table[table.study == "first"], [claim]).effect[0]
+    assert judged == pytest.approx(right, nan_ok=True)         # claims, report, comparison: one number
 
 
 def test_a_metric_that_rises_is_reached_from_below(grid):
@@ -157,3 +161,9 @@ def test_report_and_comparison_draw_the_same_curves(grid):
         assert "boom" in written
     assert not re.search(r'(src|href)="(http|//)', page)
     assert "color-scheme: light dark" in page
+
+
+@pytest.mark.parametrize("target", [np.nan, np.inf, [3.4], True, "nobody", 3j], ids=str)
+def test_a_target_is_a_finite_number_or_a_variant(grid, target):
+    with pytest.raises(InputError, match="target|variant"):
+        compare(grid).tokens_to_equal_loss(target)
