@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -40,17 +41,19 @@ sys.stdin.read()
 
 
 @pytest.fixture(scope="module")
-def ray_address() -> Iterator[str]:
-    "Address of a Ray cluster with two processors."
+def ray_cluster() -> Iterator[dict[str, str]]:
+    "What the environment says of a Ray cluster with two processors."
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install ray")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    head = subprocess.Popen([sys.executable, "-c", CLUSTER], env=quiet, text=True, **pipes)
+    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+           "RAY_AUTH_TOKEN": secrets.token_hex(32)}     # this cluster's, for these tests
+    head = subprocess.Popen([sys.executable, "-c", CLUSTER], env=os.environ | own, text=True,
+                            **pipes)
     address = head.stdout.readline().strip()
     if not address:      # Ray gives its agents 15 seconds to start, on a busy machine too
         pytest.skip(f"Ray did not start here: {head.communicate()[1].splitlines()[-1]}")
-    yield address
+    yield own | {"RAY_ADDRESS": address}
     head.communicate(timeout=60)
 
 
@@ -58,7 +61,8 @@ def ray_address() -> Iterator[str]:
 def cluster(request, monkeypatch) -> list[str]:
     "Options of a command line that has its work done elsewhere."
     if request.param == "ray":
-        monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("ray_address"))
+        for name, value in request.getfixturevalue("ray_cluster").items():
+            monkeypatch.setenv(name, value)
         return ["--executor", "ray"]
     if find_spec("submitit") is None:
         pytest.skip("submitit is not installed: pip install submitit")
