@@ -213,8 +213,14 @@ def whole_signs(session, pack):
                               ensure_ascii=False).encode("utf-8", "replace")
     session.pack = packed
 
+def end_with_the_child():
+    from os import getppid
+    from pptrain.study.processes import end_with
+    end_with(getppid())
+
 whole_signs(get_ipython().kernel.session, get_ipython().kernel.session.pack)
-del whole_signs
+end_with_the_child()
+del whole_signs, end_with_the_child
 """
 
 def write_startup(ipython: str | Path) -> None:
@@ -414,7 +420,7 @@ class Score:
         for name in list(self.begun):
             self.ended(name, {"status": "interrupted", "error": STOPPED})
 
-# %% ../../nbs/study/20_grid.ipynb #733e5523
+# %% ../../nbs/study/20_grid.ipynb #c8fe5f37
 def noted_of(done: Done) -> dict[str, Any]:
     "What the manifest notes about a job. Raises what is wrong with the whole grid."
     if isinstance(done.error, (InputError, OSError)):

@@ -207,4 +207,5 @@ def test_a_killed_drivers_notebook_ends(cluster, tmp_path):
     processes = at_work(folder)
     first.kill()
     first.wait()
-    assert until(lambda: all(map(ended, processes)), 20)
+    assert until(lambda: all(map(ended, processes)), 20), [
+        process.cmdline() for process in processes if not ended(process)]

@@ -125,6 +125,15 @@ def test_a_killed_drivers_notebook_ends_without_a_successor(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_child_that_is_killed_alone_takes_its_notebook_along(tmp_path):
+    first = driver(notebook(tmp_path / "work.ipynb"), tmp_path / "grid", 90)
+    processes = at_work(tmp_path / "grid")
+    processes[0].kill()
+    assert until(lambda: all(map(ended, processes)), 20)
+    assert first.wait(timeout=60) == 1 and the_run(tmp_path / "grid")["status"] == "failed"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_stopping_takes_seconds_and_loses_nothing(tmp_path, number):
     source, folder = notebook(tmp_path / "work.ipynb"), tmp_path / "grid"
