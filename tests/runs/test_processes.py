@@ -131,10 +131,10 @@ class Numbered(AddressedTask):
     vocab = Vocab([*map(str, range(60)), "<pad>"])
 
     def examples(self, seed, split, epoch, indices):
-        rows = [np.array([i, epoch, 7]) for i in indices]
+        rows = [np.array([i % 60, epoch, 7]) for i in indices]
         return [Example(row, np.ones(3, bool), {}, self.vocab) for row in rows]
 
-register_family(Numbered, [TaskPreset("smoke", "Three numbers.", {}, "ours")])
+register_family(Numbered, [TaskPreset("smoke", "Three numbers.", {"max_length": 3}, "ours")])
 
 step = transformers.Trainer.training_step
 def noted(self, model, inputs, *rest, **more):
@@ -147,7 +147,7 @@ transformers.Trainer.training_step = noted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [24, 26, 27])
+@pytest.mark.parametrize("count", [24, 27])
 def test_each_item_is_seen_once_per_epoch(tmp_path, count):
     (tmp_path / "numbered_family.py").write_text(NOTED)
     config = written(tmp_path, "run", max_steps=-1, num_train_epochs=2, use_cpu=True)
@@ -158,4 +158,6 @@ def test_each_item_is_seen_once_per_epoch(tmp_path, count):
     assert run.returncode == 0, err
     seen = [(tmp_path / f"noted-{rank}").read_text().splitlines() for rank in (0, 1)]
     once = sorted(f"{epoch} {item}" for epoch in (0, 1) for item in range(count))
-    assert sorted(seen[0] + seen[1]) == once
+    assert sorted(set(seen[0] + seen[1])) == once
+    # an epoch is filled up to whole steps, of two rows in each of two processes, with its first rows
+    assert len(seen[0]) == len(seen[1]) == -(-count // 4) * 4
