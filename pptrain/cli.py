@@ -429,7 +429,8 @@ def generate_command(
     n: Annotated[int | None, typer.Option("-n", help="Items; otherwise the preset's.")] = None,
     format: Annotated[str, typer.Option(help="parquet, arrow, jsonl or bin")] = "parquet",
     shards: Annotated[int, typer.Option(help="Files to spread the items over.")] = 1,
-    workers: Annotated[int, typer.Option(help="How many work at a time; no byte depends on it.")] = 1,
+    workers: Annotated[int, typer.Option(
+        help="How many work at a time; no byte depends on it.")] = 1,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
     executor: Where = "local",

@@ -420,7 +420,7 @@ class Score:
         for name in list(self.begun):
             self.ended(name, {"status": "interrupted", "error": STOPPED})
 
-# %% ../../nbs/study/20_grid.ipynb #c8fe5f37
+# %% ../../nbs/study/20_grid.ipynb #fc7e8874
 def noted_of(done: Done) -> dict[str, Any]:
     "What the manifest notes about a job. Raises what is wrong with the whole grid."
     if isinstance(done.error, (InputError, OSError)):
@@ -466,9 +466,10 @@ def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
              **facts: Any) -> Manifest:
     """Run every spec that is not done yet, `workers` at a time; a failed one sinks no other.
 
-    `executor` says where: local, ray, submitit, or a mapping of name and options. `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before any work,
-    for an unknown notebook or parameter, another grid's folder, one that another process works in
-    or that cannot be written, and names that cannot be files. Raises `KeyboardInterrupt` after
+    `executor` says where: local, ray, submitit, or a mapping of name and options. `facts` (such as
+    the profile) are kept in the manifest. Raises `InputError`, before any work, for an unknown
+    notebook, parameter or executor, another grid's folder, one that another process works in or
+    that cannot be written, and names that cannot be files. Raises `KeyboardInterrupt` after
     Ctrl-C or SIGTERM, with the children stopped and their state kept."""
     for spec in specs:
         check_parameters(spec)

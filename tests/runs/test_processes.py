@@ -152,12 +152,13 @@ def test_each_item_is_seen_once_per_epoch(tmp_path, count):
     (tmp_path / "numbered_family.py").write_text(NOTED)
     config = written(tmp_path, "run", max_steps=-1, num_train_epochs=2, use_cpu=True)
     known = {"PPTRAIN_PLUGINS": str(tmp_path / "numbered_family.py"), "NOTED": f"{tmp_path}/noted-"}
-    run = torchrun("fit", config, "--set", "task.name=numbered", "--set",
-                   f"task.config.sequence_count={count}", "--set", "task.config.preset=smoke", **known)
+    task = ["name=numbered", "config.preset=smoke", f"config.sequence_count={count}"]
+    settings = [word for setting in task for word in ("--set", f"task.{setting}")]
+    run = torchrun("fit", config, *settings, **known)
     _, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
     seen = [(tmp_path / f"noted-{rank}").read_text().splitlines() for rank in (0, 1)]
     once = sorted(f"{epoch} {item}" for epoch in (0, 1) for item in range(count))
     assert sorted(set(seen[0] + seen[1])) == once
-    # an epoch is filled up to whole steps, of two rows in each of two processes, with its first rows
+    # an epoch is filled up to whole steps, two rows in each of two processes, with its first rows
     assert len(seen[0]) == len(seen[1]) == -(-count // 4) * 4
