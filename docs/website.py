@@ -26,12 +26,12 @@ from pages import PAGES
 ROOT = Path(__file__).resolve().parents[1]
 HOW_TOS = ["quickstart", "your_own_family", "custom_models", "transfer", "measure",
            "feed_another_trainer", "replicate_on_a_cluster", "gallery"]
-ROOMS = ["tasks", "core", "data", "show", "integrations", "corpora", "transfer", "generate",
-         "measure", "runs", "study", "views", "replication"]
+ROOMS = ["tasks", "core", "data", "show", "integrations", "corpora", "transfer", "executors",
+         "generate", "measure", "runs", "study", "views", "replication"]
 EVIDENCE = ["faithful", "differences", "migration"]
 FRONTS = [f"pptrain.{room}" for room in (
-    "core", "data", "show", "integrations", "corpora", "transfer", "generate", "measure", "runs",
-    "study", "widgets", "parity", "vocab", "errors")]
+    "core", "data", "show", "integrations", "corpora", "transfer", "executors", "generate",
+    "measure", "runs", "study", "widgets", "parity", "vocab", "errors")]
 LINK = re.compile(r"(!?)\[([^\]\n]*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 
 

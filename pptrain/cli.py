@@ -137,7 +137,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 Settings = Annotated[list[str] | None, typer.Option(
     "--set", metavar="K=V", help="Override a setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Where = Annotated[str, typer.Option(
+    "--executor", help="Where the work is done: local, ray, submitit, or a plug-in's.")]
+WhereOptions = Annotated[list[str] | None, typer.Option(
+    "--executor-option", metavar="K=V",
+    help="What the executor takes, such as num_gpus=1 or slurm_partition=gpu; repeat for more.")]
 NUMBERS = re.compile(r"\[\s+((?:[-\w.]+,\s+)*[-\w.]+)\s+\]")
+
+def chosen_executor(name: str, settings: Sequence[str] | None) -> Any:
+    "The executor of a command line. Raises `InputError` for what there is not."
+    from pptrain.executors import create_executor
+    return create_executor(name, **parse_settings(settings or []))
 
 def plain_value(value: Any) -> Any:
     "What JSON has no word for: arrays become lists, everything else its text."
@@ -265,6 +275,8 @@ def show_command(
     n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
+    executor: Where = "local",
+    executor_option: WhereOptions = None,
     as_json: AsJson = False,
 ) -> None:
     "Print examples of a family; tokens that carry loss stand on lines of their own."
@@ -340,7 +352,7 @@ def check_replication(profile: str, families: Sequence[str], seeds: str) -> None
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
 
 def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int], folder: str,
-                    workers: int) -> int:
+                    workers: int, executor: Any = "local") -> int:
     """Plan, run and report a replication grid; 1 when a run failed.
 
     SIGTERM stops it as Ctrl-C does."""
@@ -349,7 +361,7 @@ def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int],
     specs = plan(profile, families, seeds)
     home = make_folder(folder, "--output-dir")
     with interruptible():
-        manifest = run_grid(specs, home, workers, profile=profile)
+        manifest = run_grid(specs, home, workers, executor=executor, profile=profile)
         report_command(str(home))
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
@@ -359,11 +371,6 @@ def print_dry_run(profile: str, families: Sequence[str], seeds: Sequence[int],
     from pptrain.grid import plan
     from pptrain.study.dry_run import dry_run_text
     print(dry_run_text(plan(profile, families, seeds), workers))
-
-# %% ../nbs/50_cli.ipynb #ddf0b685
-def reserved(what: str) -> InputError:
-    "The refusal of a name that is kept for later."
-    return InputError(f"{what} is a reserved name: this release does not have it yet")
 
 # %% ../nbs/50_cli.ipynb #e497425b
 @app.command("replicate")
@@ -381,22 +388,21 @@ def replicate_command(
     workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Print runs, tokens, FLOPs and a rough time; run nothing.")] = False,
-    executor: Annotated[str, typer.Option(help="Where they run.", hidden=True)] = "local",
+    executor: Where = "local",
+    executor_option: WhereOptions = None,
 ) -> None:
     "Run the replication notebooks through papermill as a grid and write the report."
-    if executor in ("ray", "submitit"):
-        raise reserved(f"--executor {executor}")
-    if executor != "local":
-        raise unknown("executor", executor, ["local"])
     if test and profile not in ("", "test"):
         raise InputError(f"--test and --profile {profile} exclude each other")
     name = "test" if test else profile or "laptop"
     check_replication(name, family or [], seeds)
+    where = chosen_executor(executor, executor_option)
     from pptrain.study import read_seeds
     if dry_run:
         return print_dry_run(name, family or [], read_seeds(seeds), workers)
     folder = f"runs/replicate-{name}" if output_dir is None else output_dir
-    raise typer.Exit(run_replication(name, family or [], read_seeds(seeds), folder, workers))
+    raise typer.Exit(
+        run_replication(name, family or [], read_seeds(seeds), folder, workers, where))
 
 # %% ../nbs/50_cli.ipynb #ac66fe7b
 @app.command("explore")
@@ -423,9 +429,12 @@ def generate_command(
     n: Annotated[int | None, typer.Option("-n", help="Items; otherwise the preset's.")] = None,
     format: Annotated[str, typer.Option(help="parquet, arrow, jsonl or bin")] = "parquet",
     shards: Annotated[int, typer.Option(help="Files to spread the items over.")] = 1,
-    workers: Annotated[int, typer.Option(help="Processes; no byte depends on it.")] = 1,
+    workers: Annotated[int, typer.Option(
+        help="How many work at a time; no byte depends on it.")] = 1,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
+    executor: Where = "local",
+    executor_option: WhereOptions = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on (also the default).")] = False,
     push: Annotated[str, typer.Option("--push-to-hub", metavar="OWNER/NAME")] = "",
 ) -> None:
@@ -434,7 +443,8 @@ def generate_command(
     from pptrain.generate.sharing import generate_and_push
     config = parse_settings(settings or []) | ({"preset": preset} if preset else {})
     print(*generate_and_push(create_task(family, config), out, n, push, format=format, seed=seed,
-                             shards=shards, workers=workers, split=split), sep="\n")
+                             shards=shards, workers=workers, split=split,
+                             executor=chosen_executor(executor, executor_option)), sep="\n")
 
 # %% ../nbs/50_cli.ipynb #36cabc27
 @app.command("config")

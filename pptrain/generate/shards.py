@@ -49,9 +49,6 @@ class Job:
 # %% ../../nbs/generate/03_shards.ipynb #c4fc9da7
 PART = ".part"
 
-class Stopped(Exception):
-    "Somebody asked the writing of a shard to stop."
-
 @contextlib.contextmanager
 def drafts(folder: Path, names: list[str]) -> Iterator[Sequence[BinaryIO]]:
     """Files to write into; at the end they are on the disk, under their names; or gone."""
@@ -76,11 +73,10 @@ def file_record(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 # %% ../../nbs/generate/03_shards.ipynb #f1cc2fa0
-def write_shard(job: Job, k: int, wrote: Callable[[int], Any] = int,
-                stopped: Callable[[], bool] = bool) -> dict[str, Any]:
-    """Write shard `k`; its record for the manifest. `wrote(n)` hears of every `n` items.
+def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None) -> dict[str, Any]:
+    """Write shard `k`; its record for the manifest. `tell(n)` hears of every `n` items.
 
-    Raises `Stopped` soon after `stopped()` is true, `OSError` when the disk is full."""
+    Raises what `tell()` raises to stop it, `OSError` when the disk is full."""
     items = job.items(k)
     tokens = carried = 0
     names = job.names(k)
@@ -90,13 +86,12 @@ def write_shard(job: Job, k: int, wrote: Callable[[int], Any] = int,
             for start in range(0, len(items), BATCH * GROUP):
                 rows = []
                 for at in range(start, min(start + BATCH * GROUP, len(items)), BATCH):
-                    if stopped():
-                        raise Stopped
+                    tell()
                     rows += job.source.batch(items[at:at + BATCH])
                 writer.write(rows)
                 tokens += sum(map(len, rows))
                 carried += sum(int(row.mask.sum()) for row in rows)
-                wrote(len(rows))
+                tell(len(rows))
     facts = {name: file_record(job.folder / name) for name in names}
     return {"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
             "loss_tokens": carried, "files": facts}
@@ -128,6 +123,11 @@ def is_whole(job: Job, record: Mapping[str, Any]) -> bool:
     except (OSError, KeyError, TypeError, AttributeError):
         return False
 
+def remove_drafts(folder: Path) -> None:
+    "Remove what writers that were killed have left half-written."
+    for draft in folder.glob(f".*{PART}"):
+        draft.unlink(missing_ok=True)
+
 def finished_shards(job: Job) -> dict[int, dict]:
     """Records of the shards that are there, verified; drafts of a run that was killed are removed.
 
@@ -141,6 +141,5 @@ def finished_shards(job: Job) -> dict[int, dict]:
         return {}
     content = read_json(manifest, "choose another folder", "spec", "shards")
     check_same(job, content["spec"])
-    for draft in job.folder.glob(f".*{PART}"):
-        draft.unlink(missing_ok=True)
+    remove_drafts(job.folder)
     return {record["shard"]: record for record in content["shards"] if is_whole(job, record)}

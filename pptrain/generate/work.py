@@ -5,22 +5,21 @@
 # %% ../../nbs/generate/04_generate.ipynb #2a53e15b
 from __future__ import annotations
 
-import contextlib, errno, json, multiprocessing, os, signal, sys, threading, time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+import contextlib, errno, json, sys
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ..data.streams import number_within
-from ..errors import InputError, unknown
+from ..errors import InputError
+from ..executors import Executor, WorkerLost, create_executor
 from ..files import PathText, locked, print_line
 from .formats import writer_class
 from .shards import (
-    MANIFEST, PART, Job, Stopped, finished_shards, write_manifest, write_shard)
+    MANIFEST, Job, finished_shards, remove_drafts, write_manifest, write_shard)
 from .source import stream_of
 from ..show.markup import html_table
 
@@ -41,90 +40,19 @@ class Progress:
         if not self.quiet:
             print_line(text, sys.stderr)
 
-    def reached(self, done: int) -> None:
-        "So many items are written now."
+    def wrote(self, items: int) -> None:
+        "So many more items are written now."
         if self.bar:
-            self.bar.update(done - self.done)
-        self.done = done
-        if not self.bar and done - self.said >= self.total / 10:
-            self.said = done
-            self.line(f"{done:,} of {self.total:,} items")
+            self.bar.update(items)
+        self.done += items
+        if not self.bar and self.done - self.said >= self.total / 10:
+            self.said = self.done
+            self.line(f"{self.done:,} of {self.total:,} items")
 
     def close(self) -> None:
         "Leave the terminal as it was."
         if self.bar:
             self.bar.close()
-
-# %% ../../nbs/generate/04_generate.ipynb #9f45d362
-HERE: dict[str, Any] = {}    # what a worker process was given
-
-def end_with_parent() -> None:
-    "From now on this process ends when the one that started it has ended."
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
-
-def start_worker(job: Job, stop: Any, count: Any) -> None:
-    "What a worker process does first."
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
-    HERE.update(job=job, stop=stop, count=count)
-
-def work_on(k: int) -> dict[str, Any]:
-    "Write shard `k` in a worker process."
-    count = HERE["count"]
-
-    def wrote(items: int) -> None:
-        with count.get_lock():
-            count.value += items
-    return write_shard(HERE["job"], k, wrote, HERE["stop"].is_set)
-
-# %% ../../nbs/generate/04_generate.ipynb #c3fb3008
-Records = Generator[dict[str, Any], None, None]     # of shards, as they are finished
-
-def written_here(job: Job, todo: Sequence[int], progress: Progress) -> Records:
-    "Records of the shards `todo`, written in this process."
-    for k in todo:
-        yield write_shard(job, k, lambda items: progress.reached(progress.done + items))
-
-PATIENCE = 2.0      # seconds that a worker has to end a batch when it is asked to stop
-
-def end_workers(pool: ProcessPoolExecutor, folder: Path) -> None:
-    "Ends a pool that nobody waits for; who is not done in time is killed, its drafts removed."
-    workers = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    end = time.monotonic() + PATIENCE
-    for worker in workers:
-        worker.join(max(0.0, end - time.monotonic()))
-        if worker.is_alive():
-            worker.kill()
-            worker.join()
-            for draft in folder.glob(f".*.{worker.pid}{PART}"):
-                draft.unlink(missing_ok=True)
-
-def written_by_workers(job: Job, todo: Sequence[int], progress: Progress, workers: int,
-                       start_method: str | None) -> Records:
-    "Records of the shards `todo` as worker processes finish them."
-    context: Any = multiprocessing.get_context(start_method)
-    stop, count = context.Event(), context.Value("q", 0)
-    pool = ProcessPoolExecutor(min(workers, len(todo)), context, start_worker, (job, stop, count))
-    try:
-        waiting = {pool.submit(work_on, k) for k in todo}
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.3, return_when=FIRST_COMPLETED)
-            progress.reached(count.value)
-            for future in done:
-                yield future.result()
-    except BrokenProcessPool:
-        raise InputError("a worker process ended at once (out of memory?); finished shards are "
-                         "kept; start again with fewer workers") from None
-    finally:
-        stop.set()
-        end_workers(pool, job.folder)
 
 # %% ../../nbs/generate/04_generate.ipynb #ad0d7aba
 @dataclass(frozen=True)
@@ -154,54 +82,65 @@ class Generated:
         return html_table(rows, ("file", "items", "bytes", "sha256"), row_names=False)
 
 # %% ../../nbs/generate/04_generate.ipynb #94dd120b
-def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) -> None:
-    "Write the shards that are missing, and the manifest after each."
-    records = finished_shards(job)
+def write_missing(job: Job, workers: int, executor: Executor, quiet: bool,
+                  records: dict[int, dict[str, Any]]) -> None:
+    "Write the shards that have no record, and note the record and the manifest after each."
     todo = [k for k in range(job.shards) if k not in records]
-    write_manifest(job, records)
     total = sum(len(job.items(k)) for k in todo)
     progress = Progress(total, quiet or not todo)
-    started = min(workers, len(todo))
+    started = max(1, min(workers, len(todo)))
     if todo:
         progress.line(f"{total:,} items, {len(todo)} of {job.shards} {job.format} shards to write "
-                      f"in {job.folder} by {max(1, started)} process{'es' * (started > 1)}")
+                      f"in {job.folder} by {started} process{'es' * (started > 1)}")
+    placed = replace(job, folder=job.folder.resolve())      # workers may stand elsewhere
+    made = executor.run(partial(write_shard, placed), todo, started, job.folder, progress.wrote)
     try:
-        if started > 1:
-            made = written_by_workers(job, todo, progress, started, start_method)
-        else:
-            made = written_here(job, todo, progress)
         with contextlib.closing(made):      # wherever it is left, the workers have ended
-            for record in made:
-                records[record["shard"]] = record
+            for done in made:
+                records[done.job] = done.result()
                 write_manifest(job, records)
+    except BaseException:
+        remove_drafts(job.folder)
+        raise
+    finally:
+        progress.close()
+
+def run_shards(job: Job, workers: int, executor: Executor, quiet: bool) -> None:
+    "Write the shards that are missing; what goes wrong is one sentence."
+    records = finished_shards(job)
+    write_manifest(job, records)
+    try:
+        write_missing(job, workers, executor, quiet, records)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{len(records)} of {job.shards} shards are finished in "
                                 f"{job.folder}; the same command goes on") from None
+    except WorkerLost as e:
+        raise InputError(f"{e}; finished shards are kept; start again, perhaps with fewer "
+                         "workers") from None
     except OSError as e:
         full = " (the disk is full)" if e.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise InputError(f"out={str(job.folder)!r}: {e.strerror or e}{full}; {len(records)} of "
                          f"{job.shards} shards are finished; make room and start again") from None
-    finally:
-        progress.close()
 
 # %% ../../nbs/generate/04_generate.ipynb #09bd4b35
 def generate(source: Any, out: PathText, count: int | None = None, *, format: str = "parquet",
              shards: int = 1, workers: int = 1, seed: int | None = 0, split: str = "train",
-             epoch: int = 0, start_method: str | None = None, quiet: bool = False) -> Generated:
+             epoch: int = 0, executor: Any = "local", start_method: str | None = None,
+             quiet: bool = False) -> Generated:
     """Write the first `count` items of a task, or of an addressed dataset, to files in `out`.
 
     `format` is parquet, arrow, jsonl or bin. Shards that are there are verified and kept; the bytes
-    depend neither on `workers` nor on `start_method` (fork, spawn, forkserver; the platform's by
-    default). Raises `InputError` before any work for what cannot be."""
+    depend neither on `workers` nor on the `executor` (local, ray, submitit, or a mapping of name
+    and options), nor on the `start_method` of local processes (fork, spawn, forkserver; the
+    platform's by default). Raises `InputError` before any work for what cannot be."""
     writer_class(format)
     number_within(shards, "shards", 1, 100_000)
     number_within(workers, "workers", 0, 10_000)
-    methods = multiprocessing.get_all_start_methods()
-    if start_method is not None and start_method not in methods:
-        raise unknown("start method", start_method, methods)
+    method = {} if start_method is None else {"start_method": start_method}
+    where = create_executor(executor, **method)
     items = stream_of(source, count, seed, split, epoch)
     if shards > items.count:
         raise InputError(f"shards={shards}: there are {items.count} items; ask for fewer shards")
     with locked(out, "out") as folder:
-        run_shards(Job(items, folder, format, shards), workers, start_method, quiet)
+        run_shards(Job(items, folder, format, shards), workers, where, quiet)
         return Generated(folder, json.loads((folder / MANIFEST).read_text("utf-8")))

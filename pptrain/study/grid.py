@@ -5,9 +5,8 @@
 # %% ../../nbs/study/20_grid.ipynb #3d8fca18
 from __future__ import annotations
 
-import ast, hashlib, json, os, re, signal, subprocess, sys, tempfile, threading, time
+import ast, contextlib, hashlib, json, os, re, signal, subprocess, sys, tempfile, threading, time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 from ..data.streams import whole_number
 from ..errors import InputError, shown, unknown
+from ..executors import Done, Executor, Stopped, create_executor
+from ..executors.base import whole_places
 from ..files import (
     PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
 from .processes import MARK, end_leftovers, end_with, interruptible, stop
@@ -212,8 +213,14 @@ def whole_signs(session, pack):
                               ensure_ascii=False).encode("utf-8", "replace")
     session.pack = packed
 
+def end_with_the_child():
+    from os import getppid
+    from pptrain.study.processes import end_with
+    end_with(getppid())
+
 whole_signs(get_ipython().kernel.session, get_ipython().kernel.session.pack)
-del whole_signs
+end_with_the_child()
+del whole_signs, end_with_the_child
 """
 
 def write_startup(ipython: str | Path) -> None:
@@ -246,19 +253,6 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED"
 UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}   # in any locale
 
 OWN_KERNEL = {"JUPYTER_PREFER_ENV_PATH": "1"}    # not one that somebody installed for all
-
-# %% ../../nbs/study/20_grid.ipynb #c43010e3
-PLACES = ("PYTHONPATH", "PPTRAIN_CACHE", "PPTRAIN_PLUGINS", "PPTRAIN_VECTORS")
-
-def whole_places(environment: Mapping[str, str]) -> dict[str, str]:
-    "The variables of an environment that name files or folders here, with their whole paths."
-    places = {}
-    for name in PLACES:
-        parts = environment.get(name, "").split(os.pathsep)
-        whole = [os.path.abspath(part) if os.path.exists(part) else part for part in parts]
-        if any(whole):
-            places[name] = os.pathsep.join(whole)
-    return places
 
 # %% ../../nbs/study/20_grid.ipynb #bea2b3e8
 def launch(spec: RunSpec, folder: str | Path) -> subprocess.Popen:
@@ -321,7 +315,6 @@ class Manifest:
     def __init__(self, folder: str | Path, **facts: Any):
         self.path = Path(folder) / "manifest.json"
         self.lock = threading.Lock()
-        self.interrupted = False
         kept = kept_manifest(self.path)
         for name, value in facts.items():
             if kept.get(name, value) != value:
@@ -355,50 +348,99 @@ def finished(spec: RunSpec, folder: str | Path, manifest: Manifest) -> bool:
 # %% ../../nbs/study/20_grid.ipynb #16ed80ef
 STOPPED = "stopped before its end; what was finished is kept, and the same command goes on"
 
-def outcome(out: Path, code: int, interrupted: bool) -> dict[str, Any]:
+def outcome(out: Path, code: int) -> dict[str, Any]:
     "What the manifest notes about a run whose process ended with `code`."
     rows = rows_hash(out)
     if code == 0 and rows is not None:
         return {"status": "done", "error": None, "rows_sha256": rows}
-    if interrupted:
-        return {"status": "interrupted", "error": STOPPED}
     return {"status": "failed", "error": why_failed(out, code)}
 
 # %% ../../nbs/study/20_grid.ipynb #54c18cef
-def run_one(spec: RunSpec, folder: str | Path, manifest: Manifest,
-            children: dict[str, subprocess.Popen], say: Callable[[str], Any]) -> None:
-    "Run one spec in a child process, kept in `children` while it lives, and note how it went."
-    if manifest.interrupted:
-        return
-    manifest.set(spec, status="running", error=None)
+def wait_for(child: subprocess.Popen, say: Callable[[str], Any], tell: Callable[[], Any]) -> None:
+    "Say the lines of a process until it ends, and call `tell` now and then."
+    def listen() -> None:
+        for line in child.stdout or ():
+            say(line.rstrip())
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    while child.poll() is None:
+        tell()
+        time.sleep(0.05)
+    listener.join()
+
+def run_one(job: tuple[RunSpec, Path], tell: Callable[..., None]) -> dict[str, Any]:
+    """Run one spec in a child process; what the manifest notes about it.
+
+    Tells its id and None, then its id and each line. Raises what `tell` raises to stop it."""
+    spec, folder = job
+    tell([spec.id, None])
     out = run_folder(spec, folder)
     (out / "rows.csv").unlink(missing_ok=True)
-    child = children[spec.id] = launch(spec, folder)
+    child = launch(spec, folder)
+
+    def say(line: str) -> None:
+        with contextlib.suppress(Stopped):      # `wait_for` hears of it
+            tell([spec.id, line])
     with RunProgress(spec.study, out, say) as progress:
-        for line in child.stdout or ():
-            progress.line(line.rstrip())
-        code = child.wait()
-    noted = outcome(out, code, manifest.interrupted)
-    manifest.set(spec, seconds=round(progress.seconds, 1), **noted)
-    reason = f": {noted['error']}" if noted["error"] else ""
-    say(f"{noted['status']} {spec.id} after {in_words(progress.seconds)}{reason}")
+        try:
+            wait_for(child, progress.line, tell)
+        except BaseException:
+            stop([child])
+            raise
+    return outcome(out, child.wait()) | {"seconds": round(progress.seconds, 1)}
 
 # %% ../../nbs/study/20_grid.ipynb #4fe2e0e2
-def run_all(specs: Sequence[RunSpec], folder: str | Path, manifest: Manifest, workers: int,
-            say: Callable[[str], Any]) -> None:
+class Score:
+    "What a driver notes and says while others work."
+
+    def __init__(self, specs: Sequence[RunSpec], manifest: Manifest, say: Callable[[str], Any]):
+        self.specs = {spec.id: spec for spec in specs}
+        self.manifest, self.say = manifest, say
+        self.begun: dict[str, float] = {}       # id of a run at work → when it began
+
+    def heard(self, news: Sequence[Any]) -> None:
+        "A run has begun, or its notebook has printed a line."
+        name, line = news
+        if line is not None:
+            self.say(line)
+        elif name not in self.begun:
+            self.begun[name] = time.monotonic()
+            self.manifest.set(self.specs[name], status="running", error=None)
+
+    def ended(self, name: str, noted: Mapping[str, Any]) -> None:
+        "A run has ended, one way or another."
+        begun = self.begun.pop(name, time.monotonic())
+        noted = {"seconds": round(time.monotonic() - begun, 1)} | dict(noted)
+        self.manifest.set(self.specs[name], **noted)
+        reason = f": {noted['error']}" if noted["error"] else ""
+        self.say(f"{noted['status']} {name} after {in_words(noted['seconds'])}{reason}")
+
+    def interrupted(self) -> None:
+        "All that are at work were stopped."
+        for name in list(self.begun):
+            self.ended(name, {"status": "interrupted", "error": STOPPED})
+
+# %% ../../nbs/study/20_grid.ipynb #fc7e8874
+def noted_of(done: Done) -> dict[str, Any]:
+    "What the manifest notes about a job. Raises what is wrong with the whole grid."
+    if isinstance(done.error, (InputError, OSError)):
+        raise done.error
+    if done.error is not None:
+        return {"status": "failed", "error": str(done.error) or type(done.error).__name__}
+    return done.value
+
+def run_all(specs: Sequence[RunSpec], folder: Path, manifest: Manifest, workers: int,
+            executor: Executor, say: Callable[[str], Any]) -> None:
     "Run specs, `workers` at a time; whatever stops it stops the children."
-    children: dict[str, subprocess.Popen] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(run_one, spec, folder, manifest, children, say) for spec in specs]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-        except BaseException:
-            manifest.interrupted = True
-            for job in jobs:
-                job.cancel()
-            stop(children.values())
-            raise
+    score = Score(specs, manifest, say)
+    jobs = [(spec, folder) for spec in specs]
+    made = executor.run(run_one, jobs, workers, folder, score.heard, waits=True)
+    try:
+        with contextlib.closing(made):
+            for done in made:
+                score.ended(done.job[0].id, noted_of(done))
+    finally:
+        score.interrupted()
 
 # %% ../../nbs/study/20_grid.ipynb #23c10ce5
 def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
@@ -420,18 +462,21 @@ def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
 
 # %% ../../nbs/study/20_grid.ipynb #37ed30c8
 def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
-             say: Callable[[str], Any] = print_line, **facts: Any) -> Manifest:
+             say: Callable[[str], Any] = print_line, executor: Any = "local",
+             **facts: Any) -> Manifest:
     """Run every spec that is not done yet, `workers` at a time; a failed one sinks no other.
 
-    `facts` (such as the profile) are kept in the manifest. Raises `InputError`, before any work,
-    for an unknown notebook or parameter, another grid's folder, one that another process works in
-    or that cannot be written, and names that cannot be files. Raises `KeyboardInterrupt` after
+    `executor` says where: local, ray, submitit, or a mapping of name and options. `facts` (such as
+    the profile) are kept in the manifest. Raises `InputError`, before any work, for an unknown
+    notebook, parameter or executor, another grid's folder, one that another process works in or
+    that cannot be written, and names that cannot be files. Raises `KeyboardInterrupt` after
     Ctrl-C or SIGTERM, with the children stopped and their state kept."""
     for spec in specs:
         check_parameters(spec)
         check_file_name(spec.id, "study")
     if whole_number(workers, "workers") < 1:
         raise InputError(f"workers={workers!r}: at least one notebook runs at a time")
+    where = create_executor(executor)
     specs = list({spec.id: spec for spec in specs}.values())     # each once
     with interruptible(), locked(folder, "folder") as home:
         manifest = Manifest(home, **facts)
@@ -442,7 +487,7 @@ def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
         say_plan(todo, len(specs) - len(todo), home, workers, say)
         for spec in todo:
             manifest.set(spec, status="waiting", error=None)
-        run_all(todo, home, manifest, workers, say)
+        run_all(todo, home.resolve(), manifest, workers, where, say)
     return manifest
 
 # %% ../../nbs/study/20_grid.ipynb #b56de915

@@ -15,7 +15,7 @@ FLOORS = [
     {"errors"},
     {"files"},
     {"registers", "vocab", "config", "yaml12", "processes"},
-    {"show", "parity"},
+    {"show", "parity", "executors"},
     {"data"},
     {"core"},
     {"tasks"},

@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from conftest import ROOT
@@ -29,6 +32,24 @@ def written(folder: Path, name: str, **run: object) -> str:
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
     return str(path)
+
+
+def torchrun(*argv: str, **place: str) -> subprocess.Popen:
+    "Two processes of a command line, started by torchrun."
+    program = Path(argv[1]).with_suffix(".py")
+    program.write_text(CLI)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+               str(program), *argv]
+    known = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=os.environ | known | place, start_new_session=True)
+
+
+def weights_of(run: subprocess.Popen) -> str:
+    "sha256 of the weights that a run ended with."
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    return json.loads(out[out.index("{"):])["metrics"]["weights_sha256"]
 
 
 def started(count: int, *argv: str) -> list[subprocess.CompletedProcess]:
@@ -74,3 +95,70 @@ def test_bad_input_is_one_line_in_all(tmp_path):
         errors = [line for line in lines if line.startswith("error:")]
         assert len(errors) == 1 and word in errors[0], lines
         assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_ends_in_the_same_weights_killed_or_not(tmp_path):
+    steps = {"max_steps": 40, "save_steps": 10, "eval_steps": 40, "use_cpu": True}
+    first, second, third = (written(tmp_path, name, **steps) for name in ("a", "b", "c"))
+    wanted = weights_of(torchrun("fit", first, "--json"))
+    assert weights_of(torchrun("fit", second, "--json")) == wanted
+
+    killed = torchrun("fit", third, "--json")
+    while not (tmp_path / "c/checkpoint-10/trainer_state.json").exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    for rank in psutil.process_iter(["environ"]):
+        if (rank.info["environ"] or {}).get("TORCHELASTIC_RUN_ID") and third in rank.cmdline():
+            rank.kill()
+    killed.communicate()
+    assert not (tmp_path / "c/checkpoint-40").exists(), "too late to be killed half-way"
+    assert weights_of(torchrun("fit", third, "--json")) == wanted
+
+
+# a family whose items begin with their number, and a trainer that notes what it trains on
+NOTED = """
+import os
+import numpy as np, transformers
+from pptrain.core import AddressedTask, FamilyConfig, TaskPreset, Vocab, register_family
+from pptrain.data import Example
+
+class Numbered(AddressedTask):
+    "The number of the item, and of the epoch."
+    name = "numbered"
+    config_class = FamilyConfig
+    vocab = Vocab([*map(str, range(60)), "<pad>"])
+
+    def examples(self, seed, split, epoch, indices):
+        rows = [np.array([i % 60, epoch, 7]) for i in indices]
+        return [Example(row, np.ones(3, bool), {}, self.vocab) for row in rows]
+
+register_family(Numbered, [TaskPreset("smoke", "Three numbers.", {"max_length": 3}, "ours")])
+
+step = transformers.Trainer.training_step
+def noted(self, model, inputs, *rest, **more):
+    with open(os.environ["NOTED"] + os.environ["RANK"], "a") as file:
+        for item, epoch, _ in inputs["input_ids"].tolist():
+            file.write(f"{epoch} {item}\\n")
+    return step(self, model, inputs, *rest, **more)
+transformers.Trainer.training_step = noted
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [24, 27])
+def test_each_item_is_seen_once_per_epoch(tmp_path, count):
+    (tmp_path / "numbered_family.py").write_text(NOTED)
+    config = written(tmp_path, "run", max_steps=-1, num_train_epochs=2, use_cpu=True)
+    known = {"PPTRAIN_PLUGINS": str(tmp_path / "numbered_family.py"), "NOTED": f"{tmp_path}/noted-"}
+    task = ["name=numbered", "config.preset=smoke", f"config.sequence_count={count}"]
+    settings = [word for setting in task for word in ("--set", f"task.{setting}")]
+    run = torchrun("fit", config, *settings, **known)
+    _, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    seen = [(tmp_path / f"noted-{rank}").read_text().splitlines() for rank in (0, 1)]
+    once = sorted(f"{epoch} {item}" for epoch in (0, 1) for item in range(count))
+    assert sorted(set(seen[0] + seen[1])) == once
+    # an epoch is filled up to whole steps, two rows in each of two processes, with its first rows
+    assert len(seen[0]) == len(seen[1]) == -(-count // 4) * 4

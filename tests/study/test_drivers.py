@@ -24,10 +24,10 @@ DRIVER = """
 import sys
 import pptrain.grid
 from pptrain.cli import main
-notebook, folder, seconds = sys.argv[1:]
+notebook, folder, seconds, *more = sys.argv[1:]
 spec = pptrain.grid.RunSpec("own", notebook, {"seconds": float(seconds)})
 pptrain.grid.plan = lambda *any: [spec]
-sys.argv = ["pptrain", "replicate", "--test", "--output-dir", folder]
+sys.argv = ["pptrain", "replicate", "--test", "--output-dir", folder, *more]
 sys.exit(main())
 """
 
@@ -49,9 +49,9 @@ def notebook(path: Path) -> Path:
     return path
 
 
-def driver(source: Path, folder: Path, seconds: float) -> subprocess.Popen:
-    "A process that runs the notebook as a grid of one."
-    command = [sys.executable, "-c", DRIVER, str(source), str(folder), str(seconds)]
+def driver(source: Path, folder: Path, seconds: float, *more: str) -> subprocess.Popen:
+    "A process that runs the notebook as a grid of one; `more` are options of `replicate`."
+    command = [sys.executable, "-c", DRIVER, str(source), str(folder), str(seconds), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
 
@@ -122,6 +122,15 @@ def test_a_killed_drivers_notebook_ends_without_a_successor(tmp_path):
     first.kill()
     first.wait()
     assert until(lambda: all(map(ended, processes)), 10)
+
+
+@pytest.mark.slow
+def test_a_child_that_is_killed_alone_takes_its_notebook_along(tmp_path):
+    first = driver(notebook(tmp_path / "work.ipynb"), tmp_path / "grid", 90)
+    processes = at_work(tmp_path / "grid")
+    processes[0].kill()
+    assert until(lambda: all(map(ended, processes)), 20)
+    assert first.wait(timeout=60) == 1 and the_run(tmp_path / "grid")["status"] == "failed"
 
 
 @pytest.mark.slow
