@@ -5,7 +5,7 @@
 # %% ../../nbs/generate/04_generate.ipynb #2a53e15b
 from __future__ import annotations
 
-import contextlib, errno, json, multiprocessing, os, signal, sys, threading, time
+import contextlib, json, multiprocessing, os, signal, sys, threading, time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from ..data.streams import number_within
 from ..errors import InputError, unknown
-from ..files import PathText, locked, print_line
+from ..files import PathText, locked, print_line, why_refused
 from .formats import writer_class
 from .shards import (
-    MANIFEST, PART, Job, Stopped, finished_shards, write_manifest, write_shard)
+    MANIFEST, Job, Stopped, finished_shards, remove_drafts, write_manifest, write_shard)
 from .source import stream_of
 from ..show.markup import html_table
 
@@ -103,8 +103,7 @@ def end_workers(pool: ProcessPoolExecutor, folder: Path) -> None:
         if worker.is_alive():
             worker.kill()
             worker.join()
-            for draft in folder.glob(f".*.{worker.pid}{PART}"):
-                draft.unlink(missing_ok=True)
+            remove_drafts(folder, worker.pid)
 
 def written_by_workers(job: Job, todo: Sequence[int], progress: Progress, workers: int,
                        start_method: str | None) -> Records:
@@ -158,7 +157,6 @@ def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) ->
     "Write the shards that are missing, and the manifest after each."
     records = finished_shards(job)
     todo = [k for k in range(job.shards) if k not in records]
-    write_manifest(job, records)
     total = sum(len(job.items(k)) for k in todo)
     progress = Progress(total, quiet or not todo)
     started = min(workers, len(todo))
@@ -166,6 +164,7 @@ def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) ->
         progress.line(f"{total:,} items, {len(todo)} of {job.shards} {job.format} shards to write "
                       f"in {job.folder} by {max(1, started)} process{'es' * (started > 1)}")
     try:
+        write_manifest(job, records)
         if started > 1:
             made = written_by_workers(job, todo, progress, started, start_method)
         else:
@@ -178,9 +177,9 @@ def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) ->
         raise KeyboardInterrupt(f"{len(records)} of {job.shards} shards are finished in "
                                 f"{job.folder}; the same command goes on") from None
     except OSError as e:
-        full = " (the disk is full)" if e.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise InputError(f"out={str(job.folder)!r}: {e.strerror or e}{full}; {len(records)} of "
-                         f"{job.shards} shards are finished; make room and start again") from None
+        place = e.filename2 or e.filename or job.folder
+        raise InputError(f"out={str(job.folder)!r}: {place} cannot be written ({why_refused(e)}); "
+                         f"{len(records)} of {job.shards} shards are finished and are kept") from None
     finally:
         progress.close()
 
