@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import contextlib, errno, json, os, socket, sys, tempfile, threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # a path as callers may give it; `resolve_path` reads it
 PathText = str | os.PathLike[str]
@@ -153,6 +156,25 @@ def read_json(path: Path, instead: str, *needed: str) -> dict[str, Any]:
         if key not in content:
             raise InputError(f"{path} is damaged: {key} is missing; {instead}")
     return content
+
+# %% ../nbs/00_files.ipynb #a49dcbe9
+def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """A CSV table with these columns, maybe with more; `options` are those of `pandas.read_csv`.
+
+    Raises `InputError` for a damaged one."""
+    import pandas as pd
+    try:
+        names = list(pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0])
+        table = pd.read_csv(path, **options)
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
+    for name in (*columns, *names):
+        if names.count(name) != 1:
+            fault = f"has no column {name!r}" if name not in names else f"names {name!r} twice"
+            raise InputError(f"{path} is damaged: it {fault}")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{path} is damaged: its rows have more cells than its first line names")
+    return table
 
 # %% ../nbs/00_files.ipynb #f8ba8659
 LOCK, HOLDER = ".pptrain-lock", ".pptrain-locked-by"     # nobody else's names

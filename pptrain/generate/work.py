@@ -178,8 +178,9 @@ def run_shards(job: Job, workers: int, start_method: str | None, quiet: bool) ->
                                 f"{job.folder}; the same command goes on") from None
     except OSError as e:
         place = e.filename2 or e.filename or job.folder
-        raise InputError(f"out={str(job.folder)!r}: {place} cannot be written ({why_refused(e)}); "
-                         f"{len(records)} of {job.shards} shards are finished and are kept") from None
+        kept = f"{len(records)} of {job.shards} shards are finished and are kept"
+        raise InputError(f"out={str(job.folder)!r}: {place} cannot be written "
+                         f"({why_refused(e)}); {kept}") from None
     finally:
         progress.close()
 
