@@ -5,12 +5,15 @@
 # %% ../nbs/00_files.ipynb #13c121a7
 from __future__ import annotations
 
-import contextlib, json, os, socket, sys, tempfile, threading
-from collections.abc import Iterator
+import contextlib, errno, json, os, socket, sys, tempfile, threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # a path as callers may give it; `resolve_path` reads it
 PathText = str | os.PathLike[str]
@@ -21,17 +24,17 @@ __all__ = ['PathText', 'write_atomic', 'resolve_path', 'make_folder', 'save_as',
 # %% ../nbs/00_files.ipynb #3806d76a
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
     """Write `content` (text as UTF-8) under a temporary name beside `path`, then move it there;
-    folders are made."""
+    folders are made. Raises `OSError` with the name of `path`."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(draft, path)
-    except OSError:
+    except OSError as e:
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise
+        raise OSError(e.errno, e.strerror, str(path)) from None
     return path
 
 # %% ../nbs/00_files.ipynb #d96e7794
@@ -85,6 +88,16 @@ def resolve_path(path: PathText, name: str = "path") -> Path:
         raise InputError(f"{name}={text!r} {why}; write a path such as runs/a")
     return home_expanded(text, name)
 
+# %% ../nbs/00_files.ipynb #d8ba3eb9
+REFUSALS = {
+    errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "no file may become as large", errno.EEXIST: "a file has that name",
+    errno.ENOTDIR: "a file has the name of its folder"}
+
+def why_refused(e: OSError) -> str:
+    "Why the system would not write, in words."
+    return REFUSALS.get(e.errno or 0) or e.strerror or str(e)
+
 # %% ../nbs/00_files.ipynb #50babc9c
 def make_folder(path: PathText, name: str = "folder") -> Path:
     "The folder `resolve_path(path)`, made and writable. Raises `InputError` naming `name`."
@@ -93,9 +106,7 @@ def make_folder(path: PathText, name: str = "folder") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
-        taken = isinstance(e, FileExistsError)
-        why = "a file has that name" if taken else e.strerror
-        raise InputError(f"{name}={str(path)!r} cannot be written ({why})") from None
+        raise InputError(f"{name}={str(path)!r} cannot be written ({why_refused(e)})") from None
     return folder
 
 # %% ../nbs/00_files.ipynb #dd93d3df
@@ -109,7 +120,7 @@ def save_as(path: PathText, content: str | bytes, name: str = "path") -> Path:
             raise InputError(f"{name}={str(path)!r} is a folder; name a file in it")
         return write_atomic(place, content)
     except OSError as e:
-        raise InputError(f"{name}={str(path)!r} cannot be written ({e.strerror})") from None
+        raise InputError(f"{name}={str(path)!r} cannot be written ({why_refused(e)})") from None
 
 # %% ../nbs/00_files.ipynb #312348f5
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -146,8 +157,27 @@ def read_json(path: Path, instead: str, *needed: str) -> dict[str, Any]:
             raise InputError(f"{path} is damaged: {key} is missing; {instead}")
     return content
 
+# %% ../nbs/00_files.ipynb #a49dcbe9
+def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """A CSV table with these columns, maybe with more; `options` are those of `pandas.read_csv`.
+
+    Raises `InputError` for a damaged one."""
+    import pandas as pd
+    try:
+        names = list(pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0])
+        table = pd.read_csv(path, **options)
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
+    for name in (*columns, *names):
+        if names.count(name) != 1:
+            fault = f"has no column {name!r}" if name not in names else f"names {name!r} twice"
+            raise InputError(f"{path} is damaged: it {fault}")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{path} is damaged: its rows have more cells than its first line names")
+    return table
+
 # %% ../nbs/00_files.ipynb #f8ba8659
-LOCK, HOLDER = ".lock", ".locked-by"
+LOCK, HOLDER = ".pptrain-lock", ".pptrain-locked-by"     # nobody else's names
 
 def in_use(folder: Path, name: str) -> InputError:
     "The refusal of a folder that another process works in."

@@ -151,7 +151,7 @@ def read_yaml(source: PathText | Mapping[str, Any]) -> dict[str, Any]:
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """`['a.b=1', 'c=[x]']` → `{'a': {'b': 1}, 'c': ['x']}`.
 
-    Raises `InputError` for a pair without `=`."""
+    Raises `InputError` for a pair without `=`, and for a name that is given twice."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         path, equals, value = pair.partition("=")
@@ -168,9 +168,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise InputError(f"--set {pair!r}: {name} was already set to {place!r}")
-        before = place.get(last)
-        if isinstance(before, dict):
-            raise InputError(f"--set {shortened(pair)!r}: {last} was already set to {before!r}")
+        if last in place:
+            before = shortened(repr(place[last]))
+            raise InputError(f"--set {shortened(pair)!r}: {last} was already set to {before}")
         try:
             place[last] = parse_yaml(value)
         except InputError as e:

@@ -5,14 +5,15 @@
 # %% ../../nbs/generate/03_shards.ipynb #9569ae1c
 from __future__ import annotations
 
-import contextlib, json, os
+import contextlib, hashlib, json, os, re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..config import differences
 from ..data.draws import check_generator
-from ..errors import InputError, shown
+from ..errors import InputError
 from ..files import read_json, write_atomic
 from .formats import writer_class
 from .source import Source
@@ -48,6 +49,7 @@ class Job:
 
 # %% ../../nbs/generate/03_shards.ipynb #c4fc9da7
 PART = ".part"
+DRAFT = re.compile(rf"\.\w+-\d+-of-\d+(\.\w+)+\.\d+{PART}")    # ours
 
 @contextlib.contextmanager
 def drafts(folder: Path, names: list[str]) -> Iterator[Sequence[BinaryIO]]:
@@ -68,9 +70,20 @@ def drafts(folder: Path, names: list[str]) -> Iterator[Sequence[BinaryIO]]:
                 path.unlink(missing_ok=True)
             raise
 
+def remove_drafts(folder: Path) -> None:
+    "Remove what writers that were killed have left half-written."
+    for path in folder.glob(f".*{PART}"):
+        if DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
 def file_record(path: Path) -> dict[str, Any]:
     "Size and sha256 of a file."
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    "A record with its own sha256, so that a count that was changed is noticed."
+    text = json.dumps(record, sort_keys=True)
+    return {**record, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../../nbs/generate/03_shards.ipynb #f1cc2fa0
 def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None) -> dict[str, Any]:
@@ -93,8 +106,8 @@ def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None)
                 carried += sum(int(row.mask.sum()) for row in rows)
                 tell(len(rows))
     facts = {name: file_record(job.folder / name) for name in names}
-    return {"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
-            "loss_tokens": carried, "files": facts}
+    return sealed({"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
+                   "loss_tokens": carried, "files": facts})
 
 # %% ../../nbs/generate/03_shards.ipynb #f1e36263
 MANIFEST = "manifest.json"
@@ -109,24 +122,20 @@ def write_manifest(job: Job, records: Mapping[int, dict]) -> None:
 def check_same(job: Job, there: Mapping[str, Any]) -> None:
     "Raises `InputError` naming the first thing in which what lies in the folder is another."
     check_generator(there, f"out={str(job.folder)!r}", "choose another folder")
-    for name, wanted in job.spec().items():
-        if there.get(name) != wanted:
-            raise InputError(f"out={str(job.folder)!r} holds another stream ({name} is "
-                             f"{shown(there.get(name))} there, {shown(wanted)} here); "
-                             "choose another folder")
+    changes = differences(there, job.spec())
+    if changes:
+        raise InputError(f"out={str(job.folder)!r} holds another stream ({changes[0]}); "
+                         "choose another folder")
 
-def is_whole(job: Job, record: Mapping[str, Any]) -> bool:
-    "Whether the files of a record are there, byte for byte."
+def is_whole(job: Job, record: Any) -> bool:
+    "Whether a record is as it was written, and the files of its shard byte for byte."
     try:
-        return all(file_record(job.folder / name) == facts
-                   for name, facts in record["files"].items())
-    except (OSError, KeyError, TypeError, AttributeError):
+        told = {name: value for name, value in record.items() if name != "sha256"}
+        names = job.names(record["shard"]) if record == sealed(told) else []
+        facts = {name: file_record(job.folder / name) for name in names}
+        return bool(facts) and record["files"] == facts
+    except (OSError, LookupError, TypeError, ValueError, AttributeError):
         return False
-
-def remove_drafts(folder: Path) -> None:
-    "Remove what writers that were killed have left half-written."
-    for draft in folder.glob(f".*{PART}"):
-        draft.unlink(missing_ok=True)
 
 def finished_shards(job: Job) -> dict[int, dict]:
     """Records of the shards that are there, verified; drafts of a run that was killed are removed.
@@ -140,6 +149,10 @@ def finished_shards(job: Job) -> dict[int, dict]:
                              "choose another folder")
         return {}
     content = read_json(manifest, "choose another folder", "spec", "shards")
+    for name, kind in (("spec", dict), ("shards", list)):
+        if not isinstance(content[name], kind):
+            raise InputError(f"{manifest} is damaged: {name} is no {kind.__name__}; "
+                             "choose another folder")
     check_same(job, content["spec"])
     remove_drafts(job.folder)
     return {record["shard"]: record for record in content["shards"] if is_whole(job, record)}

@@ -5,7 +5,7 @@
 # %% ../../nbs/generate/04_generate.ipynb #2a53e15b
 from __future__ import annotations
 
-import contextlib, errno, json, sys
+import contextlib, json, sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..data.streams import number_within
 from ..errors import InputError
 from ..executors import Executor, WorkerLost, create_executor
-from ..files import PathText, locked, print_line
+from ..files import PathText, locked, print_line, why_refused
 from .formats import writer_class
 from .shards import (
     MANIFEST, Job, finished_shards, remove_drafts, write_manifest, write_shard)
@@ -108,8 +108,8 @@ def write_missing(job: Job, workers: int, executor: Executor, quiet: bool,
 def run_shards(job: Job, workers: int, executor: Executor, quiet: bool) -> None:
     "Write the shards that are missing; what goes wrong is one sentence."
     records = finished_shards(job)
-    write_manifest(job, records)
     try:
+        write_manifest(job, records)
         write_missing(job, workers, executor, quiet, records)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{len(records)} of {job.shards} shards are finished in "
@@ -118,9 +118,10 @@ def run_shards(job: Job, workers: int, executor: Executor, quiet: bool) -> None:
         raise InputError(f"{e}; finished shards are kept; start again, perhaps with fewer "
                          "workers") from None
     except OSError as e:
-        full = " (the disk is full)" if e.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise InputError(f"out={str(job.folder)!r}: {e.strerror or e}{full}; {len(records)} of "
-                         f"{job.shards} shards are finished; make room and start again") from None
+        place = e.filename2 or e.filename or job.folder
+        kept = f"{len(records)} of {job.shards} shards are finished and are kept"
+        raise InputError(f"out={str(job.folder)!r}: {place} cannot be written "
+                         f"({why_refused(e)}); {kept}") from None
 
 # %% ../../nbs/generate/04_generate.ipynb #09bd4b35
 def generate(source: Any, out: PathText, count: int | None = None, *, format: str = "parquet",

@@ -5,7 +5,7 @@
 # %% ../../nbs/measure/24_benchmarks.ipynb #3f763d3e
 from __future__ import annotations
 
-import gzip, json, os, secrets, signal, subprocess, sys, tempfile
+import gzip, json, os, secrets, signal, subprocess, sys, tempfile, zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 from ..data import Example
 from ..data.streams import whole_number
 from ..errors import InputError, unknown
-from ..files import resolve_path
+from ..files import parse_json, read_json, resolve_path
 from ..integrations import context_length
 from .harness import needs_package
 from .losses import scored_batches
@@ -74,7 +74,7 @@ def arc_tasks(version: int = 1, split: str = "eval",
         paths = sorted(Path(data_dir).glob("*.json"))
         if not paths:
             raise InputError(f"data_dir={str(data_dir)!r} holds no .json file of ARC tasks")
-        return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        return {path.stem: read_json(path, "give ARC tasks", "train", "test") for path in paths}
     if version not in ARC_FILES:
         raise InputError(f"version={version!r}: must be 1 or 2")
     if split not in ("train", "eval"):
@@ -150,9 +150,12 @@ def human_eval_problems(dataset_path: str | Path | None = None) -> list[dict[str
     path = resolve_path(dataset_path, "dataset_path")
     if not path.is_file():
         raise InputError(f"dataset_path={str(path)!r} is no file")
-    data = path.read_bytes()
-    text = gzip.decompress(data) if path.suffix == ".gz" else data
-    problems = [json.loads(line) for line in text.decode().splitlines() if line.strip()]
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        problems = [parse_json(line) for line in text.split("\n") if line.strip()]
+    except (OSError, EOFError, zlib.error, ValueError) as e:
+        raise InputError(f"dataset_path={str(path)!r} cannot be read: {e}") from None
     for number, problem in enumerate(problems, 1):
         for name in ("prompt", "canonical_solution", "test", "entry_point"):
             if not isinstance(problem, dict) or not isinstance(problem.get(name), str):

@@ -17,7 +17,7 @@ from torch import nn
 from ..config import build_config
 from ..corpora import Corpus, TextDataset, id_count, load_corpus, without_copies
 from ..errors import InputError, unknown
-from ..files import PathText, resolve_path, write_atomic
+from ..files import PathText, resolve_path, save_as
 from ..integrations import CausalLMAdapter
 from ..measure import create_measure, perplexity, registered_measures
 from ..processes import once
@@ -262,7 +262,7 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> Path:
     "Writes `finite(value)` as JSON, whole or not at all."
-    return write_atomic(path, json.dumps(finite(value), indent=1, allow_nan=False))
+    return save_as(path, json.dumps(finite(value), indent=1, allow_nan=False), "output_dir")
 
 # %% ../../nbs/runs/06_evaluation.ipynb #13b0c296
 @dataclass

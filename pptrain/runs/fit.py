@@ -8,14 +8,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import nn
@@ -84,6 +87,10 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if self.asked:
             control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if self.asked and not float(state.epoch or 0).is_integer():
+            control.should_evaluate = False       # that epoch has not ended
 
 # %% ../../nbs/runs/03_fit.ipynb #3e684570
 class Diverged(RuntimeError):
@@ -372,6 +379,39 @@ def go_on(trainer: LoopTrainer, checkpoint: Path | None) -> None:
     trainer.accelerator.prepare_model(trainer.model, evaluation_mode=True)
     trainer.state = state
 
+# %% ../../nbs/runs/03_fit.ipynb #78b5e1ef
+COUNTED = ("uncounted", "current_flos", "_tr_loss")    # what a Trainer adds up, batch by batch
+
+def draws() -> list[tuple[Callable[[Any], Any], Any]]:
+    "Every source of random numbers as it is: how to set it, and to what."
+    now: list[tuple[Callable[[Any], Any], Any]] = [
+        (random.setstate, random.getstate()), (np.random.set_state, np.random.get_state()),
+        (torch.set_rng_state, torch.get_rng_state())]
+    if torch.cuda.is_available():
+        now.append((torch.cuda.set_rng_state, torch.cuda.get_rng_state()))
+    return now
+
+class WithinStep(TrainerCallback):
+    "Breaks off a step of several batches that is asked to stop, as if it had not begun."
+
+    def __init__(self, trainer: LoopTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if args.gradient_accumulation_steps > 1:
+            self.drawn = draws()
+            self.counted = {name: deepcopy(vars(self.trainer).get(name)) for name in COUNTED}
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if not self.trainer.stop.asked or args.world_size > 1:
+            return                     # several processes end a step together
+        for put_back, numbers in self.drawn:
+            put_back(numbers)
+        vars(self.trainer).update(self.counted)
+        place = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
+        control.should_training_stop = True
+        control.should_save = state.global_step > 0 and damage(place) is not None
+
 # %% ../../nbs/runs/03_fit.ipynb #c52deaa3
 def final_metrics(trainer: LoopTrainer) -> dict[str, float]:
     "The measurement of the final weights: the one the training ended with, or a new one."
@@ -445,7 +485,8 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
         if note and trainer.is_world_process_zero():
             say(note)
         set_seed(settings.seed)
-        trainer.add_callback(Owed(trainer))
+        for watcher in (Owed, WithinStep):
+            trainer.add_callback(watcher(trainer))
         try:
             with starting(trainer):
                 go_on(trainer, once(lambda: newest_checkpoint(run_dir, say)))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -18,7 +19,8 @@ from typing import Any
 from ..config import differences, jsonable
 from ..data.draws import check_generator
 from ..errors import InputError
-from ..files import locked, make_folder, print_line, read_json, write_atomic
+from ..files import (
+    locked, make_folder, print_line, read_json, why_refused, write_atomic)
 from ..processes import once, process_number
 from .settings import RunConfig
 from ..transfer.bundle import (
@@ -173,6 +175,36 @@ def prepare(config: RunConfig, spec: Mapping[str, Any], replace: bool) -> bool:
     sweep(run_dir)
     return overwrite
 
+# %% ../../nbs/runs/02_folder.ipynb #e25e3518
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+SAID = re.compile(rf"os error ({'|'.join(map(str, FULL))})\b|inline_container|PytorchStreamWriter")
+
+def no_room(e: Exception) -> str | None:
+    "What is wrong with the disk, if that is what an error of Python, safetensors or torch says."
+    if isinstance(e, OSError):
+        return why_refused(e) if e.errno in FULL else None
+    number = SAID.search(str(e))
+    if number is None or isinstance(e, InputError):
+        return None
+    return why_refused(OSError(int(number[1] or errno.ENOSPC), "it takes no more"))
+
+@contextlib.contextmanager
+def saving(run_dir: Path) -> Iterator[None]:
+    "Inside, a disk that takes no more is an `InputError` that says what is kept."
+    try:
+        yield
+    except Exception as e:
+        why = no_room(e)
+        if why is None:
+            raise
+        kept = "nothing was saved; make room and start again"
+        for path in checkpoints(run_dir):
+            if (path / SEAL).exists():
+                kept = f"{path.name} is kept; make room, and the same call goes on from there"
+            else:
+                remove_folder(path)
+        raise InputError(f"output_dir={str(run_dir)!r} cannot be written ({why}); {kept}") from e
+
 # %% ../../nbs/runs/02_folder.ipynb #4218a1f7
 @contextlib.contextmanager
 def claim(config: RunConfig, spec: Mapping[str, Any], replace: bool = False) -> Iterator[Path]:
@@ -186,7 +218,8 @@ def claim(config: RunConfig, spec: Mapping[str, Any], replace: bool = False) -> 
         config.overwrite = once(lambda: prepare(config, spec, replace))
         before = content(run_dir / "run.json")
         try:
-            yield run_dir
+            with saving(run_dir):
+                yield run_dir
         except InputError:
             ours = content(run_dir / "run.json") != before
             new = before is None or config.overwrite

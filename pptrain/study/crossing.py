@@ -62,7 +62,7 @@ def read_crossings(folders: Sequence[Path]) -> pd.DataFrame:
     for path in sorted(path for folder in folders for path in folder.glob("transfers/*.json")):
         try:
             kept = read_json(path, "it is left out", "arm", "policy", "rows")
-            pd.DataFrame(kept["rows"])[COUNTED]
+            pd.DataFrame(kept["rows"])[COUNTED].astype({"tensors": int, "numbers": int})
         except (InputError, ValueError, KeyError, TypeError):
             continue
         same = arms.setdefault(json.dumps([str(kept["policy"]), kept["rows"]]), [])

@@ -23,7 +23,11 @@ def donor_of(setup: StudySetup, variant: str, seed: int) -> TransferBundle:
     if arm.data == "nothing":
         raise InputError(f"arm {variant!r} has no warm-up, so it has no donor")
     said = read_json(setup.folder / "facts.json", "run the study first", "rates")["rates"]
-    rates = Rates(**said[variant]) if variant in said else Rates.of(setup.config)
+    try:
+        rates = Rates(**said[variant]) if variant in said else Rates.of(setup.config)
+    except TypeError:
+        raise InputError(f"{setup.folder / 'facts.json'} is damaged: the rates of {variant!r} are "
+                         f"{said!r:.60}; run the study again") from None
     place = setup.folder / run_place(setup.config, "warm-up", arm.warm_up, seed, rates)
     if not (place / "bundle.json").exists() and not list(place.glob("*/bundle.json")):
         raise InputError(f"no finished warm-up of {variant!r}, seed {seed}, is kept in "

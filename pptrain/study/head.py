@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core import registered_tasks
 from ..errors import InputError
-from ..files import read_json
+from ..files import read_json, read_table
 from ..measure import gains
 from ..show import Picture, bar_picture, html_table, markdown_table, markdown_text
 from ..show import matrix
@@ -38,11 +38,14 @@ def read_facts(folders: Sequence[Path]) -> dict[str, Any]:
     for folder in folders:
         path = folder / "facts.json"
         try:
-            if path.exists():
-                return read_json(path, "it is left out", "arms", "seeds")
+            facts = read_json(path, "it is left out", "arms", "seeds") if path.exists() else {}
         except InputError:
             continue
+        if isinstance(facts.get("arms"), dict):
+            return facts
     return {}
+
+INSIDE = ("metric", "model_a", "model_b", "component", "value")     # what a look inside names
 
 def read_inside(folders: Sequence[Path]) -> pd.DataFrame | None:
     "The look inside of the first run that left one."
@@ -50,8 +53,9 @@ def read_inside(folders: Sequence[Path]) -> pd.DataFrame | None:
         path = folder / "inside.csv"
         try:
             if path.exists():
-                return pd.read_csv(path, keep_default_na=False, na_values={"value": ["", "nan"]})
-        except (OSError, ValueError):
+                missing = {"value": ["", "nan"]}
+                return read_table(path, INSIDE, keep_default_na=False, na_values=missing)
+        except InputError:
             continue
     return None
 
@@ -343,6 +347,16 @@ def inside_pictures(study: str, inside: pd.DataFrame | None,
         pictures["divergence"] = matrix(values, names, names, title, digits=".2g")
     return pictures
 
+# %% ../../nbs/study/29_head.ipynb #4f4e9cf1
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+
+def told(about: str, line: Callable[..., str], *given: Any) -> str:
+    "A line of the head; where a file holds what cannot be said, which line is missing."
+    try:
+        return line(*given)
+    except UNREADABLE:
+        return f"{about}: not said, since facts.json or study.json is damaged."
+
 # %% ../../nbs/study/29_head.ipynb #48a81994
 def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
                verdicts: pd.DataFrame, folders: Sequence[Path] = (),
@@ -355,15 +369,18 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
     last_stage = "skill" if settings.get("donors") else "text"
     lines = [
         help_line(rows, verdicts, profile),
-        learnt_line(rows, facts, pair),
-        compared_line(facts, pair, list(rows.variant)),
-        model_line(settings, facts),
-        tokens_line(rows, facts, pair[1], last_stage.replace("skill", "the skill")),
-        corpus_line(settings, facts),
-        rate_line(settings, facts),
-        place_line(rows, facts)]
-    crossed = read_crossings(folders)
-    pictures = inside_pictures(study, read_inside(folders), crossed)
+        told("Did the warm-up learn its task?", learnt_line, rows, facts, pair),
+        told("What was compared", compared_line, facts, pair, list(rows.variant)),
+        told("Model", model_line, settings, facts),
+        told("Tokens", tokens_line, rows, facts, pair[1], last_stage.replace("skill", "the skill")),
+        told("Text", corpus_line, settings, facts),
+        told("Learning rates", rate_line, settings, facts),
+        told("Seeds and machine", place_line, rows, facts)]
+    crossed, pictures = read_crossings(folders), {}
+    try:
+        pictures = inside_pictures(study, read_inside(folders), crossed)
+    except UNREADABLE:
+        lines.append("A look inside: not shown, since inside.csv is damaged.")
     executed = [f"notebooks/{folder.name}.ipynb" for folder in folders
                 if (folder.parent.parent / "notebooks" / f"{folder.name}.ipynb").exists()]
     table = arms_table(rows, facts, last_stage)

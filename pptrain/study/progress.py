@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ..files import parse_json
 
 # %% auto #0
 __all__ = []
@@ -30,7 +31,7 @@ STAGES = ("warm-up", "text")    # folders of a study, in the order of the work
 def steps_planned(folder: Path) -> str:
     "` of 200`, as `run.json` says; empty where it does not."
     try:
-        settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
+        settings = parse_json((folder / "run.json").read_text(encoding="utf-8"))["settings"]
         return f" of {settings['max_steps']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

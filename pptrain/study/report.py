@@ -21,7 +21,7 @@ import pandas as pd
 from ..config import build_config, differences
 from ..errors import InputError, shown
 from ..files import (
-    PathText, parse_json, print_line, read_json, resolve_path, write_atomic)
+    PathText, parse_json, print_line, read_json, read_table, resolve_path, write_atomic)
 from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
@@ -62,17 +62,6 @@ NUMBERS = ("seed", "step", "tokens", "value")
 TEXTS = ("study", "variant", "metric", *ORIGIN)
 AS_WRITTEN = dict(dtype=dict.fromkeys(TEXTS, str), keep_default_na=False,
                   na_values={"value": ["", "nan", "NaN"]})      # a value may have diverged
-
-def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
-    "A CSV table with these columns, maybe with more. Raises `InputError` for a damaged one."
-    try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise InputError(f"{path} is damaged: it has no column {missing[0]!r}")
-    return table
 
 def read_rows(path: Path) -> pd.DataFrame:
     "The rows of a run: `COLUMNS` and `ORIGIN`. Raises `InputError` for a damaged table."

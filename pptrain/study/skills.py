@@ -31,6 +31,7 @@ from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
 from .facts import guessing, machine
 from .profiles import read_seeds
+from .report import read_rows
 from .stacks import HeldOut, Stacking, StackRows
 from .trials import check_crosses
 from .variants import COLUMNS, ORIGIN
@@ -259,7 +260,11 @@ def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, fl
     "Each arm's best rate on the tuning seed: the one of the highest mean accuracy on the way."
     path = folder / "rates.json"
     if path.exists():
-        return json.loads(path.read_text())
+        again = "remove it, and the rates are chosen again"
+        kept = read_json(path, again, *config.arms)
+        if not all(kept[arm] in config.rates for arm in config.arms):
+            raise InputError(f"{path} is damaged: it has rates that were not to be tried; {again}")
+        return {arm: kept[arm] for arm in config.arms}
     if len(config.rates) == 1:
         return dict.fromkeys(config.arms, config.rates[0])
     pairs = [(arm, rate) for arm in config.arms for rate in config.rates]
@@ -303,10 +308,8 @@ def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, fl
             "tuned": len(config.rates) > 1, "tuning_seed": config.tuning_seed}
 
 def read_waves(folder: Path, seeds: Sequence[int]) -> pd.DataFrame:
-    "The rows of finished seeds."
-    text = {"settings": str, "diverged": str}
-    waves = [pd.read_csv(path, dtype=text, keep_default_na=False)
-             for path in sorted(folder.glob("seeds-*.csv"))]
+    "The rows of finished seeds. Raises `InputError` for damaged ones."
+    waves = [read_rows(path) for path in sorted(folder.glob("seeds-*.csv"))]
     if not waves:
         return pd.DataFrame(columns=[*COLUMNS, *ORIGIN])
     rows = pd.concat(waves).drop_duplicates(["variant", "seed", "step", "metric"])

@@ -464,7 +464,8 @@ class ReinitializeEmbeddingTransferPolicy(TransferPolicy):
 class SkipParametersTransferPolicy(TransferPolicy):
     """Everything crosses but listed names, names with a listed prefix, and what is tied to them.
 
-    `prefixes` is short for `skip_parameter_prefixes`. Raises `InputError` for a bare string."""
+    `prefixes` is short for `skip_parameter_prefixes`. Warns of what no parameter is called; raises
+    `InputError` for a bare string."""
     paper: ClassVar[str] = "by name, as in pptrain 0.3.0"
     skip_parameter_names: tuple[str, ...]
     skip_parameter_prefixes: tuple[str, ...]
@@ -484,3 +485,13 @@ class SkipParametersTransferPolicy(TransferPolicy):
         if listed or name.startswith(self.skip_parameter_prefixes):
             return "skipped by name"
         return None
+
+    def carry(self, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
+        known = [*source, *self.donor(source, model)[0], *named(model)]
+        odd = [name for name in self.skip_parameter_names if name not in known]
+        odd += [start for start in self.skip_parameter_prefixes
+                if not any(name.startswith(start) for name in known)]
+        if odd:
+            warnings.warn(f"policy {self.name!r}: no parameter of either model is called "
+                          f"{', '.join(odd)}, which changes nothing", stacklevel=3)
+        return super().carry(source, model)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from transformers import TrainerCallback
 from ..core import create_task, example_at
 from ..data import Collate, Example
 from ..errors import InputError
-from ..files import print_line, read_json, resolve_path
+from ..files import parse_json, print_line, read_json, read_table, resolve_path
 from ..measure import evaluating
 from ..show import PALETTE, Picture, frame, token_strip
 from ..show.figures import RULES
@@ -211,11 +210,13 @@ def read_history(folder: Path) -> pd.DataFrame:
     if not path.exists(): return pd.DataFrame(columns=columns)
     kinds = {"step": int, "metric": str, "value": float}
     try:
-        rows = pd.read_csv(path).astype(kinds)[columns]
+        rows = read_table(path, columns).astype(kinds)[columns]
         if rows.metric.isna().any() or np.isinf(rows.tokens.astype(float)).any():
             raise ValueError("rows without a metric, or of endlessly many tokens")
         return rows
-    except (OSError, ValueError, KeyError) as e:
+    except InputError:
+        raise
+    except ValueError as e:
         raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
 
 # %% ../../nbs/views/42_monitor.ipynb #06c35324
@@ -243,7 +244,7 @@ def run_chance(folder: Path) -> float | None:
     "The loss of guessing for the task of a run, in nats; None where the task cannot be made."
     path = folder / "run.json"
     try:
-        spec = json.loads(path.read_text("utf-8"))["spec"]
+        spec = parse_json(path.read_text("utf-8"))["spec"]
         return loss_of_guessing(create_task(spec["task"], spec["config"]))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None

@@ -152,8 +152,7 @@ def attend(process: subprocess.Popen, port: int, token: str, browser: bool, log:
             webbrowser.open(url)
         return int(process.wait() != 0)
     except KeyboardInterrupt:
-        print("stopped", flush=True)
-        return 0
+        raise KeyboardInterrupt("the explorer has stopped") from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -161,8 +160,8 @@ def attend(process: subprocess.Popen, port: int, token: str, browser: bool, log:
 def serve(family: str = "", port: int = 0, browser: bool = True) -> int:
     """Serve the explorer on loopback until Ctrl-C or SIGTERM; prints the address, token included.
 
-    Returns 0 when stopped, 1 when it failed. Raises `InputError` for an unknown family, a port that
-    is taken, or where Voilà is missing."""
+    Returns 0 when it ended by itself, 1 when it failed. Raises `KeyboardInterrupt` when stopped,
+    `InputError` for an unknown family, a port that is taken, or where Voilà is missing."""
     if family:
         registered_task(family)
     port = free_port(port)

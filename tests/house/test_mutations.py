@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from pptrain.runs import load_recipe
 from pptrain.runs.outcome import compared
 from pptrain.study import COLUMNS, Claim, StudyConfig, save_results, write_report
 from pptrain.study.grid import Manifest, RunSpec, finished, run_folder
-from pptrain.study.report import GridResults, Report, report_figures, report_tables
+from pptrain.study.report import (
+    GridResults, Report, report_figures, report_heads, report_tables)
 
 pytestmark = pytest.mark.slow
 FAMILIES = [card.name for card in registered_tasks()]
@@ -418,8 +419,24 @@ def study_rows(study):
                 place = (study, variant, seed, step, 100 * step)
                 rows.append((*place, "eval_loss", 4 - step * (1 + gain + seed / 50) / 2))
             rows.append((study, variant, seed, 0, 0, "warmup_tokens", 100.))
+            rows.append((study, variant, seed, 0, 0, "warmup_eval_loss", 2.))
     return pd.DataFrame(rows, columns=COLUMNS)
 
+
+FACTS = {     # as a study leaves them
+    "arms": {"scratch": "no warm-up", "transferred": "warmed up; crosses: copy"}, "seeds": [1, 2],
+    "version": "1.0.0", "date": "2026-11-27T06:55", "machine": "Linux", "torch": "2.13.0",
+    "corpus": "docs", "corpus_sha256": "f8169d5ae432e394", "vocabulary": 1024, "epochs": .96,
+    "parameters": {"text": {"all": 231744, "without_embeddings": 100672}}, "tuned": True,
+    "tuning_seed": 1000, "rates": {"scratch": {"warm_up": 3e-3, "text": 3e-3}},
+    "guessing": {"loss": 4., "accuracy": .1}, "warmed_on": {"transferred": "task"},
+    "guessing_of": {"transferred": {"loss": 4., "accuracy": .1}}}
+
+LIKENESS = [     # what a look inside finds
+    ("midlayer_cka", "scratch", "transferred", "all", .5),
+    ("js", "scratch", "transferred", "all", .1),
+    ("crossed", "transferred", "", "all", .4), ("cka_map", "scratch", "transferred", "0 / 0", .3),
+    ("cka_map", "scratch", "transferred", "0 / 1", .2)]
 
 SPEC = RunSpec("one", str(ROOT / "nbs" / "00_errors.ipynb"))
 
@@ -437,6 +454,15 @@ def grid(tmp_path_factory):
     save_results(run, study_rows("one"), claims)
     settings = StudyConfig("one", "dyck", "smoke", overrides={"length": 12})
     (run / "study.json").write_text(json.dumps(asdict(settings)))
+    (run / "facts.json").write_text(json.dumps(FACTS))
+    columns = ["metric", "model_a", "model_b", "component", "value"]
+    likeness = pd.DataFrame(LIKENESS, columns=columns)
+    likeness.to_csv(run / "inside.csv", index=False)
+    (run / "transfers").mkdir()
+    crossed = [dict(component="mlp", what=what, tensors=2, numbers=64)
+               for what in ("copied", "fresh")]
+    told = {"arm": "transferred", "policy": "copy", "rows": crossed}
+    (run / "transfers" / "scratch-1.json").write_text(json.dumps(told))
     done = {"id": SPEC.id, "study": "one", "spec_hash": SPEC.hash, "notebook": "notebooks/x.ipynb",
             "parameters": {"seeds": [1, 2, 3]}, "status": "done", "seconds": 2.5, "error": None}
     failed = done | {"id": "two-0", "study": "two", "status": "failed", "error": "it broke"}
@@ -455,6 +481,7 @@ def whole_report(folder):
 
 
 GRID_FILES = {"manifest.json": 120, "claims.json": 120, "study.json": 60, "rows.csv": 120}
+HEAD_FILES = {"facts.json": 120, "inside.csv": 60, "scratch-1.json": 40, "study.json": 60}
 
 
 def cells(path):
@@ -470,6 +497,19 @@ def test_grids_are_reported_or_refused_in_a_sentence(grid, name):
     path = next(grid.rglob(name))
     told = reads_or_refuses(path, cells(path), GRID_FILES[name], lambda: whole_report(grid))
     assert told["read"] > 20 and bool(told["refused"]) == (name == "manifest.json"), told
+
+
+@pytest.mark.parametrize("name", HEAD_FILES)
+def test_heads_of_a_report_say_what_can_be_read(grid, name):
+    "One damaged file costs a line, never the report."
+    path, whole = next(grid.rglob(name)), GridResults.read(grid)
+
+    def heads():
+        settings = GridResults.read(grid).settings if name == "study.json" else whole.settings
+        for head in report_heads(replace(whole, settings=settings)):
+            assert head.to_markdown() and head.to_html() and len(head.lines) >= 8
+    told = reads_or_refuses(path, cells(path), HEAD_FILES[name], heads)
+    assert told["read"] > 30 and not told["refused"], told
 
 
 @pytest.mark.parametrize("name", ["claims.csv", "comparisons.csv", "results.csv"])

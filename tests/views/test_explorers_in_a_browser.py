@@ -95,7 +95,7 @@ def test_dyck_from_the_command_line(tab, explore_command):
     stranger.context.close()
     child = explore_command.children[-1]
     child.send_signal(signal.SIGINT)
-    assert child.wait(40) == 0 and "stopped" in child.stdout.read()
+    assert child.wait(40) == 130 and "has stopped" in child.stderr.read()
 
 
 def test_an_unchanged_voila_shows_it_too(tab, voila):
