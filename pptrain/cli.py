@@ -275,8 +275,6 @@ def show_command(
     n: Annotated[int, typer.Option("-n", help="How many examples.", min=1)] = 3,
     seed: int = 0,
     split: Annotated[str, typer.Option(help="train or eval")] = "train",
-    executor: Where = "local",
-    executor_option: WhereOptions = None,
     as_json: AsJson = False,
 ) -> None:
     "Print examples of a family; tokens that carry loss stand on lines of their own."
