@@ -1,4 +1,5 @@
 """Everything setuptools needs, read from settings.ini (the file nbdev reads too)."""
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -15,12 +16,18 @@ extras = {key.removesuffix(suffix): cfg[key].split() for key in cfg if key.endsw
 readme = here / "README.md"
 
 
-class WithoutIndex(build_py):
-    "The table by which nbdev finds notebooks is for those who have the notebooks."
+class WithoutNotebooks(build_py):
+    "What points into notebooks is for those who have them: nbdev's table, a comment per cell."
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
         return [module for module in found if module[1] != "_modidx"]
+
+    def build_module(self, module, module_file, package):
+        built, copied = super().build_module(module, module_file, package)
+        text = Path(built).read_text(encoding="utf-8")
+        Path(built).write_text(re.sub("^# %% .*\n", "", text, flags=re.M), encoding="utf-8")
+        return built, copied
 
 
 setup(
@@ -50,6 +57,6 @@ setup(
     package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*", "vectors/*/dev.*"]},
     include_package_data=False,
     entry_points={"console_scripts": cfg["console_scripts"].split()},
-    cmdclass={"build_py": WithoutIndex},
+    cmdclass={"build_py": WithoutNotebooks},
     zip_safe=False,
 )
