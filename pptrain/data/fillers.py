@@ -72,14 +72,21 @@ class Filler:
         self.quick = compiled(self.fill)
         return self.quick
 
+    def ready(self) -> Callable | None:
+        "Machine code where it is there, or pays."
+        return self.quick or (self.now() if self.pays() else None)
+
+    def spend(self, seconds: float) -> None:
+        "Python took so many CPU-seconds."
+        self.spent += seconds
+        Filler.spent_by_all += seconds
+
     def __call__(self, keys: np.ndarray, *rest, **more) -> None:
-        quick = self.quick or (self.now() if self.pays() else None)
+        quick = self.ready()
         if quick:
             quick(keys, *rest, **more)
             return
         start, draws = thread_time(), RowDraws(keys)
         self.fill(draws, *rest, **more)
         draws.move_on()
-        spent = thread_time() - start
-        self.spent += spent
-        Filler.spent_by_all += spent
+        self.spend(thread_time() - start)

@@ -5,26 +5,35 @@
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #fd48eba5
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from functools import cached_property, partial
+from time import thread_time
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...core import ExecutedSymbolicTask, Ops, SymbolicTask, SymbolicTaskFamily
 from ...core import register_family
 from ...data import Example, item_rngs, pair_example
 from ...data.streams import seed_number
+from ...data.columns import Columns
+from ...data.kernels import find_numba
+from .marked_rows import MARKED, NAMES, mark_table
 from .marks import CLASSES, MARK_RULES, draw_marks, find_marks
 from .marks import write_marks
 from .nonsense import Lines, NonsenseDraws, RandomStateDraws
 from .nonsense import as_draws, line_texts
 from .nonsense import nonsense_document, nonsense_words
 from .pieces import SENTINEL, Spelling, token_pieces, whole_word
+from .rows import Shape, columns_of, rows_of, spelled_as
 from .settings import PRESETS, SummarizationConfig
 from .settings import check_summarization, longest_pair
 from .step import STEP_TASKS, accepted_document, draw_step
 from .step import step_pair, step_reach
+from .step_rows import STEP, lettered
 from ..t5 import t5_table
 from ...vocab import Vocab
 
@@ -275,6 +284,45 @@ def known_pieces(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
     pieces = set(chain.from_iterable(map(token_pieces, tokens)))
     return sorted(pieces, key=table.__getitem__)
 
+# %% ../../../nbs/tasks/summarization/10_family.ipynb #6436d871
+def mark_tables(family: Summarization) -> tuple:
+    "What `write_marked` is given besides."
+    c, names = family.config, [*known_tokens(family.words), "The"]
+    number_of = {name: i for i, name in enumerate(names)}
+    ids_of = [family.spelling[name] for name in names]
+    return (Shape(*c.sentence_range, *c.word_range, len(family.words)),
+            np.array([NAMES.index(task) for task in c.tasks]), c.tasks_per_document,
+            mark_table(number_of, LARGEST_SUM),
+            spelled_as(ids_of, family.vocab["<sep>"], family.vocab["<eos>"]))
+
+def step_tables(family: Summarization) -> tuple:
+    "What `write_step` is given besides."
+    c = family.config
+    ids_of = [family.spelling[name] for name in (".", *family.words)]
+    return (Shape(100, 100, *c.word_range, len(family.words)),
+            np.array([STEP_TASKS.index(task) for task in c.tasks]),
+            np.array([step_reach(task, c.step_pieces) for task in STEP_TASKS]),
+            spelled_as(ids_of, family.vocab["<sep>"], family.vocab["<eos>"]),
+            lettered(family.vocab))
+
+# %% ../../../nbs/tasks/summarization/10_family.ipynb #8748dfed
+def kernel_rows(family: Summarization, address: tuple, indices: Sequence[int]) -> Columns | None:
+    "The items at `indices` of (seed, split, epoch), by the words until machine code pays."
+    c, filler = family.config, STEP if family.is_step else MARKED
+    if find_numba() is None or c.stream == "official" and address[1] == "train":
+        return None
+    write = filler.ready()
+    if write is None:
+        start = thread_time()
+        rows = columns_of(family.examples(*address, indices))
+        filler.spend(thread_time() - start)
+        return rows
+    rest = family.tables
+    tokens = rest[0].most * (c.words + 1)
+    count = 256 * math.ceil(1.5 * tokens / 256)   # of numbers: enough for nearly all
+    return rows_of(lambda *arrays: write(*arrays, *rest), address, indices, c.max_length, count,
+                   c.loss)
+
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #6dc45d7c
 class Summarization(SymbolicTaskFamily):
     """Nonsense documents and what a summary does with them (Krishna et al. 2021; Zou et al. 2020).
@@ -333,6 +381,19 @@ class Summarization(SymbolicTaskFamily):
         if self.config.stream == "official" and split == "train":
             return (RandomStateDraws(seed_number(seed) + epoch + i) for i in indices)
         return super().rngs(seed, split, epoch, indices)
+
+    @cached_property
+    def tables(self) -> tuple:
+        "What the kernels are given besides; not pickled."
+        return step_tables(self) if self.is_step else mark_tables(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "tables"}
+
+    def columns(self, seed: int | None, split: str, epoch: int,
+                indices: Sequence[int]) -> Columns | None:
+        "The same items by kernels; None where a row was not found."
+        return kernel_rows(self, (seed, split, epoch), indices)
 
     def op_names(self) -> tuple[str, ...]:
         return tuple(self.config.tasks)
