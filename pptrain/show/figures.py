@@ -29,7 +29,8 @@ RULES = {"gridcolor": "rgba(127,127,127,.25)", "zerolinecolor": "rgba(127,127,12
 # %% ../../nbs/show/03_figures.ipynb #970d1afb
 def wrapped(text: str, width: int) -> str:
     "Text in lines of at most `width` signs, as plotly breaks lines: a phone is narrow."
-    return "<br>".join(textwrap.wrap(text, width)) if len(text) > width else text
+    lines = textwrap.wrap(text, width, break_on_hyphens=False)
+    return "<br>".join(lines) if len(text) > width else text
 
 # %% ../../nbs/show/03_figures.ipynb #c09248b3
 def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
@@ -42,7 +43,7 @@ def frame(title: str = "", x: str = "", y: str = "", **more: Any) -> dict:
         "font": {"color": GREY},
         "margin": {"l": 60, "r": 20, "t": 45, "b": 50},
         "xaxis": {"title": {"text": wrapped(x, 40)}, **RULES},
-        "yaxis": {"title": {"text": wrapped(y, 28)}, **RULES},
+        "yaxis": {"title": {"text": wrapped(y, 30)}, **RULES},
         "legend": {"title": None},
         **more,
     }
