@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -51,9 +52,17 @@ def shares_at(weights: Sequence[Weight], items: Sequence[int]) -> np.ndarray:
     table = np.stack(columns, axis=1)
     return table / table.sum(1, keepdims=True)
 
-# %% ../../nbs/data/04_mixtures.ipynb #0a39504e
+# %% ../../nbs/data/04_mixtures.ipynb #e573f8a2
 LANE = crc32(b"mixture")    # of the draws that choose: no family draws there
+BLOCK = 1024                # items among which the choices are spread
 
+@lru_cache(maxsize=64)
+def spread(seed: int | None, split: str, epoch: int, block: int, lane: int) -> np.ndarray:
+    "A number in [0, 1) for each item of a block, one in every stretch of 1/1024; float64."
+    [rng] = item_rngs(seed, split, epoch, [block], lane)
+    return (rng.permutation(BLOCK) + rng.random(BLOCK)) / BLOCK
+
+# %% ../../nbs/data/04_mixtures.ipynb #0a39504e
 def mixtures_inside(examples: Any) -> int:
     "How many mixtures lie inside one another in a stream; those under controls count."
     inside = getattr(examples, "parts", None) or [getattr(examples, "examples", None)]
@@ -64,7 +73,8 @@ def mixtures_inside(examples: Any) -> int:
 class MixedExamples:
     """Items of several streams; `weights` and `seeds` are those of the parts.
 
-    With a schedule, item i of an epoch is drawn by the weights at `epoch * count + i`."""
+    Of 1,024 items a part has its share, give or take two. With a schedule, item i of an epoch is
+    chosen by the weights at `epoch * count + i`."""
     parts: tuple[Examples, ...]
     seeds: tuple[int | None, ...]
     weights: tuple[Weight, ...]
@@ -74,7 +84,8 @@ class MixedExamples:
               indices: Sequence[int]) -> np.ndarray:
         "The part of each item."
         lane = LANE + mixtures_inside(self)     # a mixture in a mixture chooses on its own
-        draws = [rng.random() for rng in item_rngs(seed, split, epoch, indices, lane)]
+        places = [divmod(int(i), BLOCK) for i in indices]
+        draws = [spread(seed, split, epoch, block, lane)[place] for block, place in places]
         if not any(isinstance(weight, Mapping) for weight in self.weights):
             ends = shares_at(self.weights, [0])[0].cumsum()
             return np.searchsorted(ends[:-1], draws, side="right")
@@ -107,10 +118,11 @@ def mixture(parts: Sequence[tuple[Any, Weight]], seed: int | None = 0, count: in
             split: str = "train") -> TaskDataset:
     """One addressed dataset of `parts`, a list of (dataset or task, weight).
 
-    Item i is item i of a part that is drawn by weight, from (seed, split, epoch, i) alone. A weight
-    may be a schedule {item: weight, …}; a loader that shuffles spreads it. `count` is the number of
-    items, by default that of all parts together. Ids are taken as they are, so the parts should
-    share a vocabulary. Raises `InputError`."""
+    Item i is item i of a part that is chosen by weight, from (seed, split, epoch, i) alone; shares
+    hold in every stretch of items, not in the long run only. A weight may be a schedule {item:
+    weight, …}; a loader that shuffles spreads it. `count` is the number of items, by default that
+    of all parts together. Ids are taken as they are, so the parts should share a vocabulary.
+    Raises `InputError`."""
     pairs = list(parts)
     if not pairs or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
         raise InputError("a mixture needs a list of (dataset or task, weight), at least one")
