@@ -38,7 +38,7 @@ def as_logits(logits: Any, name: str) -> Tensor:
             raise InputError(f"{name}: must be numbers of shape (…, ids)") from None
     if logits.ndim < 1 or not logits.numel() or logits.is_complex() or logits.is_meta:
         raise InputError(f"{name} has the shape {tuple(logits.shape)}: "
-                         "must be real numbers of shape (…, ids), no axis 0, and not on the meta device")
+                         "must be real numbers of shape (…, ids), no axis 0, on a real device")
     return logits.detach()
 
 def as_mask(mask: Any, shape: torch.Size) -> Tensor:

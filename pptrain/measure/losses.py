@@ -120,7 +120,8 @@ def logits_of(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         except TypeError as e:
             if "unexpected keyword" not in str(e):
                 raise
-            raise InputError(f"{kind}.forward must take input_ids and attention_mask: {e}") from None
+            said = f"{kind}.forward must take input_ids and attention_mask: {e}"
+            raise InputError(said) from None
     found = output.get("logits") if isinstance(output, Mapping) else None
     if found is None or found.shape[:-1] != ids.shape:
         raise InputError(f"{kind} gives {type(output).__name__}: must be a mapping with logits "

@@ -37,7 +37,8 @@ from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up_trainer', 'warm_up', 'text_model',
+           'rows_path', 'keep_rows', 'run_variant']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -297,7 +298,7 @@ def in_bfloat16(config: StudyConfig) -> bool:
     "Whether the stages multiply in bfloat16: where it is asked for and there is a GPU."
     return config.bf16 and torch.cuda.is_available()
 
-# %% ../../nbs/study/02_variants.ipynb #10dcc535
+# %% ../../nbs/study/02_variants.ipynb #4a197b65
 def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> PrePreTrainer:
     "The first stage of an arm that has one, ready to run."
     config = setup.config
@@ -313,7 +314,6 @@ def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> Pre
     return PrePreTrainer(
         task, setup.adapter, run, wrap=control, measures=("perplexity", "accuracy"))
 
-# %% ../../nbs/study/02_variants.ipynb #4a197b65
 def warm_up(setup: StudySetup, variant: str, seed: int,
             rates: Rates | None = None) -> TransferBundle | None:
     """The first stage of a variant: a bundle, or None for scratch. A finished one is read back.
@@ -452,7 +452,7 @@ def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
         raise InputError(f"{path} is damaged: its sha256 does not match; {again}")
     return kept["rows"]
 
-# %% ../../nbs/study/02_variants.ipynb #c29671dc
+# %% ../../nbs/study/02_variants.ipynb #11a484a8
 def rows_path(setup: StudySetup, variant: str, seed: int, rates: Rates) -> Path:
     "Where the rows of a run are kept."
     return setup.folder / (run_place(setup.config, "rows", variant, seed, rates) + ".json")
@@ -467,7 +467,6 @@ def keep_rows(setup: StudySetup, variant: str, seed: int, rates: Rates,
     write_atomic(rows_path(setup, variant, seed, rates), json.dumps(record))
     return rows
 
-# %% ../../nbs/study/02_variants.ipynb #11a484a8
 def run_variant(setup: StudySetup, variant: str, seed: int,
                 rates: Rates | None = None) -> list[dict[str, Any]]:
     """Warm up, transfer, learn the text: the rows of one variant and seed, at the study's `rates`.

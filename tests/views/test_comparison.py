@@ -80,7 +80,7 @@ def test_report_and_comparison_save_the_same(grid, warmup, odd):
     table = view.results.table
     claim = Claim("saves", "", "token_saving", "odd")
     judged = judge(table[table.study == "first"], [claim]).effect[0]
-    assert judged == pytest.approx(right, nan_ok=True)         # claims, report, comparison: one number
+    assert judged == pytest.approx(right, nan_ok=True)      # claims, report and comparison agree
 
 
 def test_a_metric_that_rises_is_reached_from_below(grid):
