@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -116,6 +117,65 @@ def test_damaged_and_foreign_folders(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         generate(smoke(), tmp_path, 50, format="bin")
+
+
+BACKWARDS = """
+from pptrain.executors import Done, Executor, register_executor
+
+@register_executor("backwards")
+class Backwards(Executor):
+    "In this process, the last shard first."
+
+    def each(self, work, jobs, workers, folder, heard, waits):
+        for job in reversed(jobs):
+            yield Done(job, work(job, lambda news=None: None))
+"""
+
+
+def test_an_executor_of_ones_own(tmp_path):
+    (tmp_path / "own_executor.py").write_text(BACKWARDS)
+    asked = ["dyck", "--preset", "smoke", "-n", "90", "--shards", "3"]
+    known = os.environ | {"PPTRAIN_PLUGINS": str(tmp_path / "own_executor.py")}
+    for name, more in (("a", []), ("b", ["--executor", "backwards"])):
+        subprocess.run([*COMMAND, *asked, *more, "--out", tmp_path / name], check=True, env=known)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.parametrize("package", ["ray", "submitit"])
+def test_a_package_that_is_not_installed_is_named_before_any_work(package, tmp_path, monkeypatch):
+    monkeypatch.setattr("pptrain.executors.base.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=f"needs the package {package}: pip install {package}"):
+        generate(smoke(), tmp_path / "a", 50, executor=package)
+    assert not (tmp_path / "a").exists()
+
+
+def documents(made):
+    "The rows of `.bin` shards by their `.idx`, read as Megatron describes it."
+    for at in range(0, len(made.files), 3):
+        tokens, index = (path.read_bytes() for path in made.files[at:at + 2])
+        name, version, code, rows, ends = struct.unpack_from("<9sQBQQ", index)
+        assert (name, version, ends) == (b"MMIDIDX\0\0", 1, rows + 1)
+        kind = {4: "<i4", 8: "<u2"}[code]
+        sizes = np.frombuffer(index, "<i4", rows, 34)
+        starts = np.frombuffer(index, "<i8", rows, 34 + 4 * rows)
+        yield from (np.frombuffer(tokens, kind, n, begin).tolist() for n, begin in zip(sizes, starts))
+
+
+@pytest.mark.parametrize("family", ["dyck", "lime", "procedural"])
+def test_readers_of_others_find_the_rows(family, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    task, asked = smoke(family), dict(count=50, shards=2, seed=3, quiet=True)
+    rows = [task.sample(i, seed=3) for i in range(50)]
+    ids = [row.ids.tolist() for row in rows]
+    for name in ("parquet", "arrow", "jsonl"):
+        made = generate(task, tmp_path / name, format=name, **asked)
+        kind, files = name.replace("jsonl", "json"), list(map(str, made.files))
+        table = datasets.load_dataset(kind, data_files=files, split="train",
+                                      cache_dir=str(tmp_path / "cache"))
+        assert list(map(list, table["input_ids"])) == ids
+    made = generate(task, tmp_path / "bin", format="bin", **asked)
+    kept = [row.ids if row.attend is None else row.ids[np.asarray(row.attend, bool)] for row in rows]
+    assert list(documents(made)) == [row.tolist() for row in kept]
 
 
 def test_shares_hold_in_any_window_of_a_mixture():
