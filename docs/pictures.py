@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURES = "docs/pictures"
 STAMPS = {"dyck": "paper_k16", "lime": "official_mixed", "nca": "paper_web_text",
           "probes": "condattendstream_8", "procedural": "paper_union_len16",
+          "random_rnn": "cold_v512", "repetition": "simple_10",
           "simpler_tasks": "paper_set_100k", "summarization": "paper_step_tasks_100k"}
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 from results import ROOT, Study, curve_picture, forest_picture, front_study, has_curves
 from results import noted_attempts, read_studies, take, themed
+from still_open import TIMED, rows_still_open
 
 from pptrain.errors import InputError
 
@@ -121,6 +122,18 @@ def section(study: Study, verdicts: pd.DataFrame) -> str:
     return "\n\n".join([*parts, f"Files: {links}."])
 
 
+def still_open(judged: Mapping[str, pd.DataFrame]) -> str:
+    "The papers whose main claim nothing here has decided, and what a run takes that could."
+    rows = rows_still_open(judged.values())
+    if not rows:
+        return "## Still open\n\nThe main claim of every paper is decided above."
+    words = ("No result here decides these main claims. Counted by a dry run, all arms and "
+             "searches of a rate included; hours of one thread, at the pace of r4_simpler_tasks "
+             f"({TIMED}).")
+    columns = ["main claim", "the paper", "seeds", "tokens", "FLOPs", "hours", "command"]
+    return "\n\n".join(["## Still open", fill(words, 100), table(rows, columns)])
+
+
 def attempts(studies: Sequence[Study], noted: Sequence[tuple[str, str, str]]) -> str:
     "The log of failed attempts of all studies, and of those `noted` without one, oldest first."
     told = [(date, study.name, what) for study in studies for date, what in study.failed]
@@ -134,7 +147,8 @@ def page(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame],
     "REPLICATIONS.md."
     forest = [f"![All effects with their intervals]({PICTURES}/forest.svg)"] * shown(judged)
     parts = [HEAD.strip(), all_claims(studies, judged), *forest,
-             *(section(study, judged[study.name]) for study in studies), attempts(studies, noted)]
+             *(section(study, judged[study.name]) for study in studies), still_open(judged),
+             attempts(studies, noted)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect, math, sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ class RegisteredTask:
     config_class: type | None = None   # its settings, where they are a dataclass
     parity: Callable | str | None = field(default=None, repr=False)  # its replay, or the module
     listed: bool = field(default=True, repr=False)   # False: made of other families
+    choice: str | None = field(default=None, repr=False)   # what `name:…` sets, if anything
 
     def preset(self, name: str) -> TaskPreset:
         "The preset called `name`. Raises `InputError` naming the nearest match."
@@ -64,12 +65,14 @@ TASKS: Register[RegisteredTask] = Register("task", "pptrain.tasks")
 
 def register_task(name: str, factory: Callable[[dict], Task], *, description: str = "",
                   presets: Sequence[TaskPreset] = (), config_class: type | None = None,
-                  parity: Callable | str | None = None, listed: bool = True) -> RegisteredTask:
+                  parity: Callable | str | None = None, listed: bool = True,
+                  choice: str | None = None) -> RegisteredTask:
     """Make a family known under `name`; `factory` turns a dict of settings into a `Task`.
 
-    One that is not `listed` is found by its name and stands in no list of families."""
+    One that is not `listed` is found by its name and stands in no list of families. `name:value`
+    sets the field `choice`, where the family has one."""
     TASKS[name] = RegisteredTask(
-        name, description, tuple(presets), factory, config_class, parity, listed)
+        name, description, tuple(presets), factory, config_class, parity, listed, choice)
     return TASKS[name]
 
 # %% ../../nbs/core/03_registry.ipynb #a19bf545
@@ -98,14 +101,40 @@ def registered_tasks() -> tuple[RegisteredTask, ...]:
     cards = TASKS.load()
     return tuple(cards[name] for name in sorted(cards) if cards[name].listed)
 
+# %% ../../nbs/core/03_registry.ipynb #81996cab
+@dataclass(frozen=True)
+class ChosenFactory:
+    "Makes tasks of a family of which one field is chosen by name."
+    factory: Callable[[dict], Task]
+    field: str
+    choice: str
+
+    def __call__(self, values: Mapping[str, Any]) -> Task:
+        given = values.get(self.field, self.choice)
+        if given != self.choice:
+            raise InputError(f"{self.field}={shown(given)}, but the name says {self.choice!r}; "
+                             "give one of them")
+        return self.factory({**values, self.field: self.choice})
+
+def chosen_card(card: RegisteredTask, choice: str) -> RegisteredTask:
+    "The card of `family:choice`. Raises `InputError` where the family has no such names."
+    if card.choice is None or card.factory is None:
+        raise InputError(f"task '{card.name}:{choice}': a family is called {card.name!r}, and "
+                         "nothing can be chosen behind a colon")
+    factory = ChosenFactory(card.factory, card.choice, choice)
+    return replace(card, name=f"{card.name}:{choice}", factory=factory)
+
 # %% ../../nbs/core/03_registry.ipynb #e0b99bd5
 def registered_task(name: str) -> RegisteredTask:
-    "One family. Raises `InputError` naming the nearest match."
+    """One family, or one of its kind as `family:choice`. Raises `InputError` naming the nearest
+    match."""
     if not isinstance(name, str):
         raise InputError(f"task={shown(name)}: must be the name of a family, a text")
-    if name not in TASKS and name.isidentifier() and find_spec(f"pptrain.tasks.{name}"):
-        import_module(f"pptrain.tasks.{name}")
-    return TASKS.find(name)
+    family, colon, choice = name.partition(":")
+    if family not in TASKS and family.isidentifier() and find_spec(f"pptrain.tasks.{family}"):
+        import_module(f"pptrain.tasks.{family}")
+    card = TASKS.find(family)
+    return chosen_card(card, choice) if colon else card
 
 # %% ../../nbs/core/03_registry.ipynb #a3fc0bb1
 def registered_presets(name: str) -> tuple[TaskPreset, ...]:

@@ -27,6 +27,7 @@ from transformers import (
     TrainingArguments, default_data_collator, set_seed)
 
 from ..data import DatasetBundle
+from ..data.packing import kept_apart
 from ..errors import InputError
 from ..integrations import quiet
 from ..integrations.weights import at_rest
@@ -252,6 +253,8 @@ class LoopTrainer(WaitlessTrainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any,
                      **more: Any) -> Any:
+        if "position_ids" in inputs:   # packed rows; the mask was for counting tokens
+            inputs = kept_apart(inputs)
         loss = super().compute_loss(model, inputs, *args, **more)
         return loss * (loss_tokens(inputs) / self.step_tokens) if self.by_hand else loss
 

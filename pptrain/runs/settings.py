@@ -28,7 +28,8 @@ from ..show.markup import html_table
 __all__ = ['RunConfig']
 
 # %% ../../nbs/runs/01_settings.ipynb #c300f4ce
-OURS = {"remove_checkpoints": bool, "overwrite": bool}   # what the Trainer does not have
+OURS = {   # what the Trainer does not have
+    "remove_checkpoints": bool, "overwrite": bool, "packing": int | None}
 
 @functools.cache
 def field_types() -> dict[str, Any]:
@@ -43,7 +44,7 @@ def field_types() -> dict[str, Any]:
 # %% ../../nbs/runs/01_settings.ipynb #5fba5e11
 POSITIVE = {
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
-    "num_train_epochs", "logging_steps", "save_steps", "eval_steps", "save_total_limit"}
+    "num_train_epochs", "logging_steps", "save_steps", "eval_steps", "save_total_limit", "packing"}
 NOT_NEGATIVE = {
     "seed", "data_seed", "warmup_steps", "learning_rate", "weight_decay", "max_grad_norm",
     "eval_delay", "dataloader_num_workers", "label_smoothing_factor"}
@@ -174,10 +175,12 @@ def usable_advice(advice: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
 
 # %% ../../nbs/runs/01_settings.ipynb #a973fb49
 class RunConfig:
-    """Settings of a run: `output_dir`, any field of `transformers.TrainingArguments`, two of ours.
+    """Settings of a run: `output_dir`, fields of `transformers.TrainingArguments`, three of ours.
 
     `remove_checkpoints`: delete them when the run is finished. `overwrite`: start over, whatever
-    the directory holds. Every assignment is checked and raises `InputError`."""
+    the directory holds. `packing`: documents of a batch share rows of that many tokens. Every
+    assignment is checked and raises `InputError`."""
+    packing: int | None = None
     __slots__ = ("__dict__", "given", "preset")
     given: frozenset[str]    # names of the fields that the caller set
     preset: frozenset[str]   # names of those that a preset's advice filled

@@ -30,6 +30,7 @@ from .fit import Diverged, first_rows, fit
 from .folder import (
     INSTEAD, checkpoints, claim, measured_rows, remove_folder, result_fields)
 from .freeze import Freeze, Frozen, held_still
+from .packing import packed_data
 from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer import TransferBundle, TransferPolicy, TransferReport
@@ -187,12 +188,15 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
         finished = None if settings.overwrite else saved_rows(folder)
         if finished is not None:
             return finished
+        longest = first_rows(data.train_dataset)["longest"]
+        data, packing = packed_data(model, data, settings, longest)
         rehearse(model, data, settings, measures)
+        note = "\n".join(filter(None, [frozen.line if frozen else "", packing]))
         try:
             with held_still(model, frozen) as holding:
                 loop = fit(model, data, settings, spec, measures=measures,
                            end_measures=end_measures, callbacks=[*callbacks, *holding],
-                           note=frozen.line if frozen else "")
+                           note=note)
             rows = rows_of(loop.state.log_history)
         except Diverged as e:
             rows = rows_of(e.log, diverged=True)

@@ -24,6 +24,7 @@ from ..processes import once
 from .fit import LoopTrainer, final_metrics, first_rows, fit
 from .folder import (
     INSTEAD, checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
+from .packing import packed_data
 from .rehearsal import rehearse
 from .settings import RunConfig
 from ..transfer.bundle import file_sha256
@@ -175,6 +176,11 @@ class PrePreTrainer:
         config = self.run_config
         return config.seed if config.data_seed is None else config.data_seed
 
+    @property
+    def longest(self) -> int | None:
+        "The tokens that no item exceeds, where the task says so."
+        return getattr(getattr(self.task, "config", None), "max_length", None)
+
     def datasets(self) -> DatasetBundle:
         "The data to train on."
         data = self.task.build_datasets(seed=self.data_seed)
@@ -188,8 +194,7 @@ class PrePreTrainer:
         "A fresh model, checked against the task and rows of `longest` tokens."
         set_seed(self.run_config.seed)
         model = self.model_adapter.create_prepretrain_model(self.task.tokenizer_spec())
-        length = getattr(getattr(self.task, "config", None), "max_length", None)
-        check_model(model, length or longest)
+        check_model(model, self.longest or longest)
         return model
 
     def fit(self) -> PrePreTrainingRun:
@@ -206,7 +211,11 @@ class PrePreTrainer:
             if finished:
                 return finished
             model = self.first_model(rows["longest"])
+            longest = self.longest or rows["longest"]
+            data, packing = packed_data(
+                model, data, config, longest, self.task.tokenizer_spec().eos_token_id)
             rehearse(model, data, config, self.measures)
-            loop = fit(model, data, config, spec,
-                       measures=self.measures, callbacks=self.callbacks, note=advice_taken(self))
+            note = "\n".join(filter(None, [advice_taken(self), packing]))
+            loop = fit(model, data, config, spec, measures=self.measures,
+                       callbacks=self.callbacks, note=note)
             return finish(self, loop, spec, rows["supervised_share"])

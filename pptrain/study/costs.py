@@ -107,38 +107,45 @@ def arm_tokens(setup: StudySetup, arm: Arm) -> tuple[int, int]:
     return int(lengths.sum()), text
 
 # %% ../../nbs/study/41_costs.ipynb #5c84363b
-def warm_ups_of(config: StudyConfig, arm: Arm, seeds: Sequence[int]) -> set[tuple]:
+def searching(specs: Sequence[RunSpec]) -> list[bool]:
+    "Whether each run of a grid searches its rates, or finds those of a run before it."
+    asked = [(str(spec.notebook), {**spec.parameters, "seeds": None}) for spec in specs]
+    return [study not in asked[:i] for i, study in enumerate(asked)]
+
+def warm_ups_of(config: StudyConfig, arm: Arm, seeds: Sequence[int], search: bool) -> set[tuple]:
     "The warm-ups that an arm needs, each by its data, seed and rate."
     if arm.data == "nothing":
         return set()
     tried = rates_to_try(config, arm)
     own = tried[0].warm_up if len(config.warmup_rates) < 2 else arm.name
     needed = {(arm.warm_up, seed, own) for seed in seeds}
-    if len(tried) > 1:
+    if search and len(tried) > 1:
         needed |= {(arm.warm_up, config.tuning_seed, rates.warm_up) for rates in tried}
     return needed
 
 # %% ../../nbs/study/41_costs.ipynb #0d366cf1
 _COUNTED: dict[tuple, pd.DataFrame] = {}     # what is asked → the answer: seeds cost the same
 
-def study_costs(config: StudyConfig, seeds: Sequence[int],
-                variants: Sequence[str] = VARIANTS) -> pd.DataFrame:
+def study_costs(config: StudyConfig, seeds: Sequence[int], variants: Sequence[str] = VARIANTS,
+                search: bool = True) -> pd.DataFrame:
     """What `run_study` would train, a row for each arm; nothing is trained.
 
     Columns: arm, warm-ups and texts (how many), warm-up tokens and text tokens, FLOPs (of all
-    of them). Raises `InputError` for arms and seeds that `run_study` refuses."""
+    of them). Without `search` the rates are there already, from a run of the same study with
+    other seeds. Raises `InputError` for arms and seeds that `run_study` refuses."""
     numbers, arms = what_to_run(config, seeds, variants)
-    asked = (json.dumps(asdict(config), sort_keys=True), len(numbers), *(a.name for a in arms))
+    names = tuple(arm.name for arm in arms)
+    asked = (json.dumps(asdict(config), sort_keys=True), len(numbers), names, search)
     if asked in _COUNTED:
         return _COUNTED[asked].copy()
     setup, rows = PlannedSetup(config), []
     made: set[tuple] = set()
     last = token_flops(setup, "last", config.block_size)
     for arm in arms:
-        needed = warm_ups_of(config, arm, numbers) - made
+        needed = warm_ups_of(config, arm, numbers, search) - made
         made |= needed
         tried = len(rates_to_try(config, arm))
-        texts = len(numbers) + (tried if tried > 1 else 0)
+        texts = len(numbers) + (tried if search and tried > 1 else 0)
         first, text = arm_tokens(setup, arm)
         flops = texts * text * last
         if needed:

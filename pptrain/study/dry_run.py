@@ -15,7 +15,7 @@ import torch
 from ..integrations import quiet
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
-from .costs import PlannedSetup, is_replication, study_costs, study_of
+from .costs import PlannedSetup, is_replication, searching, study_costs, study_of
 from .forecast import FOR_A_GPU, GPU_SPEED, forecast, gpu_seconds, step_seconds
 from .grid import RunSpec
 from .launch import launch_lines
@@ -40,10 +40,11 @@ def dry_run(specs: Sequence[RunSpec]) -> pd.DataFrame:
     trained; their tokens; FLOPs. Notebooks that cannot be counted are left out. Raises
     `InputError` for what a run would refuse."""
     rows = []
-    for spec in filter(is_replication, specs):
+    known = list(filter(is_replication, specs))
+    for spec, search in zip(known, searching(known)):
         config, seeds, variants = study_of(spec)
         with quiet():
-            costs = study_costs(config, seeds, variants)
+            costs = study_costs(config, seeds, variants, search)
             row: dict[str, Any] = {
                 "study": spec.study, "seeds": spec.parameters.get("seeds", seeds),
                 "model": config.model, "parameters": model_size(config)}
@@ -78,7 +79,8 @@ def price_line(specs: Sequence[RunSpec], workers: int,
         seconds = forecast(specs, workers, step)
         return f"roughly {in_words(seconds or 0)} on this machine; nothing was run"
     with quiet():
-        seconds = sum(gpu_seconds(spec) or 0 for spec in specs)
+        seconds = sum(gpu_seconds(spec, search) or 0
+                      for spec, search in zip(specs, searching(specs)))
     line = (f"roughly {in_words(seconds)} of one GPU at {GPU_SPEED / 1e12:.0f} TFLOP/s "
             "(measured: bench/results/loop-h200.json)")
     if profile == "gpu":

@@ -18,7 +18,7 @@ from ..integrations import HFCausalLMAdapter, HFModelConfig, quiet
 from ..measure.losses import token_scores
 from ..runs.text import downstream_model
 from .budgets import StudyConfig, configure
-from .costs import is_replication, study_costs, study_of
+from .costs import is_replication, searching, study_costs, study_of
 from .grid import RunSpec
 from .variants import VARIANTS
 
@@ -78,13 +78,13 @@ def guessed_steps(parameters: Mapping[str, Any]) -> tuple[StudyConfig, float] | 
     return config, len(seeds) * (warm_ups + texts)
 
 # %% ../../nbs/study/42_forecast.ipynb #61956f92
-def planned_steps(spec: RunSpec) -> tuple[StudyConfig, float] | None:
+def planned_steps(spec: RunSpec, search: bool = True) -> tuple[StudyConfig, float] | None:
     "Settings of a run and the steps on text that it amounts to; of another's notebook, a guess."
     if not is_replication(spec):
         return guessed_steps(spec.parameters)
     try:
         config, seeds, variants = study_of(spec)
-        told = study_costs(config, seeds, variants)
+        told = study_costs(config, seeds, variants, search)
     except Exception:       # what cannot run says so in its own run; an estimate sinks no grid
         return guessed_steps(spec.parameters)
     tokens = told["warm-up tokens"].sum() + told["text tokens"].sum()
@@ -95,11 +95,11 @@ def planned_steps(spec: RunSpec) -> tuple[StudyConfig, float] | None:
 FOR_A_GPU = ("gpu", "paper")
 GPU_SPEED = 1e14        # FLOP/s of our loop on an H200, by the same count of operations
 
-def gpu_seconds(spec: RunSpec) -> float | None:
+def gpu_seconds(spec: RunSpec, search: bool = True) -> float | None:
     "How long one GPU works on a run of a profile that is made for it; None for any other."
     if spec.parameters.get("profile") not in FOR_A_GPU or not is_replication(spec):
         return None
-    return float(study_costs(*study_of(spec)).FLOPs.sum()) / GPU_SPEED
+    return float(study_costs(*study_of(spec), search).FLOPs.sum()) / GPU_SPEED
 
 # %% ../../nbs/study/42_forecast.ipynb #936b747f
 def forecast(specs: Sequence[RunSpec], workers: int,
@@ -109,9 +109,9 @@ def forecast(specs: Sequence[RunSpec], workers: int,
     None where the notebook of one is not known to train a study."""
     timed: dict[tuple, float] = {}
     total = longest = 0.0
-    for spec in specs:
+    for spec, search in zip(specs, searching(specs)):
         with quiet():
-            on_a_gpu, study = gpu_seconds(spec), planned_steps(spec)
+            on_a_gpu, study = gpu_seconds(spec, search), planned_steps(spec, search)
         if on_a_gpu is not None:
             total, longest = total + START + on_a_gpu, max(longest, START + on_a_gpu)
             continue

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import replications
 import results
+import still_open
 from conftest import ROOT
 
 from pptrain.errors import InputError
@@ -48,8 +49,10 @@ def table(seeds, mark="a") -> pd.DataFrame:
 
 
 @pytest.fixture
-def root(tmp_path):
-    "A checkout with one study of six seeds."
+def root(tmp_path, monkeypatch):
+    "A checkout with one study of six seeds, where a laptop's night is not counted anew."
+    night = {"seeds": 8, "tokens": 1e8, "flops": 2e14}
+    monkeypatch.setattr(still_open, "laptop_costs", lambda family: night)
     folder = tmp_path / "results/looking"
     folder.mkdir(parents=True)
     (folder / "README.md").write_text(README)
@@ -108,6 +111,26 @@ def test_failed_attempts_are_logged_by_date(root):
                    "* 2026-01-03, looking: too small: nobody moved, on any seed.",
                    "* 2026-01-05, elsewhere: never started"]
     assert "A paragraph that says what was asked." in text and "Another one" not in text
+
+
+def open_families(text):
+    part = text.partition("## Still open")[2].partition("## Failed")[0]
+    return [line.split("--family ")[1].split("`")[0] for line in part.splitlines()
+            if "--family" in line]
+
+
+def test_what_is_open_says_what_it_takes(root):
+    folder = root / "results/looking"
+    text = replications.render(root)["REPLICATIONS.md"]
+    everybody = [name for name in still_open.replications() if name != "haystack"]
+    assert open_families(text) == everybody, "a study of no paper's name decides for none"
+    assert "| 8 | 100M | 200T |" in text and "cellular automata" in text
+    folder = folder.rename(root / "results/r4_looking")
+    left = [family for family in everybody if family != "simpler_tasks"]
+    assert open_families(replications.render(root)["REPLICATIONS.md"]) == left
+    for path in folder.glob("rows-4*"):       # three seeds decide nothing
+        path.unlink()
+    assert open_families(replications.render(root)["REPLICATIONS.md"]) == everybody
 
 
 def test_pictures_follow_the_theme_and_mark_what_guessing_scores(root):
