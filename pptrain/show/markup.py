@@ -79,6 +79,7 @@ def html_table(rows: Iterable[Sequence[Any]], columns: Sequence[Any] = (), capti
 def markdown_text(value: Any) -> str:
     "Any value as text in a line of Markdown: what would be markup there shows as it is."
     line = " ".join(str(value).split())
+    line = "".join(sign if sign.isprintable() else "\ufffd" for sign in line)   # a terminal obeys
     line = re.sub(r"[\\`*|~]|(?<!\w)_|_(?!\w)|(?<=\])(?=[(\[:])", lambda sign: "\\" + sign[0], line)
     return html.escape(line, quote=False)
 

@@ -51,7 +51,7 @@ def test_a_run_directory_has_one_process(tmp_path):
 
     first.send_signal(signal.SIGKILL)       # the driver alone: its loader still lives for a moment
     first.wait()
-    assert (tmp_path / "run" / ".locked-by").exists()
+    assert (tmp_path / "run" / ".pptrain-locked-by").exists()
     third = start(tmp_path)                  # a dead holder holds nothing
     for line in third.stderr:
         if "goes on from step" in line: break
