@@ -1,4 +1,5 @@
 """Everything setuptools needs, read from settings.ini (the file nbdev reads too)."""
+import lzma
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -16,8 +17,9 @@ extras = {key.removesuffix(suffix): cfg[key].split() for key in cfg if key.endsw
 readme = here / "README.md"
 
 
-class WithoutNotebooks(build_py):
-    "What points into notebooks is for those who have them: nbdev's table, a comment per cell."
+class AsItTravels(build_py):
+    """Without what points into notebooks (nbdev's table, a comment per cell), which is for those
+    who have them, and with vectors packed as tightly as Python can read them."""
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
@@ -28,6 +30,14 @@ class WithoutNotebooks(build_py):
         text = Path(built).read_text(encoding="utf-8")
         Path(built).write_text(re.sub("^# %% .*\n", "", text, flags=re.M), encoding="utf-8")
         return built, copied
+
+    def build_package_data(self):
+        super().build_package_data()
+        for file in Path(self.build_lib).glob("pptrain/vectors/*/dev.*"):
+            if file.suffix != ".xz":
+                packed = lzma.compress(file.read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+                file.with_name(f"{file.name}.xz").write_bytes(packed)
+                file.unlink()
 
 
 setup(
@@ -57,6 +67,6 @@ setup(
     package_data={"pptrain": ["py.typed", "notebooks/*.ipynb", "assets/*", "vectors/*/dev.*"]},
     include_package_data=False,
     entry_points={"console_scripts": cfg["console_scripts"].split()},
-    cmdclass={"build_py": WithoutNotebooks},
+    cmdclass={"build_py": AsItTravels},
     zip_safe=False,
 )

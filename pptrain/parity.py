@@ -5,7 +5,7 @@
 # %% ../nbs/04_parity.ipynb #5472bb26
 from __future__ import annotations
 
-import html, os
+import html, io, lzma, os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,15 +169,18 @@ def tally_table(sections: Mapping[str, Sequence[int]],
 
 # %% ../nbs/04_parity.ipynb #6f9b3d18
 def load_vectors(path: str | Path) -> dict:
-    """The content of a `.json` or `.npz` vector file. Raises `InputError` when it is missing or
-    not such a file."""
+    """The content of a `.json` or `.npz` vector file, or of one with `.xz` behind. Raises
+    `InputError` when it is missing or not such a file."""
     path = resolve_path(path, "vectors")
     name = f"vector file {str(path)!r}"
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            data = lzma.decompress(data)
+        if ".npz" in path.suffixes:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 return dict(arrays)
-        vectors = parse_json(path.read_text("utf-8"))
+        vectors = parse_json(data.decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{name} does not exist") from None
     except Exception as e:   # a damaged file, a name that is none, brackets ten thousand deep
