@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import Task, example_at
-from ..data import Example
+from ..core import Task
+from ..corpora import Corpus
+from ..data import IGNORE, Example, TaskDataset
 from ..data.streams import number_within
-from ..errors import InputError, check_kind, shown
+from ..errors import InputError, shown
 from ..show import Picture, matrix
 
 if TYPE_CHECKING:
@@ -74,25 +75,53 @@ def zipf_slope(ids: np.ndarray, ranks: int = 1000) -> float:
     return float(np.polyfit(np.log(np.arange(1, len(counts) + 1)), np.log(counts), 1)[0])
 
 # %% ../../nbs/measure/30_panel.ipynb #c0371d94
+BLOCK = 256     # bytes of a row of text, where nobody says what a token is
+
+def text_rows(corpus: Corpus, items: int) -> list[Example]:
+    "The first `items` rows of 256 bytes of the training text, document after document."
+    parts, size = [], 0
+    for document in corpus.train:
+        parts.append(document.text.encode() + b"\n")
+        size += len(parts[-1])
+        if size >= items * BLOCK:
+            break
+    ids = np.frombuffer(b"".join(parts), np.uint8)[:items * BLOCK]
+    return [Example(row, np.ones(len(row))) for row in np.split(ids, range(BLOCK, len(ids), BLOCK))]
+
+def row_of(row: Any, name: str) -> Example:
+    "A row of somebody else's dataset; without labels all carry loss. Raises `InputError`."
+    if not isinstance(row, Mapping) or "input_ids" not in row:
+        raise InputError(f"a row of {name} is {shown(row)}: give mappings with input_ids, and "
+                         "perhaps labels and attention_mask")
+    ids = np.asarray(row["input_ids"])
+    labels = np.asarray(row.get("labels", ids))
+    attend = row.get("attention_mask")
+    return Example(ids, labels != IGNORE, {}, None, None if attend is None else np.asarray(attend))
+
 def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Example]:
-    "The first `items` training examples of a task or dataset. Raises `InputError`."
-    data = source.build_datasets(seed).train_dataset if isinstance(source, Task) else source
+    "The first `items` training examples of a task, a corpus or a dataset. Raises `InputError`."
+    if isinstance(source, Corpus):
+        return text_rows(source, items)
+    data = source.build_datasets(seed) if isinstance(source, Task) else source
+    data = getattr(data, "train_dataset", data)
     rowlike = hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    if not rowlike or isinstance(data, str) or not len(data):
-        raise InputError(f"{name}={shown(source)}: give a task or a dataset with rows")
+    if not rowlike or isinstance(data, (str, Mapping)) or not len(data):
+        raise InputError(f"{name}={shown(source)}: give a task, a corpus or a dataset with rows")
     places = range(min(items, len(data)))
-    return data.batch(places) if hasattr(data, "batch") else [example_at(data, i) for i in places]
+    if isinstance(data, TaskDataset):
+        return data.batch(places)
+    return [row_of(data[i], name) for i in places]
 
 def kept(row: Example) -> np.ndarray:
     "The ids of a row, padding left out."
     return row.ids if row.attend is None else row.ids[np.asarray(row.attend, bool)]
 
-def statistics(rows: Sequence[Example]) -> dict[str, float]:
-    "The numbers of the panel for some rows."
+def statistics(rows: Sequence[Example], name: str = "rows") -> dict[str, float]:
+    "The numbers of the panel for some rows. Raises `InputError` where they hold nothing."
     lines = [kept(row) for row in rows]
-    ids = np.concatenate(lines)
+    ids = np.concatenate([np.zeros(0, int), *lines])
     if not len(ids):
-        raise InputError("these rows have no tokens")
+        raise InputError(f"{name}: these rows have no tokens")
     lengths = np.array([len(line) for line in lines])
     distinct = len(np.unique(ids))
     rules = {str(row.meta.get("rule", row.meta.get("op"))) for row in rows} - {"None"}
@@ -114,14 +143,18 @@ def data_panel(sources: Mapping[str, Any], items: int = 512, seed: int | None = 
     """The statistics of the first `items` rows of each source, a tidy table: source, statistic,
     value.
 
-    Ratios are per byte (gzip) or of log2 of the distinct tokens (LZ); entropies are bits per token.
-    Raises `InputError` for what is neither a task nor a dataset, or has no tokens."""
+    A source is a task, a dataset, or a corpus, which is read as rows of 256 bytes. Ratios are per
+    byte (gzip) or of log2 of the distinct tokens (LZ); entropies are bits per token. Raises
+    `InputError` for what is none of these, or has no tokens."""
     import pandas as pd
-    check_kind(sources, "sources", "a mapping, name → task or dataset", "items", "keys")
+    if not isinstance(sources, Mapping) or not sources:
+        raise InputError(f"sources={shown(sources)}: give a mapping of names to tasks, datasets or "
+                         "corpora, at least one")
     items = number_within(items, "items", 1, 2**31)
     table = []
     for name, source in sources.items():
-        for statistic, value in statistics(panel_rows(name, source, items, seed)).items():
+        rows = panel_rows(str(name), source, items, seed)
+        for statistic, value in statistics(rows, str(name)).items():
             table.append({"source": name, "statistic": statistic, "value": float(value)})
     return pd.DataFrame(table, columns=["source", "statistic", "value"])
 
