@@ -175,7 +175,11 @@ def position_losses(model: nn.Module, rows: Rows, *, batch_size: int = 16,
     "`loss@<low>-<high>` in nats per token, for each quarter of the row, or as `bins` says."
     return as_metrics(loss_by_position(model, rows, bins, batch_size), "@")
 
-@register_measure("loss_by_frequency", check=lambda rows, bins=None: count_edges(bins, 1))
+def check_counts_asked(rows: Any, bins: Any = None) -> None:
+    "Refuses bins that are none."
+    count_edges(bins, 1)
+
+@register_measure("loss_by_frequency", check=check_counts_asked)
 def frequency_losses(model: nn.Module, rows: Rows, *, batch_size: int = 16,
                      bins: Sequence[int] | None = None) -> dict[str, float]:
     "`loss#<low>-<high>` in nats per token, by how often the rows themselves hold it, in decades."

@@ -203,10 +203,10 @@ def forest(panels: Sequence[Mapping[str, Any]], title: str = "") -> Picture:
         count = len(panel["names"])
         bottom = max(0, top - count / rows)
         span = x_range(panel["low"], panel["high"])
-        across = RULES | dict(range=span, anchor=f"y{k}", title_text=wrapped(panel["unit"], 44))
+        across: dict[str, Any] = RULES | dict(range=span, anchor=f"y{k}", zeroline=False)
+        across["title_text"] = wrapped(panel["unit"], 44)
         upwards = dict(range=(count - .5, -.75), domain=(bottom, top), anchor=f"x{k}", tickvals=[])
         plain = dict(showticklabels=False, showgrid=False, zeroline=False)
-        across |= dict(zeroline=False)
         figure.update_layout({f"xaxis{k}": across, f"yaxis{k}": upwards | plain})
         figure.add_traces(effect_traces(panel, k))
         top = bottom - beneath / rows
