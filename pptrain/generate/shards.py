@@ -70,12 +70,6 @@ def drafts(folder: Path, names: list[str]) -> Iterator[Sequence[BinaryIO]]:
                 path.unlink(missing_ok=True)
             raise
 
-def remove_drafts(folder: Path) -> None:
-    "Remove what writers that were killed have left half-written."
-    for path in folder.glob(f".*{PART}"):
-        if DRAFT.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-
 def file_record(path: Path) -> dict[str, Any]:
     "Size and sha256 of a file."
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
@@ -136,6 +130,12 @@ def is_whole(job: Job, record: Any) -> bool:
         return bool(facts) and record["files"] == facts
     except (OSError, LookupError, TypeError, ValueError, AttributeError):
         return False
+
+def remove_drafts(folder: Path) -> None:
+    "Remove what writers that were killed have left half-written."
+    for path in folder.glob(f".*{PART}"):
+        if DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 def finished_shards(job: Job) -> dict[int, dict]:
     """Records of the shards that are there, verified; drafts of a run that was killed are removed.

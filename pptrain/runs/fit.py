@@ -335,6 +335,39 @@ def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
         trainer.args, state, trainer.control, metrics)
     return metrics
 
+# %% ../../nbs/runs/03_fit.ipynb #78b5e1ef
+COUNTED = ("uncounted", "current_flos", "_tr_loss")    # what a Trainer adds up, batch by batch
+
+def draws() -> list[tuple[Callable[[Any], Any], Any]]:
+    "Every source of random numbers as it is: how to set it, and to what."
+    now: list[tuple[Callable[[Any], Any], Any]] = [
+        (random.setstate, random.getstate()), (np.random.set_state, np.random.get_state()),
+        (torch.set_rng_state, torch.get_rng_state())]
+    if torch.cuda.is_available():
+        now.append((torch.cuda.set_rng_state, torch.cuda.get_rng_state()))
+    return now
+
+class WithinStep(TrainerCallback):
+    "Breaks off a step of several batches that is asked to stop, as if it had not begun."
+
+    def __init__(self, trainer: LoopTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if args.gradient_accumulation_steps > 1:
+            self.drawn = draws()
+            self.counted = {name: deepcopy(vars(self.trainer).get(name)) for name in COUNTED}
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if not self.trainer.stop.asked or args.world_size > 1:
+            return                     # several processes end a step together
+        for put_back, numbers in self.drawn:
+            put_back(numbers)
+        vars(self.trainer).update(self.counted)
+        place = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
+        control.should_training_stop = True
+        control.should_save = state.global_step > 0 and damage(place) is not None
+
 # %% ../../nbs/runs/03_fit.ipynb #afca958a
 def first_rows(dataset: Any, n: int = 8) -> dict[str, Any]:
     """Facts from the first `n` items: `longest` row, `supervised_share` (of the tokens, those that
@@ -378,39 +411,6 @@ def go_on(trainer: LoopTrainer, checkpoint: Path | None) -> None:
     trainer._load_from_checkpoint(str(checkpoint))
     trainer.accelerator.prepare_model(trainer.model, evaluation_mode=True)
     trainer.state = state
-
-# %% ../../nbs/runs/03_fit.ipynb #78b5e1ef
-COUNTED = ("uncounted", "current_flos", "_tr_loss")    # what a Trainer adds up, batch by batch
-
-def draws() -> list[tuple[Callable[[Any], Any], Any]]:
-    "Every source of random numbers as it is: how to set it, and to what."
-    now: list[tuple[Callable[[Any], Any], Any]] = [
-        (random.setstate, random.getstate()), (np.random.set_state, np.random.get_state()),
-        (torch.set_rng_state, torch.get_rng_state())]
-    if torch.cuda.is_available():
-        now.append((torch.cuda.set_rng_state, torch.cuda.get_rng_state()))
-    return now
-
-class WithinStep(TrainerCallback):
-    "Breaks off a step of several batches that is asked to stop, as if it had not begun."
-
-    def __init__(self, trainer: LoopTrainer) -> None:
-        self.trainer = trainer
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if args.gradient_accumulation_steps > 1:
-            self.drawn = draws()
-            self.counted = {name: deepcopy(vars(self.trainer).get(name)) for name in COUNTED}
-
-    def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if not self.trainer.stop.asked or args.world_size > 1:
-            return                     # several processes end a step together
-        for put_back, numbers in self.drawn:
-            put_back(numbers)
-        vars(self.trainer).update(self.counted)
-        place = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
-        control.should_training_stop = True
-        control.should_save = state.global_step > 0 and damage(place) is not None
 
 # %% ../../nbs/runs/03_fit.ipynb #c52deaa3
 def final_metrics(trainer: LoopTrainer) -> dict[str, float]:

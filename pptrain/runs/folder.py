@@ -129,6 +129,36 @@ def first_difference(run_dir: Path, spec: Mapping[str, Any]) -> str | None:
     changes.sort(key=lambda change: change.startswith(told_by_data))
     return changes[0] if changes else None
 
+# %% ../../nbs/runs/02_folder.ipynb #e25e3518
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+SAID = re.compile(rf"os error ({'|'.join(map(str, FULL))})\b|inline_container|PytorchStreamWriter")
+
+def no_room(e: Exception) -> str | None:
+    "What is wrong with the disk, if that is what an error of Python, safetensors or torch says."
+    if isinstance(e, OSError):
+        return why_refused(e) if e.errno in FULL else None
+    number = SAID.search(str(e))
+    if number is None or isinstance(e, InputError):
+        return None
+    return why_refused(OSError(int(number[1] or errno.ENOSPC), "it takes no more"))
+
+@contextlib.contextmanager
+def saving(run_dir: Path) -> Iterator[None]:
+    "Inside, a disk that takes no more is an `InputError` that says what is kept."
+    try:
+        yield
+    except Exception as e:
+        why = no_room(e)
+        if why is None:
+            raise
+        kept = "nothing was saved; make room and start again"
+        for path in checkpoints(run_dir):
+            if (path / SEAL).exists():
+                kept = f"{path.name} is kept; make room, and the same call goes on from there"
+            else:
+                remove_folder(path)
+        raise InputError(f"output_dir={str(run_dir)!r} cannot be written ({why}); {kept}") from e
+
 # %% ../../nbs/runs/02_folder.ipynb #84ad3d67
 def is_ours(path: Path) -> bool:
     "Whether a `history.csv` or `summary.json` looks as if a run had written it."
@@ -174,36 +204,6 @@ def prepare(config: RunConfig, spec: Mapping[str, Any], replace: bool) -> bool:
             remove_bundle(run_dir / "bundle", known=True)     # whose writing was cut off
     sweep(run_dir)
     return overwrite
-
-# %% ../../nbs/runs/02_folder.ipynb #e25e3518
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-SAID = re.compile(rf"os error ({'|'.join(map(str, FULL))})\b|inline_container|PytorchStreamWriter")
-
-def no_room(e: Exception) -> str | None:
-    "What is wrong with the disk, if that is what an error of Python, safetensors or torch says."
-    if isinstance(e, OSError):
-        return why_refused(e) if e.errno in FULL else None
-    number = SAID.search(str(e))
-    if number is None or isinstance(e, InputError):
-        return None
-    return why_refused(OSError(int(number[1] or errno.ENOSPC), "it takes no more"))
-
-@contextlib.contextmanager
-def saving(run_dir: Path) -> Iterator[None]:
-    "Inside, a disk that takes no more is an `InputError` that says what is kept."
-    try:
-        yield
-    except Exception as e:
-        why = no_room(e)
-        if why is None:
-            raise
-        kept = "nothing was saved; make room and start again"
-        for path in checkpoints(run_dir):
-            if (path / SEAL).exists():
-                kept = f"{path.name} is kept; make room, and the same call goes on from there"
-            else:
-                remove_folder(path)
-        raise InputError(f"output_dir={str(run_dir)!r} cannot be written ({why}); {kept}") from e
 
 # %% ../../nbs/runs/02_folder.ipynb #4218a1f7
 @contextlib.contextmanager
