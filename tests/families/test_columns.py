@@ -26,8 +26,10 @@ from pptrain.tasks.lime import rows as lime_rows
 from pptrain.tasks.procedural import Procedural, problems
 from pptrain.tasks.simpler_tasks import ops as SIMPLE
 from pptrain.tasks.simpler_tasks import rows as simple_rows
+from pptrain.tasks.summarization.marked_rows import MARKED
+from pptrain.tasks.summarization.step_rows import STEP
 
-FAMILIES = ("procedural", "dyck", "simpler_tasks", "lime")
+FAMILIES = ("procedural", "dyck", "simpler_tasks", "lime", "summarization")
 PRESETS = [(family, preset.name) for family in FAMILIES for preset in registered_presets(family)]
 each_preset = pytest.mark.parametrize("family, preset", PRESETS, ids=["-".join(p) for p in PRESETS])
 needs_numba = pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
@@ -71,6 +73,8 @@ def forget_fillers() -> None:
     for make in (languages.row_filler, problems.row_filler, simple_rows.row_filler,
                  lime_rows.mode_filler):
         make.cache_clear()
+    for filler in (MARKED, STEP):
+        filler.quick, filler.spent = None, 0
 
 
 @needs_numba
@@ -122,7 +126,8 @@ def test_a_collated_batch_is_the_stacked_one(family):
 
 
 TWO = {"procedural": {"tasks": ("set", "stack")}, "dyck": {}}   # family → settings
-FOUR = TWO | {"simpler_tasks": {"tasks": ("union", "count")}, "lime": {"tasks": ("deduct",)}}
+FIVE = TWO | {"simpler_tasks": {"tasks": ("union", "count")}, "lime": {"tasks": ("deduct",)},
+              "summarization": {}}
 
 
 def digest_of_batches(families=TWO) -> str:
@@ -173,12 +178,35 @@ def test_an_op_without_a_kernel_is_drawn_one_by_one():
     ("lime", {"preset": "paper_mixed_5m", "max_length": 128}),
     ("lime", {"preset": "smoke", "loss": "all", "op_token": True}),
     ("lime", {"tasks": ["rewrite_multistep_easy"], "steps": [2, 9]}),
+    ("summarization", {"preset": "paper_ourtasks_100k", "max_length": 165}),
+    ("summarization", {"preset": "smoke", "loss": "all", "words": 7, "tasks_per_document": 4}),
+    ("summarization", {"preset": "paper_ourtasks_100k", "word_count": 26**3, "sentences": 40,
+                       "max_length": 1000}),
+    ("summarization", {"preset": "paper_step_tasks_100k", "step_pieces": 64, "max_length": 200}),
+    ("summarization", {"preset": "paper_step_tasks_100k", "step_pieces": 16, "words": 4,
+                       "word_spread": 3, "word_count": 3, "max_length": 80}),
 ])
 def test_settings_reach_the_kernels(family, settings):
     task = create_task(family, settings)
     place = (5, "train", 1, list(range(150)))
     rows, examples = task.columns(*place), task.examples(*place)
     assert [lists(row) for row in rows] == [lists(x.features()) for x in examples]
+
+
+def test_the_papers_own_stream_of_documents_comes_one_by_one():
+    task = create_task("summarization", preset="smoke", stream="official")
+    assert task.columns(0, "train", 0, [0, 1]) is None
+    assert task.columns(0, "eval", 0, [0, 1]) is not None or find_numba() is None
+
+
+def test_tables_of_kernels_do_not_travel():
+    task = create_task("summarization", preset="paper_masked_document_100k")
+    before = len(pickle.dumps(task))
+    task.columns(0, "train", 0, [0])
+    assert len(pickle.dumps(task)) == before
+    there = pickle.loads(pickle.dumps(task)).columns(0, "train", 0, [7])
+    [here] = task.examples(0, "train", 0, [7])
+    assert there is None or lists(there[0]) == lists(here.features())
 
 
 class Renamed(Procedural):
@@ -206,8 +234,8 @@ def test_a_subclass_that_changes_no_item_keeps_the_kernels():
 @pytest.mark.parametrize("jit", ["0", "1"])
 def test_with_and_without_a_compiler(jit, tmp_path):
     "Another process, whatever this one does: the same bits; nothing is compiled where it is off."
-    told = said(digest_elsewhere(tmp_path, "FOUR", NUMBA_DISABLE_JIT=jit))
-    assert told == (digest_of_batches(FOUR), "")
+    told = said(digest_elsewhere(tmp_path, "FIVE", NUMBA_DISABLE_JIT=jit))
+    assert told == (digest_of_batches(FIVE), "")
     assert jit == "0" or not (tmp_path / "kernels").exists()
 
 

@@ -284,7 +284,7 @@ def known_pieces(words: Sequence[str], tasks: Sequence[str]) -> list[str]:
     pieces = set(chain.from_iterable(map(token_pieces, tokens)))
     return sorted(pieces, key=table.__getitem__)
 
-# %% ../../../nbs/tasks/summarization/10_family.ipynb #6436d871
+# %% ../../../nbs/tasks/summarization/10_family.ipynb #6c918acc
 def mark_tables(family: Summarization) -> tuple:
     "What `write_marked` is given besides."
     c, names = family.config, [*known_tokens(family.words), "The"]
@@ -305,7 +305,7 @@ def step_tables(family: Summarization) -> tuple:
             spelled_as(ids_of, family.vocab["<sep>"], family.vocab["<eos>"]),
             lettered(family.vocab))
 
-# %% ../../../nbs/tasks/summarization/10_family.ipynb #8748dfed
+# %% ../../../nbs/tasks/summarization/10_family.ipynb #1b7a2f59
 def kernel_rows(family: Summarization, address: tuple, indices: Sequence[int]) -> Columns | None:
     "The items at `indices` of (seed, split, epoch), by the words until machine code pays."
     c, filler = family.config, STEP if family.is_step else MARKED
