@@ -102,7 +102,7 @@ def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Exa
     "The first `items` training examples of a task, a corpus or a dataset. Raises `InputError`."
     if isinstance(source, Corpus):
         return text_rows(source, items)
-    data = source.build_datasets(seed) if isinstance(source, Task) else source
+    data: Any = source.build_datasets(seed) if isinstance(source, Task) else source
     data = getattr(data, "train_dataset", data)
     rowlike = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if not rowlike or isinstance(data, (str, Mapping)) or not len(data):

@@ -84,7 +84,7 @@ def test_the_same_rows_say_the_same_through_every_door(family):
 def test_lengths_share_and_rules():
     rows = [
         {"input_ids": [1, 2, 3, 0], "labels": [-100, 2, 3, -100], "attention_mask": [1, 1, 1, 0]},
-        {"input_ids": [4, 5, 0, 0], "labels": [-100, 5, -100, -100], "attention_mask": [1, 1, 0, 0]}]
+        {"input_ids": [4, 5, 0], "labels": [-100, 5, -100], "attention_mask": [1, 1, 0]}]
     panel = values({"rows": rows})["rows"]
     assert (panel["tokens"], panel["mean length"], panel["longest"]) == (5, 2.5, 3)
     assert panel["supervised share"] == pytest.approx(3 / 5) and panel["distinct tokens"] == 5

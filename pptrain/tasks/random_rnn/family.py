@@ -5,7 +5,7 @@
 # %% ../../../nbs/tasks/random_rnn/10_family.ipynb #b2b83b64
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -60,7 +60,8 @@ def random_network(seed: int | None, number: int, vocab_size: int, hidden_size: 
     return push, turn * spectral_radius / np.abs(np.linalg.eigvals(turn)).max(), read
 
 # %% ../../../nbs/tasks/random_rnn/10_family.ipynb #fa3cad11
-ACTIVATIONS = {"linear": lambda x: x, "tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
+ACTIVATIONS: dict[str, Callable] = {
+    "linear": lambda x: x, "tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 
 def run_network(network: Sequence[np.ndarray], config: RandomRNNConfig,
                 draws: Any) -> tuple[list[int], float]:
@@ -112,7 +113,7 @@ class RandomRNN(AddressedTask):
         network = random_network(seed, number, c.vocab_size, c.hidden_size, c.spectral_radius)
         tokens, loss = run_network(network, c, draws)
         facts = {"op": c.activation, "rule": number, "own_loss": round(loss, 5)}
-        return Example(tokens, np.ones(len(tokens), bool), facts, self.vocab)
+        return Example(np.array(tokens), np.ones(len(tokens), bool), facts, self.vocab)
 
     def examples(self, seed: int | None, split: str, epoch: int,
                  indices: Sequence[int]) -> list[Example]:

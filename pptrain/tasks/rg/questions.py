@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ class ReasoningGym(TokenSequenceTask):
         return (self.config.dataset,)
 
     def rngs(self, seed: int | None, split: str, epoch: int,
-             indices: Sequence[int]) -> Iterator[Any]:
+             indices: Iterable[int]) -> Iterator[Any]:
         "Draws of each item, whose seeds belong to the split."
         for draws in item_draws(seed, split, epoch, list(indices)):
             yield SplitSeeds(draws, SPLITS[split])
