@@ -1,4 +1,5 @@
 """Everything setuptools needs, read from settings.ini (the file nbdev reads too)."""
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -16,7 +17,15 @@ readme = here / "README.md"
 
 
 class WithoutIndex(build_py):
-    "The table by which nbdev finds notebooks is for those who have the notebooks."
+    "The table by which nbdev finds notebooks, and cells' ids, are for who has the notebooks."
+
+    def build_module(self, module, module_file, package):
+        built, copied = super().build_module(module, module_file, package)
+        source = Path(built).read_text(encoding="utf-8")
+        Path(built).unlink()
+        Path(built).write_text(re.sub(r"^# %% (\.\./)+nbs/.*$", "# %%", source, flags=re.M),
+                               encoding="utf-8")      # as many lines as before
+        return built, copied
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
