@@ -19,7 +19,7 @@ readme = here / "README.md"
 
 class AsItTravels(build_py):
     """Without what points into notebooks (nbdev's table, a comment per cell), which is for those
-    who have them, and with vectors packed as tightly as Python can read them."""
+    who have them; and with vectors packed as tightly as Python can read them."""
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
@@ -28,7 +28,9 @@ class AsItTravels(build_py):
     def build_module(self, module, module_file, package):
         built, copied = super().build_module(module, module_file, package)
         text = Path(built).read_text(encoding="utf-8")
-        Path(built).write_text(re.sub("^# %% .*\n", "", text, flags=re.M), encoding="utf-8")
+        Path(built).unlink()        # a link to the checkout's, perhaps
+        bare = re.sub("^# %% .*$", "# %%", text, flags=re.M)    # as many lines as before
+        Path(built).write_text(bare, encoding="utf-8")
         return built, copied
 
     def build_package_data(self):

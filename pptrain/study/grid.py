@@ -215,7 +215,11 @@ def whole_signs(session, pack):
 
 def end_with_the_child():
     from os import getppid
+    from unittest.mock import ANY
+    from ipykernel.kernelapp import IPKernelApp
     from pptrain.study.processes import end_with
+    if IPKernelApp.instance().poller:       # it would leave behind what the notebook has started
+        IPKernelApp.instance().poller.parent_pid = ANY
     end_with(getppid())
 
 whole_signs(get_ipython().kernel.session, get_ipython().kernel.session.pack)
@@ -420,7 +424,7 @@ class Score:
         for name in list(self.begun):
             self.ended(name, {"status": "interrupted", "error": STOPPED})
 
-# %% ../../nbs/study/20_grid.ipynb #fc7e8874
+# %% ../../nbs/study/20_grid.ipynb #e3b54c96
 def noted_of(done: Done) -> dict[str, Any]:
     "What the manifest notes about a job. Raises what is wrong with the whole grid."
     if isinstance(done.error, (InputError, OSError)):

@@ -158,7 +158,8 @@ def documents(made):
         kind = {4: "<i4", 8: "<u2"}[code]
         sizes = np.frombuffer(index, "<i4", rows, 34)
         starts = np.frombuffer(index, "<i8", rows, 34 + 4 * rows)
-        yield from (np.frombuffer(tokens, kind, n, begin).tolist() for n, begin in zip(sizes, starts))
+        for size, start in zip(sizes, starts):
+            yield np.frombuffer(tokens, kind, size, start).tolist()
 
 
 @pytest.mark.parametrize("family", ["dyck", "lime", "procedural"])
@@ -174,8 +175,8 @@ def test_readers_of_others_find_the_rows(family, tmp_path):
                                       cache_dir=str(tmp_path / "cache"))
         assert list(map(list, table["input_ids"])) == ids
     made = generate(task, tmp_path / "bin", format="bin", **asked)
-    kept = [row.ids if row.attend is None else row.ids[np.asarray(row.attend, bool)] for row in rows]
-    assert list(documents(made)) == [row.tolist() for row in kept]
+    kept = [slice(None) if row.attend is None else np.asarray(row.attend, bool) for row in rows]
+    assert list(documents(made)) == [row.ids[part].tolist() for row, part in zip(rows, kept)]
 
 
 def test_shares_hold_in_any_window_of_a_mixture():

@@ -46,9 +46,9 @@ def test_wheel_holds_the_package(wheel):
     strangers = sorted(n for n in names if not n.startswith(("pptrain/", "pptrain-")))
     assert not strangers, f"the wheel holds what does not belong there: {strangers}"
     archive = zipfile.ZipFile(wheel)
-    for name in needed:      # code as it is, without the comments that name cells of notebooks
+    for name in needed:      # line by line as here, without the names of notebooks' cells
         own = (ROOT / name).read_text(encoding="utf-8")
-        assert archive.read(name).decode() == re.sub("^# %% .*\n", "", own, flags=re.M), name
+        assert archive.read(name).decode() == re.sub("^# %% .*$", "# %%", own, flags=re.M), name
 
 
 @pytest.mark.skipif(not REPLICATIONS, reason="no replication notebooks yet")
