@@ -149,10 +149,11 @@ def test_a_file_of_a_billion_values_is_one_line(tmp_path):
     refused(pptrain("fit", tmp_path / "a.yaml"), "a.yaml", "aliases")
 
 
-def test_what_is_not_there_yet_is_not_in_help():
+def test_help_says_where_work_can_be_done_in_whole_sentences():
     shown = pptrain("--help").stdout + pptrain("replicate", "--help").stdout
-    for name in ("ray", "submitit"):
-        assert not re.search(rf"\b{name}\b", shown)
+    for told in (shown, pptrain("generate", "--help").stdout):
+        for name in ("local", "ray", "submitit"):
+            assert re.search(rf"\b{name}\b", told)
     for sentence in ("policies, measures and controls.", "until Ctrl-C."):
         assert sentence in " ".join(shown.split()), "help cuts its sentences"
 
