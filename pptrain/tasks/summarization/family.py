@@ -28,7 +28,7 @@ from .nonsense import Lines, NonsenseDraws, RandomStateDraws
 from .nonsense import as_draws, line_texts
 from .nonsense import nonsense_document, nonsense_words
 from .pieces import SENTINEL, Spelling, token_pieces, whole_word
-from .rows import Shape, columns_of, rows_of, spelled_as
+from .rows import Address, Shape, columns_of, rows_of, spelled_as
 from .settings import PRESETS, SummarizationConfig
 from .settings import check_summarization, longest_pair
 from .step import STEP_TASKS, accepted_document, draw_step
@@ -290,7 +290,8 @@ def mark_tables(family: Summarization) -> tuple:
     c, names = family.config, [*known_tokens(family.words), "The"]
     number_of = {name: i for i, name in enumerate(names)}
     ids_of = [family.spelling[name] for name in names]
-    return (Shape(*c.sentence_range, *c.word_range, len(family.words)),
+    return (Shape(c.sentence_range[0], c.sentence_range[1], c.word_range[0], c.word_range[1],
+                  len(family.words)),
             np.array([NAMES.index(task) for task in c.tasks]), c.tasks_per_document,
             mark_table(number_of, LARGEST_SUM),
             spelled_as(ids_of, family.vocab["<sep>"], family.vocab["<eos>"]))
@@ -299,14 +300,15 @@ def step_tables(family: Summarization) -> tuple:
     "What `write_step` is given besides."
     c = family.config
     ids_of = [family.spelling[name] for name in (".", *family.words)]
-    return (Shape(100, 100, *c.word_range, len(family.words)),
+    return (Shape(100, 100, c.word_range[0], c.word_range[1], len(family.words)),
             np.array([STEP_TASKS.index(task) for task in c.tasks]),
             np.array([step_reach(task, c.step_pieces) for task in STEP_TASKS]),
             spelled_as(ids_of, family.vocab["<sep>"], family.vocab["<eos>"]),
             lettered(family.vocab))
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #1b7a2f59
-def kernel_rows(family: Summarization, address: tuple, indices: Sequence[int]) -> Columns | None:
+def kernel_rows(family: Summarization, address: Address,
+                indices: Sequence[int]) -> Columns | None:
     "The items at `indices` of (seed, split, epoch), by the words until machine code pays."
     c, filler = family.config, STEP if family.is_step else MARKED
     if find_numba() is None or c.stream == "official" and address[1] == "train":

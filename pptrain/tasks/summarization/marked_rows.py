@@ -189,8 +189,8 @@ def add_lines(out, doc, sizes, marks, table, task, needs):
                 if kinds[k] == kind:
                     add(out, doc[line, : sizes[line]])
         return
-    for k in order:
-        line = marks[k][0]
+    for at in order:
+        line = marks[at][0]
         add(out, doc[line, : sizes[line]])
 
 @kernel

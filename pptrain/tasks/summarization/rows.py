@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -117,8 +117,9 @@ def spelled_as(ids_of: Sequence[Sequence[int]], sep: int, eos: int) -> Spelled:
 
 # %% ../../../nbs/tasks/summarization/05_rows.ipynb #3d2ce1d1
 MOST_NUMBERS = 2**17   # of one item; who needs more is drawn by Python
+Address: TypeAlias = tuple[int | None, str, int]   # seed, split, epoch
 
-def rows_of(write: Callable, address: tuple, indices: Sequence[int], width: int,
+def rows_of(write: Callable, address: Address, indices: Sequence[int], width: int,
             count: int, loss: str) -> Columns | None:
     """The items at `indices`; `address` is (seed, split, epoch). None where one is not found.
 
@@ -128,7 +129,7 @@ def rows_of(write: Callable, address: tuple, indices: Sequence[int], width: int,
     rows.lengths[:] = 0
     left = np.arange(len(indices))
     while len(left) and count <= MOST_NUMBERS:
-        numbers = item_numbers(*address, [indices[i] for i in left], count)
+        numbers = item_numbers(*address, [indices[i] for i in left.tolist()], count)
         write(numbers, left, rows.ids, rows.lengths, answers)
         left = left[rows.lengths[left] == 0]
         count *= 4
