@@ -87,8 +87,9 @@ def kernel_rows(family: Lime, keys: np.ndarray) -> Columns | None:
         kind = needs[0]
         in_order = tuple(needs) == PARTS[kind][: len(needs)]
         fill = mode_filler(family.ops[name], PROBLEMS[kind], len(needs)) if in_order else None
-        rest = {"head": np.array(family.announced(name), np.int64), "codes": family.codes,
-                "arrow": family.vocab["⇒"], "sizes": family.sizes}
+        head = np.array(family.announced(name), np.int64)
+        rest: dict[str, Any] = {"head": head, "codes": family.codes,
+                                "arrow": family.vocab["⇒"], "sizes": family.sizes}
         fillers.append(fill and partial(fill, **rest))
     return pair_rows(keys, c.max_length, fillers, c.loss)
 

@@ -352,8 +352,8 @@ def kernel_rows(family: SimplerTasks, keys: np.ndarray) -> Columns | None:
     for op in c.tasks:
         fill = row_filler(ops[op], ops.samplers[op])
         head = np.array([*writing.spelled[op], TASK])
-        rest = {"head": head, "codes": writing.model, "arrow": family.vocab["→"],
-                "sizes": family.sizes}
+        rest: dict[str, Any] = {"head": head, "codes": writing.model, "arrow": family.vocab["→"],
+                                "sizes": family.sizes}
         fillers.append(fill and partial(fill, **rest))
     return pair_rows(keys, c.max_length, fillers, c.loss)
 
