@@ -100,9 +100,9 @@ def check_reads(model: nn.Module, ids: Tensor, name: str = "the model") -> None:
     if int(ids.min()) < 0:
         raise InputError(f"the rows hold the id {int(ids.min())}: ids count from 0")
     for table in token_modules(model)[:1]:
-        known = table.get_parameter("weight").shape[0]
-        if int(ids.max()) >= known:
-            raise InputError(f"{name} has {known} ids, the rows hold id {int(ids.max())}; "
+        known = getattr(table, "weight", None)      # others' tables have names of their own
+        if known is not None and int(ids.max()) >= len(known):
+            raise InputError(f"{name} has {len(known)} ids, the rows hold id {int(ids.max())}; "
                              "give rows of its own vocabulary")
     context = context_length(model)
     if context is not None and ids.shape[-1] > context:
