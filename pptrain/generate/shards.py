@@ -74,7 +74,7 @@ def file_record(path: Path) -> dict[str, Any]:
     "Size and sha256 of a file."
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def with_hash(record: Mapping[str, Any]) -> dict[str, Any]:
     "A record with its own sha256, so that a count that was changed is noticed."
     text = json.dumps(record, sort_keys=True)
     return {**record, "sha256": hashlib.sha256(text.encode()).hexdigest()}
@@ -100,7 +100,7 @@ def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None)
                 carried += sum(int(row.mask.sum()) for row in rows)
                 tell(len(rows))
     facts = {name: file_record(job.folder / name) for name in names}
-    return sealed({"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
+    return with_hash({"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
                    "loss_tokens": carried, "files": facts})
 
 # %% ../../nbs/generate/03_shards.ipynb #f1e36263
@@ -125,7 +125,7 @@ def is_whole(job: Job, record: Any) -> bool:
     "Whether a record is as it was written, and the files of its shard byte for byte."
     try:
         told = {name: value for name, value in record.items() if name != "sha256"}
-        names = job.names(record["shard"]) if record == sealed(told) else []
+        names = job.names(record["shard"]) if record == with_hash(told) else []
         facts = {name: file_record(job.folder / name) for name in names}
         return bool(facts) and record["files"] == facts
     except (OSError, LookupError, TypeError, ValueError, AttributeError):

@@ -237,9 +237,9 @@ def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: 
     moving = {name: tensor for name, tensor in policy.donor(source, model)[0].items()
               if name in own and name not in left}
     check_tensors(moving, "the trained model")
-    check_range(moving, own)
+    check_dtype(moving, own)
 
-def check_range(moving: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def check_dtype(moving: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     "Raises `InputError` where a number is too large for the new model's dtype."
     for name, tensor in moving.items():
         new = own[name].dtype
