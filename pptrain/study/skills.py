@@ -79,13 +79,20 @@ class SkillConfig:
 # %% ../../nbs/study/35_skills.ipynb #ed257496
 COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
 
-def check_donor(name: str, donor: Donor) -> None:
+def check_room(family: str, preset: str, positions: int, what: str) -> None:
+    "Raises `InputError` for rows (200 are looked at) that are longer than a model is."
+    longest = max(len(row.ids) for row in create_task(family, preset=preset).head(200))
+    if longest > positions:
+        raise InputError(f"positions={positions}: {what} has rows of {longest} tokens; "
+                         f"give {longest} or more")
+
+def check_donor(name: str, donor: Donor, positions: int) -> None:
     "Raises `InputError` for a donor that cannot be trained."
     for part in ("steps", "batch_size"):
         number_within(getattr(donor, part), f"donor {name!r}: {part}", 1, 2**31)
     if not finite_number(donor.lr, f"donor {name!r}: lr", low=0):
         raise InputError(f"donor {name!r}: lr=0: must be above zero")
-    create_task(donor.family, preset=donor.preset)
+    check_room(donor.family, donor.preset, positions, f"donor {name!r}")
 
 def gifts(start: Any) -> list[Any]:
     "What an arm is given, one donor after the other; nothing from scratch."
@@ -109,9 +116,9 @@ def check_skill(config: SkillConfig) -> None:
     finite_number(config.weight_decay, "weight_decay", low=0)
     number_within(config.warmup_steps, "warmup_steps", 0, 2**31)
     number_within(config.tuning_seed, "tuning_seed", 0, 2**32)
-    create_task(config.family, preset=config.preset)
+    check_room(config.family, config.preset, config.positions, "the skill")
     for name, said in config.donors.items():
-        check_donor(name, build_config(Donor, said))
+        check_donor(name, build_config(Donor, said), config.positions)
     for arm, start in config.arms.items():
         if start == []:
             raise InputError(f"arm {arm!r} is an empty list; give donors, or None for scratch")
