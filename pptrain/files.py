@@ -221,7 +221,7 @@ def locked(path: PathText, name: str = "folder") -> Iterator[Path]:
     finally:
         if lock.is_locked:
             with contextlib.suppress(OSError):
-                (folder / HOLDER).unlink()
+                (folder / HOLDER).unlink(missing_ok=True)
                 (folder / LOCK).unlink()
             lock.release()
         remove_unused(made)
