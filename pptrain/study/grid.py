@@ -19,8 +19,7 @@ from ..executors import Done, Executor, Stopped, create_executor
 from ..executors.base import whole_places
 from ..files import (
     PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
-from .processes import (
-    MARK, end_leftovers, end_with, interruptible, own_sockets, stop)
+from .processes import MARK, end_leftovers, end_with, interruptible, own_sockets, stop
 from .profiles import profile, read_seeds
 from .progress import RunProgress, in_words
 
@@ -69,8 +68,7 @@ def check_study_name(study: Any) -> None:
         why = f"a name has at most {LONGEST} bytes, this one {len(study.encode())}"
     else:
         return
-    shown = repr(study) if len(repr(study)) < 80 else repr(study)[:77] + "…"
-    raise InputError(f"study={shown}: {why}; choose one such as dyck")
+    raise InputError(f"study={shown(study)}: {why}; choose one such as dyck")
 
 # %% ../../nbs/study/20_grid.ipynb #7ba0a7bb
 @dataclass(frozen=True)
@@ -457,8 +455,7 @@ def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
         say(f"{kept} of {kept + len(specs)} runs were done before and are kept")
     if not specs:
         return
-    at_a_time = min(workers, len(specs))
-    say(f"{len(specs)} runs, {at_a_time} at a time, in {folder}")
+    say(f"{len(specs)} runs, {min(workers, len(specs))} at a time, in {folder}")
     seconds = None
     if all("profile" in spec.parameters for spec in specs):    # a study, so torch will be needed
         from pptrain.study.forecast import forecast
