@@ -18,7 +18,7 @@ from ..errors import InputError, shown, unknown
 from ..executors import Done, Executor, Stopped, create_executor
 from ..executors.base import whole_places
 from ..files import (
-    PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
+    PathText, check_file_name, locked, path_to_read, print_line, read_json, write_atomic)
 from .processes import MARK, end_leftovers, end_with, interruptible, own_sockets, stop
 from .profiles import profile, read_seeds
 from .progress import RunProgress, in_words
@@ -82,7 +82,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         check_study_name(self.study)
-        object.__setattr__(self, "notebook", str(resolve_path(self.notebook, "notebook")))
+        object.__setattr__(self, "notebook", str(path_to_read(self.notebook, "notebook")))
         values = {str(name): plain_parameter(name, x) for name, x in self.parameters.items()}
         object.__setattr__(self, "parameters", values)
 
@@ -143,7 +143,7 @@ def check_parameters(spec: RunSpec) -> None:
 # %% ../../nbs/study/20_grid.ipynb #a3ef8b77
 def run_folder(spec: RunSpec, folder: str | Path) -> Path:
     "Where a run puts its results."
-    return resolve_path(folder, "folder").resolve() / "runs" / spec.id
+    return path_to_read(folder, "folder").resolve() / "runs" / spec.id
 
 # %% ../../nbs/study/20_grid.ipynb #b1be7da9
 def plain_path(path: str | Path) -> str:
