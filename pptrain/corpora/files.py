@@ -119,7 +119,8 @@ def is_file(path: Path) -> bool:
 
 # %% ../../nbs/corpora/00_files.ipynb #3b31259e
 def files_in(folder: Path) -> list[Path]:
-    """All files below a folder in the order of their names, none that begins with a dot.
+    """All files below a folder in the order of their names, none that begins with a dot, and links
+    to nothing.
 
     Links are followed, into each folder once. Raises `InputError` for one that may not be read."""
     found: list[Path] = []
@@ -130,7 +131,7 @@ def files_in(folder: Path) -> list[Path]:
         if home not in seen:
             found += [Path(place, name) for name in names if name[0] != "."]
         seen.add(home)
-    return sorted(path for path in found if is_file(path))
+    return sorted(path for path in found if is_file(path) or not os.path.exists(path))
 
 # %% ../../nbs/corpora/00_files.ipynb #d7552b3f
 def pattern_files(pattern: Path) -> list[Path]:
@@ -157,4 +158,8 @@ def find_files(name: str) -> tuple[list[Path], list[Path]]:
     files, others = [], []
     for path in files_in(place):
         (files if suffix(path) in SUFFIXES else others).append(path)
+    for path in files:
+        if not os.path.exists(path):
+            raise InputError(f"{printable_path(path)} is a link to nothing; bring what it links "
+                             "to, or remove it")
     return files, others
