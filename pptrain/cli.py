@@ -16,7 +16,7 @@ import typer.core
 import yaml
 
 from .errors import InputError, unknown
-from .files import make_folder, resolve_path, save_as
+from .files import make_folder, path_to_read, resolve_path, save_as
 from .processes import leave, loading, process_number
 from .yaml12 import check_file, parse_settings, read_yaml, shortened
 
@@ -332,7 +332,7 @@ def parity_command(
 @app.command("report")
 def report_command(folder: str) -> None:
     "Rebuild the report of a finished or partial grid."
-    home = resolve_path(folder, "folder")
+    home = path_to_read(folder, "folder")
     if not home.is_dir():
         raise InputError(f"{str(folder)!r} is no folder; name the folder of a grid")
     from pptrain.study.report import write_report

@@ -88,6 +88,18 @@ def resolve_path(path: PathText, name: str = "path") -> Path:
         raise InputError(f"{name}={text!r} {why}; write a path such as runs/a")
     return home_expanded(text, name)
 
+# %% ../nbs/00_files.ipynb #523089a3
+def path_to_read(path: PathText, name: str = "path") -> Path:
+    "`resolve_path(path)`. Raises `InputError` also for a folder that may not be searched."
+    place = resolve_path(path, name)
+    try:
+        os.stat(os.path.join(place, "."))      # of a folder: may it be searched?
+    except PermissionError as e:
+        raise InputError(f"{name}={str(path)!r} cannot be read ({e.strerror})") from None
+    except OSError:     # nothing is there, or a file
+        pass
+    return place
+
 # %% ../nbs/00_files.ipynb #d8ba3eb9
 REFUSALS = {
     errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up",
@@ -221,7 +233,7 @@ def locked(path: PathText, name: str = "folder") -> Iterator[Path]:
     finally:
         if lock.is_locked:
             with contextlib.suppress(OSError):
-                (folder / HOLDER).unlink()
+                (folder / HOLDER).unlink(missing_ok=True)
                 (folder / LOCK).unlink()
             lock.release()
         remove_unused(made)

@@ -5,8 +5,9 @@
 # %% ../../nbs/corpora/00_files.ipynb #2ef70fa8
 from __future__ import annotations
 
-import glob, importlib, os
+import glob, importlib, itertools, os, stat
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import InputError
 from ..files import home_expanded
@@ -102,22 +103,63 @@ def suffix(path: Path) -> str:
     name = Path(path.name.lower())
     return Path(name.stem).suffix if name.suffix in PACKED_SUFFIXES else name.suffix
 
+# %% ../../nbs/corpora/00_files.ipynb #8375c116
+def cannot_read(e: OSError) -> NoReturn:
+    "Raises `InputError` for a place where nobody may look: a file there is not a missing one."
+    raise InputError(f"cannot read {printable_path(e.filename)}: {e.strerror}") from None
+
+def is_file(path: Path) -> bool:
+    "Whether a file is there. Raises `InputError` where its folder may not be searched."
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError as e:
+        cannot_read(e)
+    except (OSError, ValueError):
+        return False
+
+# %% ../../nbs/corpora/00_files.ipynb #3b31259e
+def files_in(folder: Path) -> list[Path]:
+    """All files below a folder in the order of their names, none that begins with a dot, and links
+    to nothing.
+
+    Links are followed, into each folder once. Raises `InputError` for one that may not be read."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=cannot_read, followlinks=True):
+        home = os.path.realpath(place)
+        folders[:] = sorted(f for f in folders if f[0] != "." and home not in seen)
+        if home not in seen:
+            found += [Path(place, name) for name in names if name[0] != "."]
+        seen.add(home)
+    return sorted(path for path in found if is_file(path) or not os.path.exists(path))
+
 # %% ../../nbs/corpora/00_files.ipynb #d7552b3f
+def pattern_files(pattern: Path) -> list[Path]:
+    "The files that match. Raises `InputError` where its first folder may not be read."
+    matches = glob.glob(str(pattern), recursive=True)
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts)
+    if not matches and os.path.isdir(Path(*fixed)):
+        next(os.walk(Path(*fixed), onerror=cannot_read), None)
+    return sorted(path for path in map(Path, matches) if is_file(path))
+
 def find_files(name: str) -> tuple[list[Path], list[Path]]:
     """(files to read, other files): the file, the text files in the folder, or a pattern's matches.
 
     Both in the order of their names; others are in a folder. Folders and files that begin with a
-    dot are left out. Raises `InputError` for a home that is not known."""
+    dot are left out. Raises `InputError` for a home that is not known, and for what may not be
+    read."""
     if not name.strip():
         return [], []
     place = home_expanded(name, "corpus")
-    if os.path.isfile(place):
+    if is_file(place):
         return [place], []
-    pattern = f"{glob.escape(str(place))}/**/*" if os.path.isdir(place) else str(place)
-    files: list[Path] = []
-    others: list[Path] = []
-    for path in sorted(map(Path, glob.glob(pattern, recursive=True))):
-        if os.path.isfile(path):
-            wanted = suffix(path) in SUFFIXES or not os.path.isdir(place)
-            (files if wanted else others).append(path)
+    if not os.path.isdir(place):
+        return pattern_files(place), []
+    files, others = [], []
+    for path in files_in(place):
+        (files if suffix(path) in SUFFIXES else others).append(path)
+    for path in files:
+        if not os.path.exists(path):
+            raise InputError(f"{printable_path(path)} is a link to nothing; bring what it links "
+                             "to, or remove it")
     return files, others

@@ -135,8 +135,8 @@ def generate(source: Any, out: PathText, count: int | None = None, *, format: st
     and options), nor on the `start_method` of local processes (fork, spawn, forkserver; the
     platform's by default). Raises `InputError` before any work for what cannot be."""
     writer_class(format)
-    number_within(shards, "shards", 1, 100_000)
-    number_within(workers, "workers", 0, 10_000)
+    shards = number_within(shards, "shards", 1, 100_000)
+    workers = number_within(workers, "workers", 0, 10_000)
     method = {} if start_method is None else {"start_method": start_method}
     where = create_executor(executor, **method)
     items = stream_of(source, count, seed, split, epoch)

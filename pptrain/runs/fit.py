@@ -111,7 +111,7 @@ class Diary(TrainerCallback):
             write_history(self.path, state.log_history)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if control.should_save:
+        if control.should_save or control.should_training_stop:    # no step goes untold
             control.should_log = True
 
     on_epoch_end = on_step_end

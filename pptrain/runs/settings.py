@@ -109,6 +109,9 @@ def check_needs(settings: Mapping[str, Any]) -> None:
     if settings.get("include_num_input_tokens_seen") in ("no", False):
         raise InputError("include_num_input_tokens_seen='no': a run's tokens are always counted; "
                          "give 'non_padding' or 'all'")
+    if settings.get("warmup_steps") and settings.get("lr_scheduler_type") == "constant":
+        raise InputError(f"warmup_steps={settings['warmup_steps']:g} cannot be obeyed: "
+                         "lr_scheduler_type='constant' has none; take 'constant_with_warmup'")
 
 # %% ../../nbs/runs/01_settings.ipynb #0272496c
 def theirs(name: str) -> Mapping[str, Any]:
@@ -169,8 +172,10 @@ def usable_advice(advice: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
             decided |= fields
     useful = {name: value for name, value in advice.items() if name not in decided}
     steps = given.get("max_steps", -1)
-    if 0 < steps <= useful.get("warmup_steps", 0):
-        del useful["warmup_steps"]
+    if 0 < steps <= useful.get("warmup_steps", 0) or given.get("lr_scheduler_type") == "constant":
+        useful.pop("warmup_steps", None)
+    if given.get("warmup_steps") and useful.get("lr_scheduler_type") == "constant":
+        useful["lr_scheduler_type"] = "constant_with_warmup"
     return useful
 
 # %% ../../nbs/runs/01_settings.ipynb #a973fb49

@@ -12,13 +12,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..data.draws import GENERATOR_VERSION, check_generator
 from ..data.streams import whole_number
 from ..errors import InputError, shown, unknown
 from ..executors import Done, Executor, Stopped, create_executor
 from ..executors.base import whole_places
 from ..files import (
-    PathText, check_file_name, locked, print_line, read_json, resolve_path, write_atomic)
-from .processes import MARK, end_leftovers, end_with, interruptible, stop
+    PathText, check_file_name, locked, path_to_read, print_line, read_json, write_atomic)
+from .processes import MARK, end_leftovers, end_with, interruptible, own_sockets, stop
 from .profiles import profile, read_seeds
 from .progress import RunProgress, in_words
 
@@ -67,8 +68,7 @@ def check_study_name(study: Any) -> None:
         why = f"a name has at most {LONGEST} bytes, this one {len(study.encode())}"
     else:
         return
-    shown = repr(study) if len(repr(study)) < 80 else repr(study)[:77] + "…"
-    raise InputError(f"study={shown}: {why}; choose one such as dyck")
+    raise InputError(f"study={shown(study)}: {why}; choose one such as dyck")
 
 # %% ../../nbs/study/20_grid.ipynb #7ba0a7bb
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         check_study_name(self.study)
-        object.__setattr__(self, "notebook", str(resolve_path(self.notebook, "notebook")))
+        object.__setattr__(self, "notebook", str(path_to_read(self.notebook, "notebook")))
         values = {str(name): plain_parameter(name, x) for name, x in self.parameters.items()}
         object.__setattr__(self, "parameters", values)
 
@@ -143,7 +143,7 @@ def check_parameters(spec: RunSpec) -> None:
 # %% ../../nbs/study/20_grid.ipynb #a3ef8b77
 def run_folder(spec: RunSpec, folder: str | Path) -> Path:
     "Where a run puts its results."
-    return resolve_path(folder, "folder").resolve() / "runs" / spec.id
+    return path_to_read(folder, "folder").resolve() / "runs" / spec.id
 
 # %% ../../nbs/study/20_grid.ipynb #b1be7da9
 def plain_path(path: str | Path) -> str:
@@ -158,16 +158,6 @@ class SafeOutput:
 
     def flush(self) -> None:
         "Every line is out at once."
-
-# %% ../../nbs/study/20_grid.ipynb #c61364ee
-LONGEST_SOCKET = 100    # letters in the name of a socket's file that every system takes
-
-def own_sockets(folder: str) -> dict[str, dict[str, str]]:
-    "Settings of a kernel manager under which no two kernels can pick one port."
-    connection = os.path.join(folder, "kernel.json")
-    if os.name == "nt" or len(os.fsencode(connection)) > LONGEST_SOCKET:
-        return {}
-    return {"KernelManager": {"transport": "ipc", "connection_file": connection}}
 
 # %% ../../nbs/study/20_grid.ipynb #5a2867e4
 def execute(spec: RunSpec, folder: str | Path) -> None:
@@ -310,6 +300,16 @@ def rows_hash(out: Path) -> str | None:
     path = out / "rows.csv"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
+# %% ../../nbs/study/20_grid.ipynb #d61636bd
+def check_items(folder: Path, kept: Mapping[str, Any]) -> None:
+    "Raise `InputError` where the runs of a grid were trained on another version's items."
+    told = [kept]
+    for path in () if "generator" in kept else folder.glob("runs/*/warm-up/*/run.json"):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            told.append({"generator": json.loads(path.read_bytes())["spec"]["generator"]})
+    for one in told:
+        check_generator(one, f"the grid in {str(folder)!r}", "choose another folder")
+
 # %% ../../nbs/study/20_grid.ipynb #4869d747
 class Manifest:
     """`manifest.json` of a grid: `facts` about all runs, one entry per run in the order planned.
@@ -324,7 +324,8 @@ class Manifest:
             if kept.get(name, value) != value:
                 raise InputError(f"{str(folder)!r} holds a grid of {name} {shown(kept[name])}, "
                                  f"not {value!r}; choose another folder")
-        self.facts = kept | facts
+        check_items(self.path.parent, kept)
+        self.facts = kept | facts | {"generator": GENERATOR_VERSION}
         self.runs: dict[str, dict] = {run["id"]: run for run in kept["runs"]}
 
     def set(self, spec: RunSpec, **facts: Any) -> None:
@@ -454,8 +455,7 @@ def say_plan(specs: Sequence[RunSpec], kept: int, folder: Path, workers: int,
         say(f"{kept} of {kept + len(specs)} runs were done before and are kept")
     if not specs:
         return
-    at_a_time = min(workers, len(specs))
-    say(f"{len(specs)} runs, {at_a_time} at a time, in {folder}")
+    say(f"{len(specs)} runs, {min(workers, len(specs))} at a time, in {folder}")
     seconds = None
     if all("profile" in spec.parameters for spec in specs):    # a study, so torch will be needed
         from pptrain.study.forecast import forecast

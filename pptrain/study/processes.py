@@ -126,3 +126,13 @@ def stop(children: Iterable[subprocess.Popen], patience: float = 2.5) -> None:
             kill([*process_tree(child.pid), *started.values()])
             child.wait()
             psutil.wait_procs(list(started.values()), timeout=0.5)
+
+# %% ../../nbs/study/19_processes.ipynb #c61364ee
+LONGEST_SOCKET = 100    # letters in the name of a socket's file that every system takes
+
+def own_sockets(folder: str) -> dict[str, dict[str, str]]:
+    "Settings of a kernel manager under which no two kernels can pick one port."
+    connection = os.path.join(folder, "kernel.json")
+    if os.name == "nt" or len(os.fsencode(connection)) > LONGEST_SOCKET:
+        return {}
+    return {"KernelManager": {"transport": "ipc", "connection_file": connection}}

@@ -21,7 +21,7 @@ import pandas as pd
 from ..config import build_config, differences
 from ..errors import InputError, shown
 from ..files import (
-    PathText, parse_json, print_line, read_json, read_table, resolve_path, write_atomic)
+    PathText, parse_json, path_to_read, print_line, read_json, read_table, write_atomic)
 from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
@@ -295,7 +295,7 @@ class GridResults:
 
         Raises `InputError` for a folder without a manifest, or with a damaged one."""
         notes: list[str] = []
-        home = resolve_path(folder, "folder")
+        home = path_to_read(folder, "folder")
         manifest = read_grid_manifest(home, notes)
         gathered = gather(home, manifest, notes)
         notes += diverged_notes(gathered.table)

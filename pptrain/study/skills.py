@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..core import create_task
 from ..data import TaskDataset, shuffled
 from ..config import build_config, typed
+from ..data.draws import GENERATOR_VERSION, check_generator
 from ..data.streams import finite_number, number_within
 from ..errors import InputError, unknown
 from ..files import read_json, write_atomic
@@ -355,9 +356,14 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
     check_seeds(config, seeds)
     folder, mark = Path(out_dir), settings_mark(config)
     path, stacking = folder / "study.json", Stacking(say, **options)
-    if path.exists() and read_json(path, "give another folder").get("settings") != mark:
-        raise InputError(f"{str(folder)!r} holds a study with other settings; give another folder")
-    write_atomic(path, json.dumps(asdict(config) | {"settings": mark}, indent=1) + "\n")
+    if path.exists():
+        recorded = read_json(path, "give another folder")
+        check_generator(recorded, repr(str(folder)), "give another folder")
+        if recorded.get("settings") != mark:
+            raise InputError(f"{str(folder)!r} holds a study with other settings; "
+                             "give another folder")
+    settled = asdict(config) | {"settings": mark, "generator": GENERATOR_VERSION}
+    write_atomic(path, json.dumps(settled, indent=1) + "\n")
     try:
         best = tuned(config, folder, stacking)
         facts = json.dumps(skill_facts(config, seeds, best), indent=1)

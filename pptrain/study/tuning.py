@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from ..config import jsonable
+from ..data.draws import GENERATOR_VERSION, check_generator
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from .arms import Arm, Rates, arm_of, rates_to_try
@@ -133,18 +134,22 @@ def what_to_run(config: StudyConfig, seeds: Any,
     return numbers, [arm_of(config, name) for name in names]
 
 def settle(config: StudyConfig, folder: Path) -> None:
-    "Writes `study.json`. Raises `InputError` for another study's folder, and for a damaged file."
+    """Writes `study.json`. Raises `InputError` for another study's folder, for one whose rows are
+    from another version's items, and for a damaged file."""
     path = folder / "study.json"
     own = f"{str(folder)!r} holds another study; give this one its own folder"
     if path.exists():
         recorded = read_json(path, "remove it if the folder holds this very study")
+        check_generator(recorded, repr(str(folder)), "give this study its own folder")
+        recorded.pop("generator", None)
         try:
             same = jsonable(asdict(StudyConfig(**recorded))) == jsonable(asdict(config))
         except (InputError, TypeError):      # of another version, or of nobody's
             same = False
         if not same:
             raise InputError(own)
-    write_atomic(path, json.dumps(asdict(config), indent=1))
+    settled = asdict(config) | {"generator": GENERATOR_VERSION}
+    write_atomic(path, json.dumps(settled, indent=1))
 
 def write_facts(setup: StudySetup, seeds: Sequence[int], rates: Mapping[str, Rates],
                 trials: Sequence[dict]) -> None:

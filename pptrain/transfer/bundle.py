@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..data.draws import GENERATOR_VERSION
 from ..errors import InputError, unknown
-from ..files import PathText, parse_json, read_json, resolve_path
+from ..files import PathText, parse_json, path_to_read, read_json, resolve_path
 from ..integrations.wrappers import named
 from ..integrations.weights import (
     left_out, plain_state, ties, weights_sha256, write_model)
@@ -72,7 +72,7 @@ def find_bundle(path: PathText) -> Path:
     """The directory with `bundle.json`: `path` itself or its `bundle/`. Raises `InputError`.
 
     Or `path` itself with the `transfer_bundle.json` of pptrain 0.3.0."""
-    path = resolve_path(path, "bundle")
+    path = path_to_read(path, "bundle")
     for folder in (path, path / "bundle"):
         if (folder / MANIFEST).is_file():
             return folder

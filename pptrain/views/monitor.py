@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from ..core import create_task, example_at
 from ..data import Collate, Example
 from ..errors import InputError
-from ..files import parse_json, print_line, read_json, read_table, resolve_path
+from ..files import parse_json, path_to_read, print_line, read_json, read_table
 from ..measure import evaluating
 from ..show import PALETTE, Picture, frame, token_strip
 from ..show.figures import RULES
@@ -198,7 +198,7 @@ def loss_of_guessing(task: Any) -> float:
 # %% ../../nbs/views/42_monitor.ipynb #af19a7e4
 def find_run(path: str | Path) -> Path:
     "`path` as the directory of a run. Raises `InputError` when it is none."
-    folder = resolve_path(path, "run_dir")
+    folder = path_to_read(path, "run_dir")
     if any((folder / name).is_file() for name in ("run.json", "history.csv")): return folder
     raise InputError(f"{str(path)!r} holds no run (neither run.json nor history.csv); "
                      "give the output_dir of a run")

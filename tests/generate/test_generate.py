@@ -50,6 +50,14 @@ def test_a_table_holds_the_rows(family, tmp_path):
         assert {name: table[name][i].tolist() for name in features} == features
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    asked = dict(shards=np.int32(2), workers=np.int8(1), seed=np.uint64(3), epoch=np.int16(1))
+    generate(smoke(), tmp_path / "numpy", np.int64(9), quiet=True, **asked)
+    plain = {name: int(value) for name, value in asked.items()}
+    generate(smoke(), tmp_path / "plain", 9, quiet=True, **plain)
+    assert contents(tmp_path / "numpy") == contents(tmp_path / "plain")
+
+
 @pytest.mark.parametrize("make", [
     lambda data: shuffled(data),
     lambda data: mixture([(data, 2), (shuffled(data), 1)], seed=4)], ids=["control", "mixture"])
