@@ -155,8 +155,8 @@ class TextDataset(TaskDataset):
         ids, nbytes = token_line(documents, tokenizer, cache_dir)
         block_size = whole_number(block_size, "block_size")
         if not 2 <= block_size <= len(ids):
-            raise InputError(f"block_size {block_size} is not in 2..{len(ids)}, "
-                             f"the {split} tokens there are")
+            raise InputError(f"block_size={block_size}: a block has 2 tokens or more, the {split} "
+                             f"text of corpus {corpus.name!r} has {len(ids)} in all")
         vocab = token_vocab(tokenizer)
         named = int(ids.max()) < len(vocab)
         blocks = TextBlocks(small(ids), block_size, vocab if named else None)

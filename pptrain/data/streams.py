@@ -44,7 +44,7 @@ def seed_number(seed: int | None) -> int:
 
 # %% ../../nbs/data/00_streams.ipynb #93137b9e
 def real_numbers(values: Any, name: str, kinds: str = "iuf") -> np.ndarray:
-    """Numbers of any type as float64 of their shape; None is NaN.
+    """Numbers of any type as float64 of their shape; None, and what is masked, is NaN.
 
     `kinds` of numpy are numbers, others of any object's. Raises `InputError` for text, dates, yes
     and no."""
@@ -63,6 +63,8 @@ def real_numbers(values: Any, name: str, kinds: str = "iuf") -> np.ndarray:
         odd = (str, bytes, bool, np.bool_)
         if any(isinstance(entry, odd) for entry in given.flat):
             raise wrong
+    if isinstance(values, np.ma.MaskedArray):
+        numbers = np.where(values.mask, np.nan, numbers)
     return numbers
 
 def real_number(value: Any, name: str) -> float:

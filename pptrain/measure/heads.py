@@ -98,7 +98,8 @@ def attention_maps(model: nn.Module, ids: Tensor) -> list[Tensor]:
 def vocabulary_of(model: nn.Module) -> int:
     "How many ids a model reads. Raises `InputError` where no table of tokens is found."
     for table in token_modules(model)[:1]:
-        return table.get_parameter("weight").shape[0]
+        if getattr(table, "weight", None) is not None:
+            return table.get_parameter("weight").shape[0]
     raise InputError(f"{type(unwrapped(model)).__name__} has no table of token embeddings, "
                      "so there are no ids to ask it about")
 

@@ -124,17 +124,25 @@ def hooked_states(model: nn.Module, ids: Tensor, attended: Tensor) -> list[Tenso
     return states
 
 # %% ../../nbs/measure/11_layers.ipynb #eeb216c0
+MARKS = ("_compiled_call_impl", "_output_capturing_hooks_installed")     # torch's, transformers'
+
 @contextlib.contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
-    "In here no part of `model` runs compiled; afterwards all do as before."
-    before = [(module, module._compiled_call_impl) for module in model.modules()]
-    for module, _ in before:
+    "In here no part of `model` runs compiled; afterwards all do as before, and have no new hooks."
+    before = []
+    for module in model.modules():
+        marks = {name: vars(module)[name] for name in MARKS if name in vars(module)}
+        before.append((module, marks, set(module._forward_hooks)))
         module._compiled_call_impl = None
     try:
         yield
     finally:
-        for module, compiled in before:
-            module._compiled_call_impl = compiled
+        for module, marks, hooks in before:
+            for name in MARKS:
+                vars(module).pop(name, None)
+            vars(module).update(marks)
+            for added in set(module._forward_hooks) - hooks:
+                del module._forward_hooks[added]
 
 def hidden_states(model: nn.Module, ids: Tensor, attended: Tensor) -> list[Tensor]:
     "Every layer's states (batch, length, width), first what enters. Raises `InputError`."

@@ -32,6 +32,7 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
 
 def start_id(tokenizer: Any) -> int:
     "What stands before a text: `bos`, else `eos`. Raises `InputError` where there is neither."
+    check_kind(tokenizer, "tokenizer", "a tokenizer", "__call__", "eos_token_id")
     for name in ("bos_token_id", "eos_token_id"):
         found = getattr(tokenizer, name, None)
         if found is not None:
@@ -48,6 +49,11 @@ def continuation(tokenizer: Any, prompt: str, text: str) -> Example:
     return Example(ids, np.arange(len(ids)) >= len(before))
 
 # %% ../../nbs/measure/20_sentences.ipynb #2f78fc84
+def check_texts(texts: Any, name: str) -> None:
+    "Raises `InputError` for what is no list of texts, and for none."
+    if isinstance(texts, str) or not isinstance(texts, Sequence) or not len(texts):
+        raise InputError(f"{name}={shown(texts)}: must be a list of one text or more")
+
 def check_fits(model: nn.Module, examples: Sequence[Example]) -> None:
     "Raises `InputError` for an id, or a length, that the model does not read."
     check_kind(model, "model", "a torch module", "parameters", "modules")
@@ -57,10 +63,10 @@ def check_fits(model: nn.Module, examples: Sequence[Example]) -> None:
         raise InputError(f"a text of {longest} tokens exceeds the model's context of {context}")
     greatest = max(int(example.ids.max()) for example in examples)
     for module in token_modules(model)[:1]:
-        ids = module.get_parameter("weight").shape[0]
-        if greatest >= ids:
-            raise InputError(f"the tokenizer gives the id {greatest}, but the model reads {ids} "
-                             "ids; take the tokenizer that the model was trained with")
+        known = getattr(module, "weight", None)
+        if known is not None and greatest >= len(known):
+            raise InputError(f"the tokenizer gives the id {greatest}, but the model reads "
+                             f"{len(known)} ids; take the tokenizer that it was trained with")
 
 # %% ../../nbs/measure/20_sentences.ipynb #61abbbc0
 def text_logprobs(model: nn.Module, tokenizer: Any, texts: Sequence[str],
@@ -71,10 +77,9 @@ def text_logprobs(model: nn.Module, tokenizer: Any, texts: Sequence[str],
     Prompt and text are tokenized apart; without prompts a text stands at the start of a document.
     `batch_size` changes no number. Raises `InputError` for texts that the tokenizer or the model
     cannot read, and when there are none."""
-    wanted = isinstance(texts, Sequence) and not isinstance(texts, str)
-    if not wanted or not len(texts):
-        raise InputError(f"texts={shown(texts)}: must be a list of one text or more")
+    check_texts(texts, "texts")
     before = [""] * len(texts) if prompts is None else prompts
+    check_texts(before, "prompts")
     if len(before) != len(texts):
         raise InputError(f"{len(before)} prompts for {len(texts)} texts: give one each")
     examples = [continuation(tokenizer, *pair) for pair in zip(before, texts)]

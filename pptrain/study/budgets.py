@@ -134,7 +134,7 @@ def training_flops(model: nn.Module, tokens: int, length: float) -> float:
 
     N counts the parameters without embeddings, and the output layer. The attention term needs a
     model whose `config` says depth and width; else it is left out."""
-    output = [m.get_parameter('weight').numel() for m in token_modules(model)[-1:]]
+    output = [p.numel() for m in token_modules(model)[-1:] for p in m.parameters() if p.ndim == 2]
     multiplied = parameter_counts(model)["without_embeddings"] + sum(output)
     config = getattr(model, "config", None)
     depth = getattr(config, "num_hidden_layers", 0)

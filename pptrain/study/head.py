@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,7 +198,8 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     usual = facts.get("guessing") if on_the_task else None
     chance = facts.get("guessing_of", {}).get(arm, usual)
     if not chance:
-        return f"Did the warm-up{of} learn its task? Its {said}."
+        return (f"Did the warm-up{of} learn its task? Not known: {said}, with no level of chance "
+                "beside it.")
     word = learnt_word(loss, chance["loss"]).capitalize()
     said += f" ({chance['loss']:.3g} by frequency alone)"
     if np.isfinite(share):
@@ -303,25 +305,29 @@ def square(pairs: pd.DataFrame, diagonal: float) -> tuple[np.ndarray, list[str]]
     np.fill_diagonal(values, diagonal)
     return values, names
 
+def by_chance(pairs: pd.DataFrame) -> str:
+    "Where the CKA of unrelated rows lies, in words; empty where nobody noted it."
+    ends = pairs.high if "high" in pairs else pd.Series(dtype=float)
+    high = float(pd.to_numeric(ends, errors="coerce").max())
+    return f" (unrelated rows: below {high:.2g})" if np.isfinite(high) else ""
+
 def likeness_pictures(study: str, inside: pd.DataFrame) -> dict[str, Picture]:
     "CKA of the middle layers of all arms, beside that of unrelated rows, and the map of a pair."
     pictures = {}
     middle = inside[inside.metric == "midlayer_cka"]
     if len(middle):
         values, names = square(middle, 1)
-        ends = middle.high if "high" in middle else pd.Series(dtype=float)
-        high = float(pd.to_numeric(ends, errors="coerce").max())
-        null = f" (unrelated rows: below {high:.2g})" if np.isfinite(high) else ""
-        title = f"{study}: CKA of the arms' middle layers{null}"
+        title = f"{study}: CKA of the arms' middle layers{by_chance(middle)}"
         pictures["cka_arms"] = matrix(values, names, names, title, span=(0, 1))
     layers = inside[inside.metric == "cka_map"]
     if len(layers):
         places = layers.component.str.split(" / ", expand=True).astype(int)
         wide = layers.assign(i=places[0], j=places[1]).pivot(index="i", columns="j", values="value")
         a, b = layers.model_a.iloc[0], layers.model_b.iloc[0]
+        title = f"{study}: CKA layer by layer, {a} and {b}{by_chance(layers)}"
         pictures["cka"] = matrix(
             wide.to_numpy(float), [*map(str, wide.index)], [*map(str, wide.columns)],
-            f"{study}: CKA layer by layer, {a} and {b}", f"layer of {b}", f"layer of {a}", (0, 1))
+            title, f"layer of {b}", f"layer of {a}", (0, 1))
     return pictures
 
 # %% ../../nbs/study/29_head.ipynb #893321dc
@@ -385,3 +391,15 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
                 if (folder.parent.parent / "notebooks" / f"{folder.name}.ipynb").exists()]
     table = arms_table(rows, facts, last_stage)
     return StudyHead(study, lines, table, pictures, executed, crossed)
+
+# %% ../../nbs/study/29_head.ipynb #1e58015d
+ASKED = ("study", "what was compared", "did it help", "did the warm-up learn its task")
+
+def glance(heads: Sequence[StudyHead]) -> pd.DataFrame:
+    "One row a study, columns `ASKED`: what the first three lines of its head answer."
+    rows = []
+    for head in heads:
+        helped, learnt, compared = [re.split(r"[?:]+ ", line, maxsplit=1)[-1]
+                                    for line in head.lines[:3]]
+        rows.append((head.study, compared, helped, learnt))
+    return pd.DataFrame(rows, columns=ASKED)

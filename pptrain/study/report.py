@@ -26,7 +26,7 @@ from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    seeds_said, study_picture)
-from .head import StudyHead, run_folders, study_head
+from .head import StudyHead, glance, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 
 # %% auto #0
@@ -347,7 +347,7 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
             tokens = f"{stage.removeprefix('the ')} tokens"
             picture = study_picture(rows, metric, title=title, tokens=tokens)
             pictures[figure_name(study, name)] = picture
-        verdicts = pd.concat([results.verdicts, results.comparisons])
+        verdicts = pd.concat([results.verdicts, results.comparisons.assign(kind="comparison")])
         here = verdicts[verdicts.study == study].dropna(subset="effect")
         if len(here) > 1:
             title = f"{study}: effects with 95 % intervals, a gain is right of zero"
@@ -427,12 +427,6 @@ def report_heads(results: GridResults) -> list[StudyHead]:
         profile = str(results.manifest.get("profile", ""))
         heads.append(study_head(str(study), rows, settings, own, places, profile))
     return heads
-
-def glance(heads: Sequence[StudyHead]) -> pd.DataFrame:
-    "What came out of each study, a row each: its answers to the first two questions of its head."
-    asked = ("study", "did it help", "did the warm-up learn its task")
-    rows = [(head.study, *[line.partition("? ")[2] for line in head.lines[:2]]) for head in heads]
-    return pd.DataFrame(rows, columns=asked)
 
 # %% ../../nbs/study/31_report.ipynb #9b3f7008
 @dataclass

@@ -185,8 +185,8 @@ def layer_rows(models: Mapping[str, nn.Module], rows: Any,
                batch_size: int) -> list[dict[str, Any]]:
     "CKA of every layer of the first model with every layer of the second."
     (a, one), (b, other) = list(models.items())[:2]
-    values = cka_map(one, other, rows, batch_size=batch_size, draws=0).values
-    place = dict(metric="cka_map", model_a=a, model_b=b)
+    values, (low, high) = cka_map(one, other, rows, batch_size=batch_size, draws=0)
+    place = dict(metric="cka_map", model_a=a, model_b=b, low=low, high=high)
     return [place | dict(component=f"{i} / {j}", value=float(value))
             for (i, j), value in np.ndenumerate(values)]
 

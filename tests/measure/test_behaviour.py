@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pptrain import InputError, PrePreTrainer, RunConfig, create_task
+from pptrain import InputError, PrePreTrainer, RunConfig, create_task, registered_tasks
 from pptrain.corpora import Corpus, Document, TextDataset, train_tokenizer
 from pptrain.data import Collate, Example
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
@@ -119,6 +119,26 @@ def test_exact_match_of_a_family_is_greedy_decoding_by_op(family):
     found = exact_match(model, task, n=12)
     assert {op: row["exact_match"] for op, row in found["by_op"].items()} == \
         {op: np.mean(right) for op, right in answers.items()}
+
+
+@pytest.mark.parametrize("family", [card.name for card in registered_tasks() if any(
+    preset.name == "smoke" for preset in card.presets)])
+def test_any_family_can_be_asked(family):
+    task = create_task(family, preset="smoke")
+    examples = [task.sample(i, split="eval") for i in range(6)]
+    torch.manual_seed(0)
+    longest = max(map(len, examples))
+    model = transformer("gpt2-2_2_32", task.tokenizer_spec().vocab_size, longest).eval()
+    right: dict[str, list[np.ndarray]] = {}
+    for example in examples:
+        with torch.no_grad():
+            logits = model(input_ids=torch.from_numpy(example.ids).long()[None])["logits"][0]
+        hits = logits[:-1].argmax(-1).numpy() == example.ids[1:]
+        right.setdefault(example.meta["op"], []).append(hits[example.mask[1:]])
+    found = exact_match(model, task, n=6)
+    assert found["token_accuracy"] == pytest.approx(np.mean(np.concatenate(sum(right.values(), []))))
+    assert {op: row["exact_match"] for op, row in found["by_op"].items()} == \
+        {op: np.mean([hits.all() for hits in answers]) for op, answers in right.items()}
 
 
 def test_an_example_that_asks_nothing_is_not_right():

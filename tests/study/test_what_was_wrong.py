@@ -14,6 +14,7 @@ from pptrain.core import create_task
 from pptrain.data import create_control, registered_controls
 from pptrain.study import COLUMNS, Claim, Rates, StudySetup, decide, gains, judge, text_model
 from pptrain.study.arms import arm_of
+from pptrain.study.head import study_head
 from pptrain.study.statistics import sign_flip_p
 from pptrain.study.tuning import tuned_rates
 
@@ -131,3 +132,16 @@ def test_savings_count_the_tokens_of_both_stages():
     found = gains(even).set_index("variant").loc["transferred"]
     assert found.token_saving == 0 and found.mrs == 1 and found.loss_gain == 1
     assert found.loss_gain_total == 0
+
+
+def test_a_report_prints_the_tokens_and_the_flops_of_both_stages():
+    rows = study(2, lambda arm, seed: (5., 4., 3.))
+    spent = [("s", arm, 1, 0, 0, "flops", flops)
+             for arm, flops in (("scratch", 2e9), ("transferred", 3e9))]
+    head = study_head("s", pd.concat([rows, pd.DataFrame(spent, columns=COLUMNS)]), {}, rows[:0])
+    arms = head.arms.set_index("arm")
+    printed = ["warm-up tokens", "text tokens", "tokens in all", "FLOPs in all"]
+    assert arms.loc["scratch", printed].tolist() == ["0", "100", "100", "2e+09"]
+    assert arms.loc["transferred", printed].tolist() == ["50", "100", "150", "3e+09"]
+    for page in (head.to_markdown(), head.to_html()):
+        assert all(word in page for word in [*printed, "150", "3e+09"])
