@@ -1,4 +1,4 @@
-"""A small model learns to sort: SECS on one core, no network.
+"""A small model learns to sort six symbols: half a minute on one core, no network.
 
     python examples/minimal_probes.py [FOLDER]
 

@@ -315,6 +315,7 @@ def parity_command(
     from pptrain.core import registered_task
     from pptrain.parity import load_vectors
     entry = registered_task(family)
+    if entry.parity is None: entry.replay({})     # which says so
     source = own_vectors(family) if vectors is None else vectors
     try:
         tally = entry.replay(load_vectors(source))

@@ -74,6 +74,7 @@ def test_tasks_and_show_speak_json():
     (["fit", "a.yaml", "--set", "a=" + "[" * 3000], ["--set", "nested"]),
     (["fit", "a.yaml", "--set", "run.seed=" + "9" * 5000], ["--set", "too large"]),
     (["parity", "procedural", "nowhere.json"], ["nowhere.json"]),
+    (["parity", "repetition"], ["'repetition' has no reference vectors to replay"]),
     (["report", "nowhere"], ["nowhere"]),
     (["replicate", "--profile", "gpw"], ["gpw", "gpu"]),
     (["replicate", "--seeds", "1,1"], ["1,1", "twice"]),
