@@ -155,7 +155,7 @@ def test_help_says_where_work_can_be_done_in_whole_sentences():
     for told in (shown, pptrain("generate", "--help").stdout):
         for name in ("local", "ray", "submitit"):
             assert re.search(rf"\b{name}\b", told)
-    for sentence in ("policies, measures and controls.", "until Ctrl-C."):
+    for sentence in ("policies, measures, controls and executors.", "until Ctrl-C."):
         assert sentence in " ".join(shown.split()), "help cuts its sentences"
 
 
