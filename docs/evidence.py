@@ -18,6 +18,7 @@ from pptrain.parity import Tally, load_vectors
 ROOT = Path(__file__).resolve().parents[1]
 VECTORS = {"dyck": "dev.json", "lime": "dev.json", "nca": "dev.npz", "procedural": "dev.json",
            "simpler_tasks": "dev.json", "summarization": "dev.json"}
+OTHERS = [e.name for e in registered_tasks() if e.name not in VECTORS]     # nothing to replay
 SOURCES = {
     "dyck": "zlshinnick/procedural-pretraining @5356d9e (`proc_*`), michahu/pre-pretraining "
             "@5c937ca (`hu_*`), Ryou0634/artificial_language @ecf0d22 (`ri`)",
@@ -129,24 +130,23 @@ def faithful() -> str:
     sections = [family_section(family) for family in VECTORS]
     checked, passed = (sum(section[i] for section in sections) for i in (1, 2))
     head = HEAD.format(checked=f"{checked:,}", passed="all" if passed == checked else passed)
-    own = [e.name for e in registered_tasks() if e.name not in VECTORS]
-    tail = f"No vectors: {', '.join(f'`{name}`' for name in own)}; hand-written tables test it."
+    tail = (f"No vectors: {', '.join(f'`{name}`' for name in OTHERS)}, which were written from a "
+            "reading of the code; hand-made tables test them.")
     return "\n\n".join([head.strip(), *(text for text, _, _ in sections), tail]) + "\n"
 
 
 def said_of_differences(family: str) -> str:
-    "What a family's chapter says about where it differs, as Markdown."
+    """What a family's chapter says about where it differs, as Markdown: from where its
+    section on faithfulness says so, or its first paragraph."""
     path = f"nbs/tasks/{family}/10_family.ipynb"
     cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
-    kept, inside, differing = [], False, False
-    for cell in cells:
-        text = "".join(cell["source"])
-        if cell["cell_type"] != "markdown": continue
-        if text.startswith("## "): inside = text.startswith("## Faithful")
-        differing = inside and (differing or "e differ" in text)
-        if differing: kept.append(re.sub(r"\]\((\d\w*\.ipynb)\)",
-                                         rf"](../nbs/tasks/{family}/\1)", text))
-    return "\n\n".join(kept) or "No difference is known."
+    prose = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    section = re.search(r"^## Faithful.*?\n\n(.*?)(?=\n\n## |\Z)", prose, re.S | re.M)
+    paragraphs = section[1].split("\n\n") if section else []
+    first = next((i for i, text in enumerate(paragraphs) if "e differ" in text), None)
+    said = "\n\n".join(paragraphs[:1] if first is None else paragraphs[first:])
+    linked = re.sub(r"\]\((\d\w*\.ipynb)\)", rf"](../nbs/tasks/{family}/\1)", said)
+    return linked or "No difference is known."
 
 
 def differences() -> str:
@@ -159,8 +159,9 @@ def differences() -> str:
              "does that, once.",
              "What our replications could not match (size, tuning, text) stands at the end of "
              "each notebook in `nbs/replication`, under *What we could not match*."]
-    for family in VECTORS:
-        own = [p.name for p in registered_presets(family) if "ours" in p.description]
+    for family in [*VECTORS, *OTHERS]:
+        own = [p.name for p in registered_presets(family)
+               if "ours" in p.description or p.reference.startswith("ours")]
         note = f" Presets of ours: {', '.join(f'`{name}`' for name in own)}." if own else ""
         chapter = f"[The chapter](../nbs/tasks/{family}/10_family.ipynb) has the evidence."
         parts += [f"## {family}", said_of_differences(family), chapter + note]

@@ -209,18 +209,20 @@ def print_family(family: Mapping[str, Any], all_of_it: bool = False) -> None:
 
 # %% ../nbs/50_cli.ipynb #e14b5137
 def registered_parts() -> dict[str, dict[str, str]]:
-    "Policies, measures and controls: kind → name → the first line of its docstring."
+    "What else has a register: kind → name → the first sentence of its docstring."
     from pptrain.data import registered_controls
+    from pptrain.executors.base import EXECUTORS
     from pptrain.measure import registered_measures
     from pptrain.transfer import registered_policies
     kinds: dict[str, Mapping[str, object]] = {
         "policies": registered_policies(), "measures": registered_measures(),
-        "controls": registered_controls()}
+        "controls": registered_controls(), "executors": EXECUTORS.load()}
     says: dict[str, dict[str, str]] = {}
     for kind, parts in kinds.items():
         says[kind] = {}
         for name, part in parts.items():
-            says[kind][name] = (part.__doc__ or "").strip().partition("\n")[0]
+            told = " ".join((part.__doc__ or "").split())
+            says[kind][name] = told.partition(". ")[0].rstrip(".") + "." * bool(told)
     return says
 
 # %% ../nbs/50_cli.ipynb #bae6ae84
@@ -229,9 +231,9 @@ def tasks_command(
     name: Annotated[str, typer.Argument(help="One family; without it, all.")] = "",
     as_json: AsJson = False,
     everything: Annotated[bool, typer.Option(
-        "--all", help="With --json: also policies, measures and controls.")] = False,
+        "--all", help="With --json: also policies, measures, controls and executors.")] = False,
 ) -> None:
-    "List families, their presets, papers, counts and settings; policies, measures and controls."
+    "List families, presets, papers, settings; policies, measures, controls and executors."
     from pptrain.core import registered_task, registered_tasks
     entries = [registered_task(name)] if name else registered_tasks()
     families = [described(entry) for entry in entries]
@@ -315,6 +317,7 @@ def parity_command(
     from pptrain.core import registered_task
     from pptrain.parity import load_vectors
     entry = registered_task(family)
+    if entry.parity is None: entry.replay({})     # which says so
     source = own_vectors(family) if vectors is None else vectors
     try:
         tally = entry.replay(load_vectors(source))

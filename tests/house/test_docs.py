@@ -46,7 +46,7 @@ def test_links_of_the_chapters_lead_somewhere():
 
 
 def test_every_family_has_an_example_and_a_recipe():
-    for family in evidence.VECTORS:
+    for family in FAMILIES:
         assert f"minimal_{family}.py" in EXAMPLES
         assert (ROOT / f"configs/{family}_minimal.yaml").exists()
     assert "custom_adapter.py" in EXAMPLES

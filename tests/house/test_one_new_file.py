@@ -1,4 +1,4 @@
-"""A family, a measure, a policy and a control are one new file each, as CONTRIBUTING has them."""
+"""A family, a measure, a policy, a control and an executor are one new file each, as CONTRIBUTING has them."""
 from __future__ import annotations
 
 import json
@@ -16,6 +16,7 @@ WANTED = {
     "measure": "surprise",
     "policy": "without_part",
     "control": "backward",
+    "executor": "threads",
 }
 STUDY = """
 import json, sys
@@ -45,6 +46,38 @@ print(json.dumps({
 }))
 """
 
+JOBS = """
+import json, threading, time
+from pathlib import Path
+from pptrain import create_task
+from pptrain.executors import create_executor
+from pptrain.generate import generate
+
+task, heard, begun = create_task("counting", preset="smoke"), [], []
+for name in ("local", "threads"):
+    generate(task, name, 40, shards=4, workers=2, executor=name, quiet=True)
+here, there = (Path(name, "manifest.json").read_bytes() for name in ("local", "threads"))
+
+def work(job, tell):
+    tell(job)
+    return job
+
+def slow(job, tell):
+    begun.append(job)
+    for _ in range(100):
+        tell()
+        time.sleep(.01)
+
+run = create_executor("threads").run
+ended = run(work, range(4), 2, Path("w"), heard.append)
+assert sorted(done.result() for done in ended) == [0, 1, 2, 3]
+jobs = run(slow, range(99), 3, Path("w"))
+next(jobs)
+jobs.close()
+print(json.dumps({"same": here == there, "heard": sorted(heard), "begun": len(begun),
+                  "left": threading.active_count()}))
+"""
+
 
 def blocks() -> dict[str, str]:
     "The Python under each `### A …` of CONTRIBUTING.md, by what it adds."
@@ -60,7 +93,7 @@ def blocks() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory) -> tuple[Path, dict[str, str]]:
-    "A folder with the four files, and the environment that names them."
+    "A folder with the files, and the environment that names them."
     folder = tmp_path_factory.mktemp("stranger")
     files = []
     for kind, program in blocks().items():
@@ -96,6 +129,13 @@ def test_the_explorer_draws_it(stranger):
             "explorer.change(steps=3)\n"
             "print(explorer.example.text)")
     assert len(said_by([sys.executable, "-c", code], stranger).split()) == 4
+
+
+def test_the_executor_writes_what_this_machine_writes(stranger):
+    "With news on the way; closed after its first job, it leaves nobody at work."
+    facts = json.loads(said_by([sys.executable, "-c", JOBS], stranger).splitlines()[-1])
+    assert facts["same"] and facts["heard"] == [0, 1, 2, 3]
+    assert facts["begun"] < 99 and facts["left"] == 1
 
 
 @pytest.mark.slow

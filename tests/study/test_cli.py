@@ -74,6 +74,7 @@ def test_tasks_and_show_speak_json():
     (["fit", "a.yaml", "--set", "a=" + "[" * 3000], ["--set", "nested"]),
     (["fit", "a.yaml", "--set", "run.seed=" + "9" * 5000], ["--set", "too large"]),
     (["parity", "procedural", "nowhere.json"], ["nowhere.json"]),
+    (["parity", "repetition"], ["'repetition' has no reference vectors to replay"]),
     (["report", "nowhere"], ["nowhere"]),
     (["replicate", "--profile", "gpw"], ["gpw", "gpu"]),
     (["replicate", "--seeds", "1,1"], ["1,1", "twice"]),
@@ -154,7 +155,7 @@ def test_help_says_where_work_can_be_done_in_whole_sentences():
     for told in (shown, pptrain("generate", "--help").stdout):
         for name in ("local", "ray", "submitit"):
             assert re.search(rf"\b{name}\b", told)
-    for sentence in ("policies, measures and controls.", "until Ctrl-C."):
+    for sentence in ("policies, measures, controls and executors.", "until Ctrl-C."):
         assert sentence in " ".join(shown.split()), "help cuts its sentences"
 
 
