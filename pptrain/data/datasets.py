@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.sharedctypes import RawValue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
 
 from .columns import Columns, FillColumns
 from .examples import IGNORE, Example
@@ -122,6 +125,38 @@ class TaskDataset:
         The eval split stays as it is."""
         self.epoch = epoch if self.split == "train" else 0
 
+# %% ../../nbs/data/02_datasets.ipynb #22c4266f
+class Narrow(NamedTuple):
+    "An int64 tensor on its way between processes."
+    numbers: np.ndarray
+
+def in_few_bytes(value: Any) -> Any:
+    "An int64 tensor on the CPU in the fewest bytes that hold it; anything else as it is."
+    import torch
+    if not torch.is_tensor(value) or value.dtype != torch.int64 or value.device.type != "cpu":
+        return value
+    numbers = value.numpy()
+    low, high = numbers.min(initial=0), numbers.max(initial=0)
+    for kind in (np.int8, np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return Narrow(numbers.astype(kind))
+    return Narrow(numbers)
+
+def widened(columns: dict[str, Any]) -> Collated:
+    "The batch that was sent."
+    import torch
+    batch = Collated(columns)
+    for name, value in columns.items():
+        if isinstance(value, Narrow):
+            batch[name] = torch.from_numpy(value.numbers.astype(np.int64))
+    return batch
+
+class Collated(dict):
+    "A batch: a dict of tensors, which travels from a worker in few bytes."
+
+ForkingPickler.register(
+    Collated, lambda batch: (widened, ({name: in_few_bytes(x) for name, x in batch.items()},)))
+
 # %% ../../nbs/data/02_datasets.ipynb #38c59f6f
 @dataclass
 class Collate:
@@ -130,10 +165,10 @@ class Collate:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]] | Columns) -> dict[str, Tensor]:
         if isinstance(rows, Columns):
-            return rows.padded(self.pad_token_id)
+            return Collated(rows.padded(self.pad_token_id))
         from torch.nn.utils.rnn import pad_sequence
         padding = {"input_ids": self.pad_token_id, "labels": IGNORE, "attention_mask": 0}
-        batch = {}
+        batch = Collated()
         for name, value in padding.items():
             column = [row[name] for row in rows]
             batch[name] = pad_sequence(column, batch_first=True, padding_value=value)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import product
+from itertools import chain, product
+from time import thread_time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +21,13 @@ from numpy.typing import ArrayLike
 
 from ...core import AddressedTask, register_family
 from ...data import IGNORE, Example, item_rngs
+from ...data.columns import Columns
+from ...data.fillers import Filler
 from ...errors import InputError
 from pptrain.tasks.nca.automata import (
     Rules, cut_normals, draw_start, layer_shapes, network_layers, rollout, start_grids,
 )
+from .films import Run, film_filler, net_of
 from .settings import NCAConfig, frame_count, frame_tokens, nca_presets
 from ...vocab import Vocab
 
@@ -66,11 +70,6 @@ class RuleRuns:
         "RuleRuns `begin` to `end` - 1, on `device`."
         return RuleRuns(*(tensor[begin:end].to(device) for tensor in self.tensors()))
 
-    @classmethod
-    def joined(cls, parts: Sequence[RuleRuns]) -> RuleRuns:
-        "All problems of `parts` in a row."
-        return cls(*map(torch.cat, zip(*(part.tensors() for part in parts))))
-
 # %% ../../../nbs/tasks/nca/10_family.ipynb #4a4d4516
 def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: int) -> RuleRuns:
     "One problem per generator; `weights` is `weight_count(c)`, or 0 where the rule is known."
@@ -79,8 +78,8 @@ def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: in
         numbers.append(cut_normals(rng, weights))
         starts.append(draw_start(rng, c.num_states, c.grid_size**2))
     tilts, coins, keys = zip(*starts)
-    def stacked(rows): return torch.from_numpy(np.stack(rows))
-    return RuleRuns(stacked(numbers), stacked(tilts), stacked(coins), stacked(keys))
+    columns = (np.array(numbers), np.array(tilts), np.array(coins), np.array(keys))
+    return RuleRuns(*map(torch.from_numpy, columns))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #a92f59c3
 FEW, MANY = 64, 256   # runs at a time: fewer cost the same, more leave the cache
@@ -88,21 +87,38 @@ MANY_ON_A_GPU = 8192
 CELLS = 2**24         # of all frames of a block, each frame or step in memory taking four bytes
 
 def run_block(problems: RuleRuns, c: NCAConfig, frames: int) -> torch.Tensor:
-    "Films (runs, frames, rows, columns), int32, of `problems`, where their tensors live."
+    "Films (runs, frames, rows, columns), int32, of `problems`, by torch, where their tensors live."
     rules = Rules.from_layers(**network_layers(problems.numbers, kernel_shapes(c)))
     start = start_grids(problems.tilts, problems.coins).view(-1, c.grid_size, c.grid_size)
     return rollout(rules, start, problems.keys, c.init_rollout_steps, frames, c.rollout_stride,
                    c.temperature, c.identity_bias)
+
+def filler_of(c: NCAConfig) -> Filler:
+    "What fills films of these settings by machine code, once that pays."
+    return film_filler(c.num_states, c.hidden_dim)
+
+def fill_films(fill: Callable, problems: RuleRuns, c: NCAConfig, frames: int) -> torch.Tensor:
+    "The same films by machine code, from tensors on the CPU."
+    net = net_of(c.num_states, c.channel_wrap, c.perception_dim, c.hidden_dim)
+    run = Run(c.grid_size, c.init_rollout_steps, c.rollout_stride, float(c.temperature),
+              float(np.float32(c.identity_bias)))
+    films = np.empty((len(problems), frames, c.grid_size**2), np.int32)
+    numbers, tilts, coins, keys = (tensor.numpy() for tensor in problems.tensors())
+    fill(numbers, tilts, coins, keys.view(np.uint64), net, run, films)
+    return torch.from_numpy(films).view(-1, frames, c.grid_size, c.grid_size)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #24c1e371
 def run_films(problems: RuleRuns, c: NCAConfig, frames: int, device: str = "cpu") -> torch.Tensor:
     "Films (runs, frames, rows, columns), int32, of all `problems`, block by block; on `device`."
     block = MANY if device == "cpu" else MANY_ON_A_GPU
     block = max(1, min(block, CELLS // (c.grid_size**2 * (frames + 60))))   # 60 in a step
-    films = []
+    fill = filler_of(c).ready() if device == "cpu" else None
+    films, start = [], thread_time()
     for begin in range(0, len(problems), block):
         part = problems.part(begin, begin + block, device)
-        films.append(run_block(part, c, frames))
+        films.append(fill_films(fill, part, c, frames) if fill else run_block(part, c, frames))
+    if device == "cpu" and not fill:
+        filler_of(c).spend(thread_time() - start)
     return torch.cat(films)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #62c05e67
@@ -110,9 +126,10 @@ def patch_tokens(grids: torch.Tensor, states: int, patch: int) -> torch.Tensor:
     "(…, rows, columns) → (…, patches) int32; cell k of a patch, in reading order, counts statesᵏ."
     *lead, rows, columns = grids.shape
     cut = grids.view(*lead, rows // patch, patch, columns // patch, patch)
-    tokens = torch.zeros_like(cut[..., 0, :, 0])
+    tokens = cut[..., 0, :, 0].clone()
     for k, (i, j) in enumerate(product(range(patch), repeat=2)):
-        tokens = tokens + cut[..., i, :, j] * states**k
+        if k:
+            tokens.add_(cut[..., i, :, j], alpha=states**k)
     return tokens.flatten(-2).int()
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #953ed2c6
@@ -203,11 +220,17 @@ class Attempt:
     numbers: torch.Tensor    # float32 (weights,)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #33625131
-def look_ahead(waiting: int, made: int, accepted: int) -> int:
-    "Attempts to make for each of `waiting` rules at once, after `accepted` successes in `made`."
+def look_ahead(waiting: int, made: int, accepted: int, few: int = FEW) -> int:
+    """Attempts to make for each of `waiting` rules at once, after `accepted` successes in `made`.
+
+    `few` attempts cost as much as one."""
     attempts_per_success = made // (accepted + 1)
     wanted = min(MANY // waiting, attempts_per_success // 2)
-    return max(1, FEW // waiting, wanted)
+    return max(1, few // waiting, wanted)
+
+def at_once(c: NCAConfig, device: str) -> int:
+    "How many attempts cost as much as one: by machine code none but itself."
+    return 1 if device == "cpu" and filler_of(c).ready() else FEW
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #fd0c493e
 def probe_sizes(problems: RuleRuns, c: NCAConfig, device: str) -> list[int]:
@@ -222,11 +245,8 @@ def try_rules(
     c: NCAConfig, stream: Stream, rules: Sequence[int], attempts: range, device: str
 ) -> list[Attempt]:
     "Every attempt for every rule, attempts outermost."
-    drawn = []
-    for attempt in attempts:
-        rngs = item_rngs(*stream, rules, lane=2 + attempt)
-        drawn.append(draw_problems(rngs, c, weight_count(c)))
-    problems = RuleRuns.joined(drawn)
+    rngs = (item_rngs(*stream, rules, lane=2 + attempt) for attempt in attempts)
+    problems = draw_problems(chain.from_iterable(rngs), c, weight_count(c))
     sizes = probe_sizes(problems, c, device)
     rows = zip(product(attempts, rules), sizes, problems.numbers)
     return [Attempt(rule, attempt, size, numbers) for (attempt, rule), size, numbers in rows]
@@ -270,7 +290,7 @@ def find_rules(
     accepted: dict[int, Attempt] = {}
     begin = made = 0
     while waiting:
-        ahead = look_ahead(len(waiting), made, len(accepted))
+        ahead = look_ahead(len(waiting), made, len(accepted), at_once(c, device))
         end = min(begin + ahead, PATIENCE * c.max_rule_attempts_per_sequence)
         if begin == end:
             raise too_rare(c)
@@ -346,13 +366,12 @@ class NCA(AddressedTask):
         self.device = device
         check_band(config)
 
-    def examples(
-        self, seed: int | None, split: str, epoch: int, indices: Sequence[int]
-    ) -> list[Example]:
-        "The items at `indices`; with a rule count m, item i runs under rule i mod m."
+    def rows(
+        self, stream: Stream, indices: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray, list[Attempt]]:
+        "Ids (items, max_length), the loss mask of all, and each item's rule."
         c = self.config
-        stream = Stream(seed, split, epoch if c.regenerate_train_each_epoch else 0)
-        pool = c.rule_count if split == "train" else c.eval_rule_count
+        pool = c.rule_count if stream.split == "train" else c.eval_rule_count
         own = [i % pool if pool else i for i in indices]
         accepted = find_rules(c, stream, own, self.device)
         problems = draw_problems(item_rngs(*stream, indices), c, weights=0)
@@ -360,9 +379,25 @@ class NCA(AddressedTask):
         films = run_films(problems, c, frame_count(c), self.device)
         tokens = patch_tokens(films, c.num_states, c.patch_size).cpu().numpy()
         ids, mask = write_rows(tokens, self.vocab["START"], c.max_length, c.min_frames)
-        metas = [self.facts_of(accepted[rule]) for rule in own]
-        return [Example(row, mask.copy(), meta, self.vocab, writer=official_pair)
-                for row, meta in zip(ids, metas)]
+        return ids, mask, [accepted[rule] for rule in own]
+
+    def stream(self, seed: int | None, split: str, epoch: int) -> Stream:
+        "Where items come from; every epoch has its own, unless the settings say otherwise."
+        return Stream(seed, split, epoch if self.config.regenerate_train_each_epoch else 0)
+
+    def examples(
+        self, seed: int | None, split: str, epoch: int, indices: Sequence[int]
+    ) -> list[Example]:
+        "The items at `indices`; with a rule count m, item i runs under rule i mod m."
+        ids, mask, rules = self.rows(self.stream(seed, split, epoch), indices)
+        return [Example(row, mask.copy(), self.facts_of(rule), self.vocab, writer=official_pair)
+                for row, rule in zip(ids, rules)]
+
+    def columns(self, seed: int | None, split: str, epoch: int, indices: Sequence[int]) -> Columns:
+        "The same items as arrays."
+        ids, mask, _ = self.rows(self.stream(seed, split, epoch), indices)
+        lengths = np.full(len(ids), self.config.max_length)
+        return Columns(ids.astype(np.int64), np.broadcast_to(mask, ids.shape), lengths)
 
     def facts_of(self, accepted: Attempt) -> dict:
         "What an example tells about its rule."
