@@ -1,4 +1,4 @@
-"""A family, a measure, a policy, a control and an executor are one new file each, as CONTRIBUTING has them."""
+"""A family, measure, policy, control or executor is one new file, as CONTRIBUTING has them."""
 from __future__ import annotations
 
 import json

@@ -225,7 +225,7 @@ def add_identity(logits, cells, identity):
 
 # %% ../../../nbs/tasks/nca/02_films.ipynb #5481aee6
 class Run(NamedTuple):
-    "Cells of a side, updates before the first frame and between frames, and what choice is made of."
+    "Cells of a side, updates before the first frame and between frames, what a choice is made of."
     side: int
     burn_in: int
     stride: int
