@@ -167,7 +167,7 @@ class TaskPreset:
 
 # %% ../nbs/01_config.ipynb #64934565
 def plain_value(value: Any) -> Any:
-    "What JSON has no word for: numbers and arrays of numpy and torch as Python's, the rest as text."
+    "What JSON has no word for: numbers and arrays of numpy and torch as Python's, else its text."
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 # %% ../nbs/01_config.ipynb #b74f98a8
