@@ -155,7 +155,8 @@ def find_files(name: str) -> tuple[list[Path], list[Path]]:
         return [place], []
     if not os.path.isdir(place):
         return pattern_files(place), []
-    files, others = [], []
+    files: list[Path] = []
+    others: list[Path] = []
     for path in files_in(place):
         (files if suffix(path) in SUFFIXES else others).append(path)
     for path in files:

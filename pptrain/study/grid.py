@@ -507,7 +507,7 @@ def plan(profile_name: str = "laptop", families: str | Sequence[str] | None = ()
     sizes = profile(profile_name)
     known = replications()
     asked = as_plain(families) or ()
-    families = list(dict.fromkeys([asked] if isinstance(asked, (str, int, float)) else asked))
+    families = list(dict.fromkeys([str(asked)] if isinstance(asked, (str, int, float)) else asked))
     for family in families:
         if family not in known:
             raise unknown("replication of family", family, known)
