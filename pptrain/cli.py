@@ -15,6 +15,7 @@ import typer
 import typer.core
 import yaml
 
+from .config import plain_value
 from .errors import InputError, unknown
 from .files import make_folder, path_to_read, resolve_path, save_as
 from .processes import leave, loading, process_number
@@ -148,10 +149,6 @@ def chosen_executor(name: str, settings: Sequence[str] | None) -> Any:
     "The executor of a command line. Raises `InputError` for what there is not."
     from pptrain.executors import create_executor
     return create_executor(name, **parse_settings(settings or []))
-
-def plain_value(value: Any) -> Any:
-    "What JSON has no word for: arrays become lists, everything else its text."
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 def say_json(value: Any) -> None:
     "Print as JSON, lists of numbers on one line; tuples become lists, arrays numbers."

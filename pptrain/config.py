@@ -89,6 +89,8 @@ def build_config(cls: type[C], values: Mapping[str, Any]) -> C:
         return config
     except ValidationError as e:
         first = e.errors()[0]
+    if first["type"] == "missing":
+        raise InputError(f"{first['loc'][-1]} is missing; {cls.__name__} has no value for it")
     field_name = ".".join(map(str, given_place(values, first["loc"])))
     reason = first["msg"].removeprefix("Value error, ")
     given = f"{assigned(field_name, first['input'])}: " if field_name else ""
@@ -163,11 +165,16 @@ class TaskPreset:
     reference: str = ""                                     # paper, section or script
     training: dict[str, Any] = field(default_factory=dict)  # recommended `RunConfig` fields
 
+# %% ../nbs/01_config.ipynb #64934565
+def plain_value(value: Any) -> Any:
+    "What JSON has no word for: numbers and arrays of numpy and torch as Python's, else its text."
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
 # %% ../nbs/01_config.ipynb #b74f98a8
 def jsonable(value: Any) -> Any:
-    """`value` as JSON would give it back: tuples are lists, keys text, what JSON does not know
-    its `str`."""
-    return json.loads(json.dumps(value, sort_keys=True, default=str))
+    """`value` as JSON would give it back: tuples and arrays are lists, keys text, what JSON does
+    not know its `str`."""
+    return json.loads(json.dumps(value, sort_keys=True, default=plain_value))
 
 # %% ../nbs/01_config.ipynb #78ee3fba
 def differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..config import plain_value
 from .look import Look
 from ..data.columns import Columns, FillColumns
 from ..data.datasets import Collate, DatasetBundle, TaskDataset
@@ -37,7 +38,7 @@ def example_at(dataset: Any, i: int, vocab: Vocab | None = None) -> Example:
 # %% ../../nbs/core/01_task.ipynb #92307fde
 def sha256_of(recipe: Sequence[Any], examples: Sequence[Example]) -> str:
     "sha256 over a recipe (as JSON) and the ids and masks of some examples, in hexadecimal."
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True, default=plain_value).encode())
     for example in examples:
         digest.update(example.ids.tobytes())
         digest.update(example.mask.tobytes())

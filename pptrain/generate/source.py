@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config import plain_value
 from ..core import Task, example_at
 from ..data import Example, TaskDataset
 from ..data.datasets import Examples
@@ -58,7 +59,7 @@ def content_hash(source: Source) -> str:
 
 def plain(value: Any) -> Any:
     "`value` as JSON reads it back."
-    return json.loads(json.dumps(value, default=str))
+    return json.loads(json.dumps(value, default=plain_value))
 
 # %% ../../nbs/generate/01_source.ipynb #7be393e9
 def counted(count: int | None, data: Any, addressed: bool) -> int:

@@ -106,7 +106,9 @@ def read_notebook(path: str | Path) -> Any:
         raise InputError(f"notebook {str(path)!r} does not exist")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return nbformat.reads(text, as_version=4)
+        notebook = nbformat.from_dict(nbformat.reads(text, as_version=4))
+        for cell in notebook.cells: cell.metadata["tags"] = cell.metadata.get("tags") or []
+        return notebook
     except OSError as e:
         raise InputError(f"notebook {str(path)!r} cannot be read ({e.strerror})") from None
     except Exception as e:    # nbformat raises whatever it meets
@@ -118,7 +120,7 @@ def parameters_of(notebook: str | Path) -> list[str]:
     "What the cell tagged `parameters` assigns. Raises `InputError` for a notebook that is none."
     names = []
     for cell in read_notebook(notebook).cells:
-        if "parameters" not in cell.metadata.get("tags", []):
+        if "parameters" not in cell.metadata["tags"]:
             continue
         try:
             tree = ast.parse(cell.source)
@@ -166,8 +168,7 @@ def execute(spec: RunSpec, folder: str | Path) -> None:
     from traitlets.config import Config
     out = run_folder(spec, folder)
     copy = out.parent.parent / "notebooks" / f"{spec.id}.ipynb"
-    for needed in (out, copy.parent):
-        needed.mkdir(parents=True, exist_ok=True)
+    for needed in (out, copy.parent): needed.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as own:
         papermill.execute_notebook(
             read_notebook(spec.notebook), plain_path(copy),
@@ -364,8 +365,7 @@ def outcome(out: Path, code: int) -> dict[str, Any]:
 def wait_for(child: subprocess.Popen, say: Callable[[str], Any], tell: Callable[[], Any]) -> None:
     "Say the lines of a process until it ends, and call `tell` now and then."
     def listen() -> None:
-        for line in child.stdout or ():
-            say(line.rstrip())
+        for line in child.stdout or (): say(line.rstrip())
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     while child.poll() is None:
@@ -489,8 +489,7 @@ def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
             say(f"ended {left} processes that a killed driver had left in {home}")
         todo = [spec for spec in specs if not finished(spec, home, manifest)]
         say_plan(todo, len(specs) - len(todo), home, workers, say)
-        for spec in todo:
-            manifest.set(spec, status="waiting", error=None)
+        for spec in todo: manifest.set(spec, status="waiting", error=None)
         run_all(todo, home.resolve(), manifest, workers, where, say)
     return manifest
 
@@ -507,7 +506,8 @@ def plan(profile_name: str = "laptop", families: str | Sequence[str] | None = ()
     "The runs of a replication grid. Raises `InputError` for an unknown profile or family."
     sizes = profile(profile_name)
     known = replications()
-    families = [families] if isinstance(families, str) else list(dict.fromkeys(families or ()))
+    asked = as_plain(families) or ()
+    families = list(dict.fromkeys([str(asked)] if isinstance(asked, (str, int, float)) else asked))
     for family in families:
         if family not in known:
             raise unknown("replication of family", family, known)

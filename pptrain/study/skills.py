@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..core import create_task
 from ..data import TaskDataset, shuffled
-from ..config import build_config, typed
+from ..config import build_config, plain_value, typed
 from ..data.draws import GENERATOR_VERSION, check_generator
 from ..data.streams import finite_number, number_within
 from ..errors import InputError, unknown
@@ -300,7 +300,8 @@ def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, fl
 def settings_mark(config: SkillConfig) -> str:
     "Hash of all that decides a number; not of how many seeds ran together."
     told = {k: v for k, v in asdict(config).items() if k != "together"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    text = json.dumps(told, sort_keys=True, default=plain_value)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 # %% ../../nbs/study/35_skills.ipynb #1de3f207
 def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
@@ -363,7 +364,7 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
             raise InputError(f"{str(folder)!r} holds a study with other settings; "
                              "give another folder")
     settled = asdict(config) | {"settings": mark, "generator": GENERATOR_VERSION}
-    write_atomic(path, json.dumps(settled, indent=1) + "\n")
+    write_atomic(path, json.dumps(settled, indent=1, default=plain_value) + "\n")
     try:
         best = tuned(config, folder, stacking)
         facts = json.dumps(skill_facts(config, seeds, best), indent=1)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..config import jsonable
+from ..config import jsonable, plain_value
 from ..data.draws import GENERATOR_VERSION, check_generator
 from ..errors import InputError
 from ..files import read_json, write_atomic
@@ -149,7 +149,7 @@ def settle(config: StudyConfig, folder: Path) -> None:
         if not same:
             raise InputError(own)
     settled = asdict(config) | {"generator": GENERATOR_VERSION}
-    write_atomic(path, json.dumps(settled, indent=1))
+    write_atomic(path, json.dumps(settled, indent=1, default=plain_value))
 
 def write_facts(setup: StudySetup, seeds: Sequence[int], rates: Mapping[str, Rates],
                 trials: Sequence[dict]) -> None:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..config import plain_value
 from ..data.draws import GENERATOR_VERSION
 from ..errors import InputError, unknown
 from ..files import PathText, parse_json, path_to_read, read_json, resolve_path
@@ -56,7 +57,7 @@ _BLANK = b"0" * 64
 def sealed(manifest: Mapping[str, Any]) -> bytes:
     "The manifest as JSON that contains its own sha256."
     blank = {**manifest, "manifest_sha256": _BLANK.decode()}
-    text = json.dumps(blank, indent=1, default=str).encode()
+    text = json.dumps(blank, indent=1, default=plain_value).encode()
     return text.replace(_BLANK, hashlib.sha256(text).hexdigest().encode())
 
 # %% ../../nbs/transfer/04_bundle.ipynb #4f5ccae7
