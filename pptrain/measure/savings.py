@@ -140,9 +140,15 @@ def check_columns(table: Any, columns: Sequence[str]) -> None:
                              f"{', '.join(columns)}")
 
 def study_table(table: Any, columns: Sequence[str] = STUDY) -> pd.DataFrame:
-    """`table` with its values as floats. Raises `InputError` for what is no table with these
-    columns, for values that are no numbers, and for several studies in one."""
+    """`table` with its values as floats, rows numbered. Raises `InputError` for what is no table
+    with these columns, for values that are no numbers, for several studies in one, and for rows
+    that name no arm or seed."""
     check_columns(table, columns)
+    table = table.reset_index(drop=True)
+    for name in ("variant", "seed"):
+        if table[name].isna().any():
+            raise InputError(f"table: {int(table[name].isna().sum())} of {len(table)} rows have no "
+                             f"{name}; every row belongs to a run")
     if "study" in table and table.study.nunique() > 1:
         studies = ", ".join(map(str, table.study.unique()))
         raise InputError(f"table holds several studies ({studies}); give the rows of one")

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..config import build_config, typed
 from ..data.streams import number_within
-from ..errors import InputError, unknown
+from ..errors import InputError, check_kind, unknown
 from ..integrations import token_modules
 from ..integrations.attention import pieces
 from ..measure import create_measure
@@ -119,7 +119,10 @@ def check_study(config: StudyConfig) -> None:
 
 # %% ../../nbs/study/01_budgets.ipynb #b181479a
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    "`all` parameters, tied ones once, and those `without_embeddings` of tokens and positions."
+    """`all` parameters, tied ones once, and those `without_embeddings` of tokens and positions.
+
+    Raises `InputError` for what is no model."""
+    check_kind(model, "model", "a torch module", "parameters", "modules")
     of = pieces(model)
     tables = {"embed", "position"}
     inside = 0
@@ -134,8 +137,9 @@ def training_flops(model: nn.Module, tokens: int, length: float) -> float:
 
     N counts the parameters without embeddings, and the output layer. The attention term needs a
     model whose `config` says depth and width; else it is left out."""
+    inside = parameter_counts(model)["without_embeddings"]
     output = [p.numel() for m in token_modules(model)[-1:] for p in m.parameters() if p.ndim == 2]
-    multiplied = parameter_counts(model)["without_embeddings"] + sum(output)
+    multiplied = inside + sum(output)
     config = getattr(model, "config", None)
     depth = getattr(config, "num_hidden_layers", 0)
     width = getattr(config, "hidden_size", 0)

@@ -22,7 +22,7 @@ from ..errors import InputError, shown, unknown
 from ..files import write_atomic
 from ..measure import gains, registered_measures, sooner, time_to_event
 from ..measure.events import CLOCKS
-from ..measure.savings import study_table
+from ..measure.savings import check_columns, study_table
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
 from .statistics import Decision, among, check_decision_rule, decide, holm
@@ -322,8 +322,11 @@ def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[
 
 # %% ../../nbs/study/11_claims.ipynb #229f63db
 def save_results(folder: str | Path, table: pd.DataFrame, claims: Sequence[Claim]) -> None:
-    "Write `claims.json`, then `rows.csv`: `COLUMNS`, and `ORIGIN` where the table has it."
-    listed = json.dumps([asdict(claim) for claim in claims], indent=1)
+    """Write `claims.json`, then `rows.csv`: `COLUMNS`, and `ORIGIN` where the table has it.
+
+    Raises `InputError` for another table, and for what is no claim."""
+    check_columns(table, COLUMNS)
+    listed = json.dumps([asdict(claim) for claim in check_list(claims)], indent=1)
     write_atomic(Path(folder) / "claims.json", listed)
     columns = COLUMNS + [name for name in ORIGIN if name in table]
     write_atomic(Path(folder) / "rows.csv", table[columns].to_csv(index=False))

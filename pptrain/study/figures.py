@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.streams import real_numbers
 from ..errors import InputError, unknown
 from ..measure import gains
 from ..measure.savings import check_columns
@@ -59,6 +60,7 @@ def metric_label(metric: str) -> str:
 def study_rows(table: pd.DataFrame, study: str | None = None) -> pd.DataFrame:
     "The rows of one study; None: of the only one. Raises `InputError` for an unknown study."
     check_columns(table, COLUMNS)
+    table = table.reset_index(drop=True)
     studies = list(dict.fromkeys(table.study))
     if study is None and len(studies) > 1:
         raise InputError(f"the table holds several studies; name one of {', '.join(studies)}")
@@ -89,6 +91,7 @@ def metric_rows(table: pd.DataFrame, metric: str = "eval_loss",
     if metric not in known: raise unknown("metric", metric, known)
     rows = study_rows(table, study)
     rows = rows[rows.metric == metric]
+    rows = rows.assign(value=real_numbers(rows.value, "value"))
     return in_house_order(rows.sort_values(["seed", "tokens"], kind="stable"))
 
 def has_curve(rows: pd.DataFrame) -> bool:
@@ -152,7 +155,7 @@ def mean_gains(table: pd.DataFrame) -> pd.DataFrame:
     check_columns(table, COLUMNS)
     columns = ["loss", "loss_gain", "token_saving", "mrs"]
     studies = []
-    for study, rows in table.groupby("study", sort=False):
+    for study, rows in table.reset_index(drop=True).groupby("study", sort=False):
         losses = rows[rows.metric == "eval_loss"]
         if losses.empty: continue
         runs = gains(rows, base=base_of(losses))

@@ -136,8 +136,8 @@ def test_any_family_can_be_asked(family):
         hits = logits[:-1].argmax(-1).numpy() == example.ids[1:]
         right.setdefault(example.meta["op"], []).append(hits[example.mask[1:]])
     found = exact_match(model, task, n=6)
-    every = np.concatenate(sum(right.values(), []))
-    assert found["token_accuracy"] == pytest.approx(np.mean(every))
+    every = np.concatenate([hits for answers in right.values() for hits in answers])
+    assert found["token_accuracy"] == pytest.approx(every.mean())
     assert {op: row["exact_match"] for op, row in found["by_op"].items()} == \
         {op: np.mean([hits.all() for hits in answers]) for op, answers in right.items()}
 
