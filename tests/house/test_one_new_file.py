@@ -1,4 +1,4 @@
-"""A family, a measure, a policy, a control and an executor are one new file each, as CONTRIBUTING has them."""
+"""Families, measures, policies, controls, executors: one new file each, as in CONTRIBUTING."""
 from __future__ import annotations
 
 import json
