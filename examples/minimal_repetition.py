@@ -1,4 +1,4 @@
-"""A small model learns to echo: a word, and the word again; half a minute on one core, offline.
+"""A small model learns to echo: a word, and the same again; half a minute on one core, offline.
 
     python examples/minimal_repetition.py [FOLDER]
 

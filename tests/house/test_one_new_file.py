@@ -1,4 +1,4 @@
-"""A family, measure, policy, control or executor is one new file, as CONTRIBUTING has them."""
+"""Families, measures, policies, controls, executors: one new file each, as in CONTRIBUTING."""
 from __future__ import annotations
 
 import json
