@@ -55,7 +55,7 @@ slow: $(STAMP) ## the slow cells of the notebooks; the slow tests
 	@grep -rlE '"#\| *slow' nbs --include='*.ipynb' | sort | $(TEST) xargs -P 2 -I{} \
 	  sh -c 'echo "{}"; nbdev_test --path "{}" --flags slow --timing --n_workers 0'
 	$(call say,slow tests)
-	@$(TEST) pytest -q -m "slow and not gpu" || { rc=$$?; [ $$rc -eq 5 ] && echo "no slow tests yet" || exit $$rc; }
+	@$(TEST) pytest -q -n auto --maxprocesses=4 --dist loadfile -m "slow and not gpu" || { rc=$$?; [ $$rc -eq 5 ] && echo "no slow tests yet" || exit $$rc; }
 
 browser: $(STAMP) ## the explorers in real JupyterLab and Voilà; needs Chromium (Debian: apt install chromium); pictures in runs/shots
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,browser]"

@@ -59,7 +59,7 @@ class SkillConfig:
     preset: str                     # of the skill's rows
     family: str                     # of these
     donors: dict[str, dict]         # name → fields of `Donor`
-    arms: dict[str, dict | None]    # name → {"donor": …, "policy": …}; None: from scratch
+    arms: dict[str, Any]    # name → {"donor": …, "policy": …}, several in a list; None: scratch
     model: str = "gpt2-2_4_16"      # layers_heads_width, embeddings not tied, no dropout
     positions: int = 100
     batch_size: int = 128
@@ -79,13 +79,26 @@ class SkillConfig:
 # %% ../../nbs/study/35_skills.ipynb #ed257496
 COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
 
-def check_donor(name: str, donor: Donor) -> None:
+def check_room(family: str, preset: str, positions: int, what: str) -> None:
+    "Raises `InputError` for rows (200 are looked at) that are longer than a model is."
+    longest = max(len(row.ids) for row in create_task(family, preset=preset).head(200))
+    if longest > positions:
+        raise InputError(f"positions={positions}: {what} has rows of {longest} tokens; "
+                         f"give {longest} or more")
+
+def check_donor(name: str, donor: Donor, positions: int) -> None:
     "Raises `InputError` for a donor that cannot be trained."
     for part in ("steps", "batch_size"):
         number_within(getattr(donor, part), f"donor {name!r}: {part}", 1, 2**31)
     if not finite_number(donor.lr, f"donor {name!r}: lr", low=0):
         raise InputError(f"donor {name!r}: lr=0: must be above zero")
-    create_task(donor.family, preset=donor.preset)
+    check_room(donor.family, donor.preset, positions, f"donor {name!r}")
+
+def gifts(start: Any) -> list[Any]:
+    "What an arm is given, one donor after the other; nothing from scratch."
+    if start is None:
+        return []
+    return start if isinstance(start, list) else [start]
 
 def check_skill(config: SkillConfig) -> None:
     "Raises `InputError` for settings that cannot be run, before anything is."
@@ -103,17 +116,18 @@ def check_skill(config: SkillConfig) -> None:
     finite_number(config.weight_decay, "weight_decay", low=0)
     number_within(config.warmup_steps, "warmup_steps", 0, 2**31)
     number_within(config.tuning_seed, "tuning_seed", 0, 2**32)
-    create_task(config.family, preset=config.preset)
+    check_room(config.family, config.preset, config.positions, "the skill")
     for name, said in config.donors.items():
-        check_donor(name, build_config(Donor, said))
+        check_donor(name, build_config(Donor, said), config.positions)
     for arm, start in config.arms.items():
-        if start is None:
-            continue
-        if set(start) != {"donor", "policy"}:
-            raise InputError(f"arm {arm!r}: give a donor and a policy, or None for scratch")
-        if start["donor"] not in config.donors:
-            raise unknown(f"donor of arm {arm!r}", start["donor"], config.donors)
-        create_policy(start["policy"])
+        if start == []:
+            raise InputError(f"arm {arm!r} is an empty list; give donors, or None for scratch")
+        for gift in gifts(start):
+            if not isinstance(gift, Mapping) or set(gift) != {"donor", "policy"}:
+                raise InputError(f"arm {arm!r}: give a donor and a policy, or None for scratch")
+            if gift["donor"] not in config.donors:
+                raise unknown(f"donor of arm {arm!r}", gift["donor"], config.donors)
+            create_policy(gift["policy"])
 
 # %% ../../nbs/study/35_skills.ipynb #a714fa49
 def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
@@ -174,14 +188,24 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
     return [many.model(m) for m in range(len(seeds))], facts
 
 # %% ../../nbs/study/35_skills.ipynb #a89cbac5
-def target(config: SkillConfig, arm: str, seed: int, donor: nn.Module | None) -> nn.Module:
-    "The model of an arm at its first step."
+def target(config: SkillConfig, arm: str, seed: int, donors: Mapping[str, nn.Module]) -> nn.Module:
+    "The model of an arm at its first step: what a later donor gives stands over an earlier's."
     model = skill_model(config, seed)
-    start = config.arms[arm]
-    if start is not None and donor is not None:
-        policy = create_policy(start["policy"], seed=seed)
-        check_crosses(policy.apply_state_dict(donor.state_dict(), model), policy)
+    for gift in gifts(config.arms[arm]):
+        policy = create_policy(gift["policy"], seed=seed)
+        check_crosses(policy.apply_state_dict(donors[gift["donor"]].state_dict(), model), policy)
     return model
+
+def arm_cost(config: SkillConfig, arm: str,
+             spent: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What the donors of an arm cost together; accuracy, loss and rate are those of the one that
+    learnt least."""
+    names = dict.fromkeys(gift["donor"] for gift in gifts(config.arms[arm]))
+    facts = sorted((spent[name] for name in names), key=lambda f: f["warmup_eval_accuracy"])
+    if not facts:
+        return {"warmup_tokens": 0}
+    summed = {name: sum(fact[name] for fact in facts) for name in ("warmup_tokens", "warmup_flops")}
+    return dict(facts[0]) | summed
 
 # %% ../../nbs/study/35_skills.ipynb #ddc2ce45
 Runs = list[tuple[str, float, int]]         # arm, rate, seed: a model each
@@ -219,7 +243,7 @@ def lost_at(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     return lost
 
 def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
-         spent: Mapping[tuple[str, int], Mapping[str, float]], model: nn.Module) -> pd.DataFrame:
+         spent: Mapping[int, Mapping[str, Mapping[str, float]]], model: nn.Module) -> pd.DataFrame:
     "Rows as every study has them; what a run cost stands at its last step."
     data = datasets(config.family, config.preset, runs[0][2], config.eval_rows)
     real = real_tokens(data.eval_dataset, config.eval_rows)
@@ -229,8 +253,7 @@ def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
         arm, rate, seed = runs[row["model"]]
         told = {"accuracy": row["accuracy"], "eval_loss": row["eval_loss"]}
         if row["step"] == config.steps:
-            start = config.arms[arm]
-            cost = dict(spent[start["donor"], seed]) if start else {"warmup_tokens": 0}
+            cost = arm_cost(config, arm, spent[seed])
             told |= {"text_lr": rate, "flops": flops + cost.pop("warmup_flops", 0)} | cost
         at = dict(study=config.study, variant=arm, rate=rate, seed=seed, step=row["step"],
                   tokens=round(row["step"] * config.batch_size * real),
@@ -241,17 +264,14 @@ def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
 def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[str, float]],
                folder: Path, stacking: Stacking) -> pd.DataFrame:
     "Donors, then arms at their rates (`pairs`) and all `seeds` in one stack."
-    donors: dict[str, list[nn.Module]] = {}
-    spent: dict[tuple[str, int], dict[str, float]] = {}
+    donors: dict[int, dict[str, nn.Module]] = {seed: {} for seed in seeds}
+    spent: dict[int, dict[str, dict]] = {seed: {} for seed in seeds}
     for name in config.donors:
-        donors[name], facts = train_donor(config, name, seeds, folder, stacking)
-        spent |= {(name, seed): fact for seed, fact in zip(seeds, facts)}
+        models, facts = train_donor(config, name, seeds, folder, stacking)
+        for seed, model, fact in zip(seeds, models, facts):
+            donors[seed][name], spent[seed][name] = model, fact
     runs = [(arm, rate, seed) for arm, rate in pairs for seed in seeds]
-    models = []
-    for arm, _, seed in runs:
-        start = config.arms[arm]
-        donor = donors[start["donor"]][seeds.index(seed)] if start else None
-        models.append(target(config, arm, seed, donor))
+    models = [target(config, arm, seed, donors[seed]) for arm, _, seed in runs]
     rows = train_targets(config, runs, models, folder, stacking)
     return tidy(config, runs, rows, spent, models[0])
 
@@ -291,15 +311,22 @@ def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
                          "on a seed that is left out")
 
 # %% ../../nbs/study/35_skills.ipynb #38dab4a0
+def arm_words(start: Any) -> str:
+    "What an arm begins with."
+    told = [f"{create_policy(gift['policy']).name} from {gift['donor']}" for gift in gifts(start)]
+    return ", then ".join(told) or "fresh"
+
 def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, float]) -> dict:
     "What a report says first."
     task = create_task(config.family, preset=config.preset)
     model = skill_model(config, 0)
-    arms = {arm: f"{start['policy']['name']} from {start['donor']}" if start else "fresh"
-            for arm, start in config.arms.items()}
+    arms = {arm: arm_words(start) for arm, start in config.arms.items()}
     rows = {name: create_task(said["family"], preset=said["preset"]).head(128, split="eval")
             for name, said in config.donors.items()}
-    chance = {arm: guessing(rows[start["donor"]]) for arm, start in config.arms.items() if start}
+    by_donor = {name: guessing(held) for name, held in rows.items()}
+    chance = {arm: max((by_donor[gift["donor"]] for gift in gifts(start)),
+                       key=lambda known: known.get("accuracy", 0))
+              for arm, start in config.arms.items() if start}
     return {"version": version("pptrain"), **machine(), "guessing_of": chance, "stacked": True,
             "seeds": list(seeds), "arms": arms,
             "date": datetime.now(UTC).isoformat(timespec="minutes"),

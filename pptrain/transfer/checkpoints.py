@@ -68,13 +68,14 @@ def read_torch(path: Path) -> dict[str, Tensor]:
 # %% ../../nbs/transfer/04_checkpoints.ipynb #56f002d7
 def read_distributed(folder: Path) -> dict[str, Tensor]:
     "The tensors of a distributed checkpoint. Raises `InputError`."
+    from torch.distributed.checkpoint import CheckpointException    # no `Exception`
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
     import tempfile
     with tempfile.TemporaryDirectory() as work:
         made = Path(work) / "whole.pt"
         try:
             dcp_to_torch_save(folder, made)
-        except Exception as e:      # whatever the reader of a damaged folder stumbles over
+        except (Exception, CheckpointException) as e:   # whatever it stumbles over
             why = (str(e).strip() or type(e).__name__).splitlines()[0]
             raise InputError(f"{folder} is no whole distributed checkpoint: {why}") from None
         return read_torch(made)

@@ -12,7 +12,8 @@ from conftest import cells_of, notebooks
 
 CELLS = 150                         # in a notebook
 REACH = 3                           # code cells within which an export is put to work
-CODE_RUN = 4                        # code cells in a row without prose
+CODE_RUN = 4                        # code cells in a row without prose; LAST is none
+LAST = "import nbdev; nbdev.nbdev_export()"
 WORDS = 120                         # of a prose cell
 WIDTH = 100                         # of a line of code
 
@@ -185,7 +186,7 @@ def test_prose_between_code(chapter):
         run = 0
         for cell in chapter.cells:
             run = run + 1 if cell.kind == "code" else 0
-            if run == CODE_RUN + 1:
+            if run == CODE_RUN + 1 and cell.lines != [LAST]:
                 place = f"{chapter.at(cell)} is code cell {run}"
                 yield f"{place} in a row without prose, at most {CODE_RUN}"
     none(found())
@@ -234,6 +235,9 @@ def test_frame(chapter):
     complaint = f"{chapter.at(last)} must be the hidden cell that calls nbdev.nbdev_export()"
     assert "hide" in last.directives, complaint
     assert "nbdev_export()" in last.source, complaint
+    for cell in chapter.cells:
+        beside = f"{chapter.at(cell)}: nbdev_test leaves out a cell that exports; {LAST!r} alone"
+        assert "nbdev_export()" not in cell.source or cell.lines == [LAST], beside
 
 
 def at_work(chapter: Chapter, i: int, name: str, seen: set[str]) -> bool:
