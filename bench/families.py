@@ -16,14 +16,15 @@ import argparse
 import contextlib
 import csv
 import json
-import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,11 @@ class Row:
     what: str
     ours: dict
     theirs: dict | None = None
+
+
+NCA = {   # upstream's settings of the paper's automata: a rule a sequence, in the band
+    "max_length": 1025, "grid_size": 12, "num_states": 10, "init_rollout_steps": 10,
+    "max_rule_attempts_per_sequence": 100}
 
 
 def op_row(family: str, op: str, preset: str, theirs: dict | None) -> Row:
@@ -72,6 +78,13 @@ def rows() -> list[Row]:
     table.append(Row("lime", "mixed", {"preset": "paper_mixed_5m"}, {"preset": "paper_mixed_5m"}))
     table += [Row("summarization", name, {"preset": name}, {"preset": name})
               for name in ("paper_ourtasks_subset_100k", "paper_step_tasks_100k")]
+    table += [Row("nca", name, {"preset": name}, NCA | band) for name, band in (
+        ("paper_web_text", {"complexity_min": .5, "complexity_max": 1.0}),
+        ("paper_code", {"complexity_min": .3, "complexity_max": .4}))]
+    table += [Row("random_rnn", "cold", {"preset": "cold_v512"}),
+              Row("repetition", "simple_10", {"preset": "simple_10"})]
+    if find_spec("reasoning_gym"):
+        table.append(Row("rg:chain_sum", "chain_sum", {}))
     return table
 
 
@@ -90,7 +103,8 @@ def ours(row: Row) -> dict:
     collate(data.__getitems__(range(BATCH)))
     first_batch = time.perf_counter() - again
     compile_now()
-    data.__getitems__(range(1024))   # every op of a mixture
+    if first_batch < 2:
+        data.__getitems__(range(1024))   # every op of a mixture
     tokens, at, start = 0, BATCH, time.process_time()
     while time.process_time() - start < LEAST:
         batch = collate(data.__getitems__(range(at, at + BATCH)))
@@ -113,7 +127,7 @@ def upstream(row: Row) -> dict:
     from pptrain import create_task
     torch.set_num_threads(1)
     assert row.theirs is not None
-    count = 64
+    count = 16
     while True:
         config = {**row.theirs, "sequence_count": count, "eval_sequence_count": 1}
         task = create_task(row.family, config)
@@ -161,7 +175,7 @@ def mean_ratio(records: list[dict], family: str) -> float | None:
     "Geometric mean of ours over upstream's, over the ops of a family."
     ratios = [r["times_upstream"] for r in records
               if r["family"] == family and r["who"] == "ours" and "times_upstream" in r]
-    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+    return statistics.geometric_mean(ratios) if ratios else None
 
 
 def earlier(path: Path, measured: set[str]) -> list[dict]:
@@ -213,6 +227,8 @@ def main():
         return
     places = {"ours": ROOT, "before": options.before, "upstream": options.upstream}
     records: list[dict] = []
+    print(f"{platform.node()}, {os.cpu_count()} cores, load {os.getloadavg()}, "
+          f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d %H:%M')}")
     with tempfile.TemporaryDirectory() as cache:
         for number, row in enumerate(rows()):
             if options.family and row.family not in options.family:
@@ -226,10 +242,16 @@ def main():
             speeds = "  ".join(f"{who} {result['speed'] / 1e6:7.2f}M"
                                for who, result in found.items())
             print(f"{row.family:14} {row.what:26} {speeds}", flush=True)
+    means = {}
     for family in dict.fromkeys(row.family for row in rows()):
         mean = mean_ratio(records, family)
         if mean:
+            means[family] = mean
             print(f"{family}: {mean:.1f} x upstream (geometric mean over its ops)")
+    symbolic = [mean for family, mean in means.items() if family != "nca"]
+    if symbolic:
+        print(f"symbolic families: {statistics.geometric_mean(symbolic):.1f} x upstream "
+              "(geometric mean of their means)")
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"families-{platform.node()}.csv"
     records = earlier(path, {r["family"] for r in records}) + records

@@ -172,10 +172,14 @@ def _shuffle(draws, xs):
 @compiled_as(sample)
 def _sample(draws, n, count):
     numbers = np.empty(count, np.int64)
+    drawn = np.zeros(n if n < 64 * count else 0, np.bool_)   # a mark for each, where that is cheap
     for i in range(count):
-        numbers[i] = _below(draws, n)
-        while numbers[i] in numbers[:i]:
-            numbers[i] = _below(draws, n)
+        number = _below(draws, n)
+        while drawn[number] if len(drawn) else number in numbers[:i]:
+            number = _below(draws, n)
+        numbers[i] = number
+        if len(drawn):
+            drawn[number] = True
     return numbers
 
 # %% ../../nbs/data/00_draws.ipynb #414f56fd

@@ -112,7 +112,7 @@ def test_threads_that_cross_the_threshold_together(monkeypatch, tmp_path):
 
 
 @needs_numba
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "nca"])
 def test_a_collated_batch_is_the_stacked_one(family):
     bundle = create_task(family, preset="smoke").build_datasets(7)
     data = bundle.train_dataset
@@ -128,6 +128,7 @@ def test_a_collated_batch_is_the_stacked_one(family):
 TWO = {"procedural": {"tasks": ("set", "stack")}, "dyck": {}}   # family → settings
 FIVE = TWO | {"simpler_tasks": {"tasks": ("union", "count")}, "lime": {"tasks": ("deduct",)},
               "summarization": {}}
+EVERY = FIVE | {"nca": {"complexity_min": .2}, "random_rnn": {}, "repetition": {}}
 
 
 def digest_of_batches(families=TWO) -> str:
@@ -234,8 +235,8 @@ def test_a_subclass_that_changes_no_item_keeps_the_kernels():
 @pytest.mark.parametrize("jit", ["0", "1"])
 def test_with_and_without_a_compiler(jit, tmp_path):
     "Another process, whatever this one does: the same bits; nothing is compiled where it is off."
-    told = said(digest_elsewhere(tmp_path, "FIVE", NUMBA_DISABLE_JIT=jit))
-    assert told == (digest_of_batches(FIVE), "")
+    told = said(digest_elsewhere(tmp_path, "EVERY", NUMBA_DISABLE_JIT=jit))
+    assert told == (digest_of_batches(EVERY), "")
     assert jit == "0" or not (tmp_path / "kernels").exists()
 
 

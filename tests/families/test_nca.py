@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from pptrain.core import InputError, create_task, registered_presets, registered_task
 from pptrain.data import item_rngs
+from pptrain.data.fillers import Filler
+from pptrain.data.kernels import find_numba
 from pptrain.parity import find_vectors, load_vectors
 from pptrain.tasks.nca import NCA, NCAConfig, Rules, grids_of
 from pptrain.tasks.nca.automata import (
@@ -232,6 +234,26 @@ def test_batches_of_every_size_agree():
     whole = run_films(drawn, c, 6)
     for begin, end in ((0, 1), (5, 7), (250, 300), (17, 50)):
         assert (run_films(drawn.part(begin, end), c, 6) == whole[begin:end]).all()
+
+
+@pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
+@pytest.mark.parametrize("settings", [
+    {},
+    {"temperature": 0.0, "channel_wrap": False},
+    {"temperature": 1.0, "num_states": 15},
+    {"temperature": 1e-2, "identity_bias": .3},
+    {"temperature": 1, "num_states": 2, "hidden_dim": 5, "perception_dim": 3, "grid_size": 8},
+    {"hidden_dim": 1, "perception_dim": 1, "grid_size": 4, "init_rollout_steps": 0},
+    {"num_states": 36, "patch_size": 1, "hidden_dim": 32, "rollout_stride": 7, "max_length": 999},
+])
+def test_machine_code_makes_the_films_of_torch(settings, monkeypatch):
+    c = NCAConfig(**{"complexity_min": 0.0} | settings)
+    drawn = draw_problems(item_rngs(5, "train", 0, range(40), lane=2), c, weight_count(c))
+    monkeypatch.setattr(Filler, "ready", lambda filler: None)
+    by_torch = run_films(drawn, c, 9)
+    monkeypatch.setattr(Filler, "ready", Filler.now)
+    assert torch.equal(run_films(drawn, c, 9), by_torch)
+    assert torch.equal(run_films(drawn.part(3, 4), c, 9)[0], by_torch[3])
 
 
 def test_rules_of_a_pool_come_again():

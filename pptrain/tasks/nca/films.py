@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -41,40 +42,42 @@ def grid_step(largest):
 
 # %% ../../../nbs/tasks/nca/02_films.ipynb #440143c3
 @kernel
+def on_grid(numbers, step):
+    "Round the numbers of an array to multiples of `step`, in place."
+    flat = numbers.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] = np.rint(flat[i] / step) * step
+
+@kernel
 def write_table(numbers, net, table):
     "What a neighbour in a state adds, into `table`, float32 (9, states, hidden or more)."
-    outer = net.channels - net.states      # 2 where states 0 and n - 1 are seen twice
+    outer = (net.channels - net.states) // 2   # 1 where states 0 and n - 1 are seen twice
     widen = net.stretch[1] * numbers[9 * net.channels * net.perception :]
     table[:] = 0
     for tap in range(9):
+        taps = numbers[tap * net.channels * net.perception :]
         for state in range(net.states):
             for channel in range(net.perception):
-                at = (tap * net.channels + state + outer // 2) * net.perception + channel
-                seen = net.stretch[0] * numbers[at]
+                seen = net.stretch[0] * taps[(state + outer) * net.perception + channel]
                 if outer and state == net.states - 1:
-                    at = tap * net.channels * net.perception + channel
-                    seen += net.stretch[0] * numbers[at]
+                    seen += net.stretch[0] * taps[channel]
                 if outer and state == 0:
-                    at = ((tap + 1) * net.channels - 1) * net.perception + channel
-                    seen += net.stretch[0] * numbers[at]
+                    last = (net.channels - 1) * net.perception
+                    seen += net.stretch[0] * taps[last + channel]
                 for unit in range(net.hidden):
                     table[tap, state, unit] += seen * widen[channel * net.hidden + unit]
     reach = np.float32(9) * np.abs(table).max() + np.float32(2.0**-20)
-    step = grid_step(reach)
-    for tap in range(9):
-        for state in range(net.states):
-            for unit in range(net.hidden):
-                table[tap, state, unit] = np.rint(table[tap, state, unit] / step) * step
+    on_grid(table, grid_step(reach))
 
+# %% ../../../nbs/tasks/nca/02_films.ipynb #e9545d3d
 @kernel
 def write_out(numbers, net, out):
     "The last layer on its grid, into `out`, float64 (states, hidden or more)."
-    kernel_size = net.hidden * net.states
-    weights = net.stretch[2] * numbers[len(numbers) - kernel_size :]
-    step = grid_step(np.abs(weights).max() + np.float32(2.0**-20))
+    weights = net.stretch[2] * numbers[len(numbers) - net.hidden * net.states :]
+    on_grid(weights, grid_step(np.abs(weights).max() + np.float32(2.0**-20)))
     for unit in range(net.hidden):
         for state in range(net.states):
-            out[state, unit] = np.rint(weights[unit * net.states + state] / step) * step
+            out[state, unit] = weights[unit * net.states + state]
 
 # %% ../../../nbs/tasks/nca/02_films.ipynb #7c2b3c02
 FACTORIALS = tuple(1 / math.factorial(n) for n in range(14))
@@ -150,8 +153,9 @@ def wrap(cells, side, scale, around):
     around[:wide] = around[side * wide : wide + side * wide]
     around[wide + side * wide :] = around[wide : 2 * wide]
 
+# %% ../../../nbs/tasks/nca/02_films.ipynb #b1897db0
 @cache
-def row_adder(states: int, width: int):
+def row_adder(states: int, width: int) -> Callable:
     "A kernel `(table, around, side, sums)`: what the ReLU lets through, cell by cell."
     def add_rows(table, around, side, sums):
         one, long, tap = np.uint64(1), np.uint64(width), np.uint64(states * width)
@@ -177,7 +181,7 @@ def row_adder(states: int, width: int):
 
 # %% ../../../nbs/tasks/nca/02_films.ipynb #52d74881
 @cache
-def turner(width: int):
+def turner(width: int) -> Callable:
     "A kernel `(sums, pairs, hidden)`: from cell by cell, float32, to unit by unit, float64."
     def turn(sums, pairs, hidden):
         half, cells = pairs.shape
@@ -190,8 +194,9 @@ def turner(width: int):
                 hidden[2 * two + 1, cell] = floats[two, 2 * cell + 1]
     return kernel(turn)
 
+# %% ../../../nbs/tasks/nca/02_films.ipynb #d605d3c4
 @cache
-def last_layer(states: int, width: int):
+def last_layer(states: int, width: int) -> Callable:
     "A kernel `(out, hidden, logits)`: the logits, float64 (states, cells)."
     def add_products(out, hidden, logits):
         for state in range(states):
@@ -204,7 +209,7 @@ def last_layer(states: int, width: int):
     return kernel(add_products)
 
 @cache
-def chooser(states: int):
+def chooser(states: int) -> Callable:
     "A kernel `(logits, cells, lead)`: the best states, and how far the second best are behind."
     def choose(logits, cells, lead):
         for cell in range(len(cells)):
@@ -223,15 +228,54 @@ def add_identity(logits, cells, identity):
     for cell in range(len(cells)):
         logits[cells[cell], cell] += identity
 
-# %% ../../../nbs/tasks/nca/02_films.ipynb #5481aee6
+# %% ../../../nbs/tasks/nca/02_films.ipynb #3826142f
 class Run(NamedTuple):
-    "Cells of a side, updates before the first frame and between frames, what a choice is made of."
-    side: int
-    burn_in: int
-    stride: int
+    "How long a rule is watched, and how states are chosen."
+    side: int         # cells
+    burn_in: int      # updates before the first frame
+    stride: int       # and between frames
     temperature: float
     identity: float   # as float32 has it
 
+class Desk(NamedTuple):
+    "What an update writes on."
+    around: np.ndarray   # uint64 ((side + 2)²,)
+    sums: np.ndarray     # float32 (cells · width,)
+    pairs: np.ndarray    # uint64 (width / 2, cells)
+    hidden: np.ndarray   # float64 (width, cells)
+    logits: np.ndarray   # float64 (states, cells)
+    lead: np.ndarray     # float64 (cells,)
+    shares: np.ndarray   # float64 (states,)
+
+@kernel
+def desk_for(states, width, side):
+    "An empty `Desk`."
+    count = side * side
+    return Desk(np.zeros((side + 2) ** 2, np.uint64), np.zeros(count * width, np.float32),
+                np.zeros((width // 2, count), np.uint64), np.zeros((width, count)),
+                np.zeros((states, count)), np.zeros(count), np.zeros(states))
+
+# %% ../../../nbs/tasks/nca/02_films.ipynb #06eb407e
+@cache
+def updater(states: int, width: int) -> Callable:
+    "A kernel `(table, out, desk, run, key, step, cells)`: the cells one step later."
+    add_rows, turn = row_adder(states, width), turner(width)
+    add_products, choose = last_layer(states, width), chooser(states)
+
+    def update(table, out, desk, run, key, step, cells):
+        wrap(cells, run.side, width, desk.around)
+        add_rows(table.reshape(-1), desk.around, run.side, desk.sums)
+        turn(desk.sums, desk.pairs, desk.hidden)
+        add_products(out, desk.hidden, desk.logits)
+        if run.identity:
+            add_identity(desk.logits, cells, run.identity)
+        choose(desk.logits, cells, desk.lead)
+        if run.temperature:
+            throw_coins(desk.logits, desk.lead, key, step, run.temperature, desk.shares, cells)
+
+    return kernel(update)
+
+# %% ../../../nbs/tasks/nca/02_films.ipynb #557e10f8
 @cache
 def film_filler(states: int, hidden: int) -> Filler:
     """`(numbers, tilts, coins, keys, net, run, films)` runs rules, as `rollout` does.
@@ -239,32 +283,18 @@ def film_filler(states: int, hidden: int) -> Filler:
     A row of `numbers`, float32, is a rule, `keys` are uint64; films go into int32 (runs, frames,
     side²)."""
     width = hidden + hidden % 2
-    add_rows, turn = row_adder(states, width), turner(width)
-    add_products, choose = last_layer(states, width), chooser(states)
+    update = updater(states, width)
 
     def fill(numbers, tilts, coins, keys, net, run, films):
-        count = run.side * run.side
         table, out = np.zeros((9, states, width), np.float32), np.zeros((states, width))
-        around, cells = np.zeros((run.side + 2) ** 2, np.uint64), np.zeros(count, np.int64)
-        sums, hidden_of = np.zeros(count * width, np.float32), np.zeros((width, count))
-        pairs, logits = np.zeros((width // 2, count), np.uint64), np.zeros((states, count))
-        lead, shares = np.zeros(count), np.zeros(states)
+        desk, cells = desk_for(states, width, run.side), np.zeros(run.side**2, np.int64)
         for film in range(len(keys)):
             write_table(numbers[film], net, table)
             write_out(numbers[film], net, out)
-            first_cells(tilts[film], coins[film], shares, cells)
+            first_cells(tilts[film], coins[film], desk.shares, cells)
             for step in range(run.burn_in + (films.shape[1] - 1) * run.stride + 1):
                 if step:
-                    wrap(cells, run.side, width, around)
-                    add_rows(table.reshape(-1), around, run.side, sums)
-                    turn(sums, pairs, hidden_of)
-                    add_products(out, hidden_of, logits)
-                    if run.identity:
-                        add_identity(logits, cells, run.identity)
-                    choose(logits, cells, lead)
-                    if run.temperature:
-                        throw_coins(logits, lead, keys[film], step - 1, run.temperature, shares,
-                                    cells)
+                    update(table, out, desk, run, keys[film], step - 1, cells)
                 frame, between = divmod(step - run.burn_in, run.stride)
                 if frame >= 0 and between == 0:
                     films[film, frame] = cells

@@ -72,8 +72,15 @@ def free_before(line, end, first):
 @kernel
 def one_free(numbers, line, end, first):
     "One of them."
-    places = free_before(line, end, first)
-    return places[number(numbers, 0, len(places))]
+    free = 0
+    for place in range(end):
+        free += not is_mark(line[place], first)
+    left = number(numbers, 0, free)
+    for place in range(end):
+        left -= not is_mark(line[place], first)
+        if left < 0:
+            return place
+    return end
 
 @kernel
 def insert(doc, sizes, line, at, token):
@@ -149,13 +156,13 @@ def found(doc, sizes, table, task):
 
 # %% ../../../nbs/tasks/summarization/06_marked_rows.ipynb #04a392ba
 @kernel
-def late(numbers, doc, marks, table, task):
+def late(numbers, doc, sizes, table, task):
     "What an answer needs besides, int64 (3,): an order, or the marker that it puts in place."
     if task == SHUFFLED:
         return several(numbers, 3, 3)
     needs = np.zeros(3, np.int64)
     if task == PARAPHRASE or task == REPLACE:
-        line, place = marks[0]
+        line, place = found(doc, sizes, table, task)[0]
         kind = doc[line, place] - table.first[task]
         replies = table.first[task] + table.rules[task, 0]
         needs[0] = replies + (kind // 3 if task == REPLACE else 3 * kind + number(numbers, 0, 3))
@@ -273,7 +280,7 @@ def answers_to(numbers, doc, sizes, table, asked):
     "The answers of all `asked` to a marked document, one behind the other: a list of tokens."
     needs = np.zeros((len(asked), 3), np.int64)
     for i, task in enumerate(asked):
-        needs[i] = late(numbers, doc, found(doc, sizes, table, task), table, task)
+        needs[i] = late(numbers, doc, sizes, table, task)
     out = [0 for _ in range(0)]
     for i, task in enumerate(asked):
         marks = found(doc, sizes, table, task)

@@ -24,7 +24,7 @@ def item_numbers(seed: int | None, split: str, epoch: int, indices: Sequence[int
     "0 and the first `count` uniform numbers of each item, float64 (items, 1 + count)."
     numbers = np.zeros((len(indices), 1 + count))
     for row, rng in zip(numbers, item_rngs(seed, split, epoch, indices)):
-        row[1:] = rng.random(count)
+        rng.random(out=row[1:])
     return numbers
 
 @kernel
@@ -53,7 +53,8 @@ def several(numbers, n, count):
     for i in range(count):
         at = number(numbers, 0, n - i)
         chosen[i] = left[at]
-        left[at : n - i - 1] = left[at + 1 : n - i]
+        for place in range(at, n - i - 1):
+            left[place] = left[place + 1]
     return chosen
 
 @kernel
