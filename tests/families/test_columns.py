@@ -128,7 +128,8 @@ def test_a_collated_batch_is_the_stacked_one(family):
 TWO = {"procedural": {"tasks": ("set", "stack")}, "dyck": {}}   # family → settings
 FIVE = TWO | {"simpler_tasks": {"tasks": ("union", "count")}, "lime": {"tasks": ("deduct",)},
               "summarization": {}}
-EVERY = FIVE | {"nca": {"complexity_min": .2}, "random_rnn": {}, "repetition": {}}
+EVERY = FIVE | {"nca": {"complexity_min": .2, "sequence_count": 500}, "random_rnn": {},
+                "repetition": {}}
 
 
 def digest_of_batches(families=TWO) -> str:
