@@ -299,4 +299,4 @@ def film_filler(states: int, hidden: int) -> Filler:
                 if frame >= 0 and between == 0:
                     films[film, frame] = cells
 
-    return Filler(fill)
+    return Filler(fill, times=8)

@@ -317,4 +317,4 @@ def write_marked(numbers, places, rows, lengths, answers, shape, tasks, count, t
                 break
             next_page(draws)
 
-MARKED = Filler(write_marked)
+MARKED = Filler(write_marked, times=8)
