@@ -278,15 +278,16 @@ def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[st
 
 # %% ../../nbs/study/11_claims.ipynb #d937e6e4
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
+NOTED = {"settings", "generator"}       # of study.json: a hash and a version, no settings
 
 def last_model(settings: Mapping[str, Any]) -> torch.nn.Module:
     "The model that the arms of a study train last, without numbers. Raises `InputError`."
-    if settings.get("donors"):              # a skill
+    own = {name: value for name, value in settings.items() if name not in NOTED}
+    if own.get("donors"):                   # a skill
         from pptrain.study.skills import SkillConfig, skill_model
-        own = {name: value for name, value in settings.items() if name != "settings"}
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return skill_model(build_config(SkillConfig, own), 0)
-    config = build_config(StudyConfig, settings)
+    config = build_config(StudyConfig, own)
     adapter = StudySetup(config, ".").adapter
     with torch.device("meta"):
         return downstream_model(adapter, config.vocab_size, config.block_size, 0)
