@@ -279,7 +279,7 @@ Batches = Callable[[int], tuple[Tensor, Tensor]]     # step → ids, places: (mo
 
 def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
                lr: float | Sequence[float] = 1e-3,
-               warmup: int = 0, schedule: str = "cosine", weight_decay: float = 0.,
+               warmup: int | Sequence[int] = 0, schedule: str = "cosine", weight_decay: float = 0.,
                max_grad_norm: float | None = 1., every: int = 100,
                look: Callable[[Any, int], Mapping[str, Tensor]] | None = None,
                folder: str | Path | None = None, until: Callable[[], bool] = lambda: False,
@@ -288,17 +288,21 @@ def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
 
     `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
     there and the same call goes on from it; where `until()` is true the loop stops there early.
-    `lr` may be one rate or one per model; a `max_grad_norm` of 0 clips nothing. `workers`
-    processes make the batches ahead of time."""
+    `lr` and `warmup` may be one for all or one per model; a `max_grad_norm` of 0 clips nothing.
+    `workers` processes make the batches ahead of time."""
     rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
+    warmups = [warmup] * len(many) if isinstance(warmup, int) else list(warmup)
     usual = float(rates.max())
-    shares = None if len(rates.unique()) == 1 else rates / usual
+    alike = len(rates.unique()) == len(set(warmups)) == 1
     optimizer = stack_optimizer(many, usual, weight_decay)
     state_file = None if folder is None else Path(folder) / "many.pt"
     begin, rows = restored(many, optimizer, state_file)
     for step, batch in zip(range(begin, steps), ahead(batches, begin, steps, workers)):
+        rises = torch.tensor([rate_at(step, steps, own, schedule) for own in warmups])
+        top = float(rises.max())
         for group in optimizer.param_groups:
-            group["lr"] = usual * rate_at(step, steps, warmup, schedule)
+            group["lr"] = usual * top
+        shares = None if alike else rates / usual * (rises / (top or 1.)).to(rates)
         losses, _ = many_losses(many, *(part.to(rates.device) for part in batch))
         optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()

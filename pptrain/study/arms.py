@@ -19,6 +19,7 @@ from ..config import jsonable
 from ..core import create_task
 from ..core.mixture import data_words
 from ..data import Example, Examples, TaskDataset, create_control, registered_controls
+from ..data.streams import number_within
 from ..errors import InputError, unknown
 from .budgets import StudyConfig
 from ..transfer import TransferPolicy, create_policy
@@ -44,6 +45,7 @@ class Arm:
     embeddings: str | None = None   # an option of it; None: the study's
     positions: str | None = None    # likewise
     longer: bool = False            # reads as much more text as a warm-up would have cost
+    warmup_steps: int | None = None # of its rate on text; None: the study's
 
     @property
     def warm_up(self) -> str:
@@ -78,10 +80,12 @@ class Arm:
 
     def sentence(self, config: StudyConfig) -> str:
         "What it is, in one sentence."
+        own = self.warmup_steps
+        rise = "" if own is None else f"; its rate on text is reached after {own} steps"
         amount = {"tokens": "tokens", "flops": "FLOPs"}.get(config.match, "tokens")
         if self.data == "nothing":
             more = f", as many {amount} longer as the warm-up takes" if self.longer else ""
-            return f"no warm-up, a fresh model learns the text{more}"
+            return f"no warm-up, a fresh model learns the text{more}{rise}"
         family, preset, _ = self.task_settings(config)
         changes = [f"{name} {value}" for name, value in (self.task or {}).items()
                    if name not in ("family", "preset")]
@@ -94,7 +98,11 @@ class Arm:
         if self.data == "text":
             same = "" if config.match == "none" else f", as many {amount} as the synthetic warm-up"
             what = f"real text that no text stage reads{same}"
-        return f"warmed up on {what}; crosses: {self.transfer_policy(config)}"
+        return f"warmed up on {what}; crosses: {self.transfer_policy(config)}{rise}"
+
+    def rise_in(self, config: StudyConfig) -> int:
+        "Steps after which its rate on text is reached."
+        return config.warmup_steps if self.warmup_steps is None else self.warmup_steps
 
 # %% ../../nbs/study/02_arms.ipynb #ed364425
 ONLY_SCALE = {"name": "components", "keep": [], "embeddings": "scaled"}
@@ -132,6 +140,8 @@ def own_arm(name: str, said: Any) -> Arm:
     for part in ("control", "task"):
         if getattr(arm, part) is not None and arm.data != "task":
             raise InputError(f"arm {name!r}: a {part} goes with data: task, not {arm.data}")
+    if arm.warmup_steps is not None:
+        number_within(arm.warmup_steps, f"arm {name!r}: warmup_steps", 0, 2**31)
     if not isinstance(arm.task, Mapping | None):
         raise InputError(f"arm {name!r}: task={arm.task!r}: give a mapping such as "
                          "{family: dyck, preset: smoke}")

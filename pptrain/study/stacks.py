@@ -267,7 +267,7 @@ def train_texts(setup: StudySetup, stacking: Stacking,
     many, rows = stacking.train(
         models, batches, config.text_steps, setup.folder / "stacks" / "text", trials,
         every=config.eval_every, look=look, lr=[rates.text for *_, rates in trials],
-        warmup=config.warmup_steps, schedule="cosine")
+        warmup=[arm_of(config, name).rise_in(config) for name, *_ in trials], schedule="cosine")
     for m, trial in enumerate(trials):
         own = [{"step": 0, "eval_loss": before[m]}, *(row for row in rows if row["model"] == m)]
         table = measured(config, own, held.bytes_per_token)

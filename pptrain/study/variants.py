@@ -396,7 +396,7 @@ def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
     return train_on_text(
         model, text, setup.text("eval"), seed=seed, steps=steps,
         batch_size=config.text_batch, learning_rate=rates.text,
-        warmup_steps=config.warmup_steps, eval_every=config.eval_every, measures=config.measures,
+        warmup_steps=arm.rise_in(config), eval_every=config.eval_every, measures=config.measures,
         end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True,
         bf16=in_bfloat16(config))
 
