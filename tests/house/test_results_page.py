@@ -122,7 +122,8 @@ def open_families(text):
 def test_what_is_open_says_what_it_takes(root):
     folder = root / "results/looking"
     text = replications.render(root)["REPLICATIONS.md"]
-    everybody = [name for name in still_open.replications() if name != "haystack"]
+    skills = ("haystack", "addition")         # their notebooks say what they train
+    everybody = [name for name in still_open.replications() if name not in skills]
     assert open_families(text) == everybody, "a study of no paper's name decides for none"
     assert "| 8 | 100M | 200T |" in text and "cellular automata" in text
     folder = folder.rename(root / "results/r4_looking")
