@@ -14,6 +14,7 @@ import numpy as np
 
 from .examples import IGNORE, labelled
 from .fillers import Filler
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,9 @@ class Columns:
     def padded(self, pad_token_id: int) -> dict[str, Tensor]:
         "`input_ids`, `labels` and `attention_mask`, each int64 (items, longest), for a model."
         import torch
-        longest = int(self.lengths.max(initial=0))
+        longest, width = int(self.lengths.max(initial=0)), self.ids.shape[1]
+        if longest > width:   # machine code would read beyond the end
+            raise InputError(f"lengths={longest}: a row has room for {width} tokens")
         batch = np.empty((3, len(self), longest), np.int64)
         write = PADDED.ready() or pad_by_numpy
         start = thread_time()
