@@ -1,19 +1,18 @@
-"""How fast is data? Tokens per CPU-second of every family and op: ours, ours of before, upstream's.
+"""How fast is data? Tokens per CPU-second of every family and op, ours and upstream's.
 
-    python bench/families.py --before ../main --upstream FOLDER_OF_PPTRAIN_0.3.0
+    python bench/families.py --upstream FOLDER_OF_PPTRAIN_0.3.0
 
-`--before` is a checkout of an earlier state, `--upstream` a folder into which pptrain 0.3.0 was
-installed (`pip install --no-deps --target FOLDER pptrain==0.3.0`); both run under this Python.
-Every row is a process of its own with one thread; contestants take turns. Ours are batches of 64
-through the collator, as a trainer takes them; upstream builds a list, and the time of building it
-is counted. A token is an id that attention sees. Prints a table, writes
-bench/results/families-<machine>.csv with a row a measurement, and a picture beside it. With
-`--family` the rows of other families stay as they were.
+`--upstream` is a folder into which pptrain 0.3.0 was installed (`pip install --no-deps --target
+FOLDER pptrain==0.3.0`); it runs under this Python. Every row is a process of its own with one
+thread; contestants take turns. Ours are batches of 64 through the collator, as a trainer takes
+them; upstream builds a list, and the time of building it is counted. A token is an id that
+attention sees. The first item is timed behind `import torch`, which is timed apart. Prints a
+table, writes bench/results/families-<machine>.csv, a row as soon as it is measured, and a picture
+beside it. With `--family` the rows of other families stay as they were; `--means` only reads.
 """
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import json
 import os
@@ -21,7 +20,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,8 +28,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 64
 LEAST = 1.0        # CPU-seconds of one measurement
-COLUMNS = ("family", "what", "who", "tokens_per_cpu_second", "first_item_s", "first_batch_s",
-           "times_upstream", "times_before")
+COLUMNS = ("family", "what", "who", "tokens_per_cpu_second", "torch_cpu_s", "first_item_cpu_s",
+           "first_item_s", "times_upstream")
+SYMBOLIC = ("procedural", "dyck", "simpler_tasks", "lime", "summarization")
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,9 @@ def rows() -> list[Row]:
 
 def ours(row: Row) -> dict:
     "Batches of 64, collated; the first item and the first batch are timed apart."
-    started = time.perf_counter()
+    before = time.process_time()
     import torch
+    torch_cpu, started = time.process_time() - before, time.perf_counter()
     from pptrain.core import create_task
     torch.set_num_threads(1)
     task = create_task(row.family, {**row.ours, "sequence_count": 10**9})
@@ -99,26 +99,23 @@ def ours(row: Row) -> dict:
     data, collate = bundle.train_dataset, bundle.data_collator
     data[0]
     first_item = time.perf_counter() - started
-    again = time.perf_counter()
-    collate(data.__getitems__(range(BATCH)))
-    first_batch = time.perf_counter() - again
+    first_item_cpu = time.process_time() - before - torch_cpu
     compile_now()
-    if first_batch < 2:
-        data.__getitems__(range(1024))   # every op of a mixture
+    collate(data.__getitems__(range(1024)))   # every op of a mixture
     tokens, at, start = 0, BATCH, time.process_time()
     while time.process_time() - start < LEAST:
         batch = collate(data.__getitems__(range(at, at + BATCH)))
         tokens += int(batch["attention_mask"].sum())
         at += BATCH
     speed = tokens / (time.process_time() - start)
-    return {"speed": speed, "first_item": first_item, "first_batch": first_batch}
+    return {"speed": speed, "torch_cpu": torch_cpu, "first_item_cpu": first_item_cpu,
+            "first_item": first_item}
 
 
 def compile_now():
     "The speed of machine code is asked for; pptrain waits until it pays."
-    with contextlib.suppress(ImportError):   # an earlier state never waits
-        from pptrain.data import fillers
-        fillers.WORTH = 0
+    from pptrain.data import fillers
+    fillers.WORTH = 0
 
 
 def upstream(row: Row) -> dict:
@@ -140,13 +137,12 @@ def upstream(row: Row) -> dict:
         count *= 2
 
 
-def elsewhere(who: str, place: Path, number: int, cache: str) -> dict | None:
+def elsewhere(who: str, place: Path, number: int) -> dict | None:
     "One measurement in a fresh process; None, with a line that says why, where it fails."
     paths = [str(place), *os.environ.get("PYTHONPATH", "").split(os.pathsep)[1:]]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
-                        "PPTRAIN_CACHE": cache}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), "--one", who, str(number)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cache)
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -161,45 +157,65 @@ def records_of(row: Row, found: dict[str, dict]) -> list[dict]:
     for who, result in found.items():
         record = {"family": row.family, "what": row.what, "who": who,
                   "tokens_per_cpu_second": round(result["speed"])}
-        for name in ("first_item", "first_batch"):
+        for name in ("torch_cpu", "first_item_cpu", "first_item"):
             if name in result:
                 record[f"{name}_s"] = round(result[name], 2)
-        for other in ("upstream", "before"):
-            if other in speeds:
-                record[f"times_{other}"] = round(result["speed"] / speeds[other], 1)
+        if "upstream" in speeds:
+            record["times_upstream"] = round(result["speed"] / speeds["upstream"], 1)
         records.append(record)
     return records
 
 
-def mean_ratio(records: list[dict], family: str) -> float | None:
-    "Geometric mean of ours over upstream's, over the ops of a family."
-    ratios = [r["times_upstream"] for r in records
-              if r["family"] == family and r["who"] == "ours" and "times_upstream" in r]
-    return statistics.geometric_mean(ratios) if ratios else None
-
-
-def earlier(path: Path, measured: set[str]) -> list[dict]:
-    "Rows of an earlier run on this machine, of families that were not measured now."
+def recorded(path: Path) -> list[dict]:
+    "Rows of earlier runs on this machine."
     if not path.exists():
         return []
     with open(path, newline="") as file:
-        rows_then = list(csv.DictReader(file))
-    for record in rows_then:
-        record["tokens_per_cpu_second"] = int(record["tokens_per_cpu_second"])
-    return [record for record in rows_then if record["family"] not in measured]
+        return list(csv.DictReader(file))
 
 
-def draw(records: list[dict], path: Path) -> None:
+def record(path: Path, measured: list[dict]) -> None:
+    "Put what was measured into the file, in place of what it said of the same thing."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    things = {(row["family"], row["what"]) for row in measured}
+    kept = [row for row in recorded(path) if (row["family"], row["what"]) not in things]
+    order = {(row.family, row.what): place for place, row in enumerate(rows())}
+    both = sorted(kept + measured, key=lambda r: order.get((r["family"], r["what"]), len(order)))
+    beside = path.with_suffix(".new")
+    with open(beside, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(both)
+    beside.replace(path)
+
+
+def print_means(path: Path) -> None:
+    "Geometric means of ours over upstream's: of the ops of each family, and of the means."
+    ratios: dict[str, list[float]] = {}
+    for row in recorded(path):
+        if row["who"] == "ours" and row["times_upstream"]:
+            ratios.setdefault(row["family"], []).append(float(row["times_upstream"]))
+    means = {family: statistics.geometric_mean(found) for family, found in ratios.items()}
+    for family, mean in means.items():
+        print(f"{family}: {mean:.1f} x upstream (geometric mean), least {min(ratios[family])}")
+    if set(SYMBOLIC) <= set(means):
+        mean = statistics.geometric_mean([means[family] for family in SYMBOLIC])
+        print(f"the five symbolic families: {mean:.1f} x upstream (geometric mean of their means)")
+
+
+def draw(table: Path, path: Path) -> None:
     "A dot a measurement, an op a line, on a logarithmic axis."
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    records = recorded(table)
     names = list(dict.fromkeys(f"{r['family']} {r['what']}" for r in records))
     _, axes = plt.subplots(figsize=(8, 0.22 * len(names) + 1))
-    for who, color in (("upstream", "#999999"), ("before", "#e69f00"), ("ours", "#0072b2")):
+    for who, color in (("upstream", "#999999"), ("ours", "#0072b2")):
         mine = [r for r in records if r["who"] == who]
         places = [names.index(f"{r['family']} {r['what']}") for r in mine]
-        axes.plot([r["tokens_per_cpu_second"] for r in mine], places, "o", color=color, label=who)
+        speeds = [int(r["tokens_per_cpu_second"]) for r in mine]
+        axes.plot(speeds, places, "o", color=color, label=who)
     axes.set(xscale="log", xlabel="tokens per CPU-second, one thread")
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.invert_yaxis()
@@ -210,9 +226,9 @@ def draw(records: list[dict], path: Path) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--before", type=Path, help="checkout of an earlier state")
     parser.add_argument("--upstream", type=Path, help="folder that holds pptrain 0.3.0")
     parser.add_argument("--family", action="append", help="only this one (may be repeated)")
+    parser.add_argument("--means", action="store_true", help="of what was measured before")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -225,42 +241,31 @@ def main():
         row = rows()[int(number)]
         print(json.dumps(upstream(row) if who == "upstream" else ours(row)))
         return
-    places = {"ours": ROOT, "before": options.before, "upstream": options.upstream}
-    records: list[dict] = []
+    path = options.out / f"families-{platform.node()}.csv"
+    if not options.means:
+        measure(options, path)
+    print_means(path)
+    draw(path, path.with_suffix(".png"))
+    print(path)
+
+
+def measure(options: argparse.Namespace, path: Path) -> None:
+    "All rows that were asked for, each written as soon as it is measured."
+    places = {"ours": ROOT, "upstream": options.upstream}
     print(f"{platform.node()}, {os.cpu_count()} cores, load {os.getloadavg()}, "
           f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d %H:%M')}")
-    with tempfile.TemporaryDirectory() as cache:
-        for number, row in enumerate(rows()):
-            if options.family and row.family not in options.family:
-                continue
-            found = {}
-            for who, place in places.items():
-                if place and (who != "upstream" or row.theirs):
-                    result = elsewhere(who, place.resolve(), number, cache)
-                    found |= {who: result} if result else {}
-            records += records_of(row, found)
-            speeds = "  ".join(f"{who} {result['speed'] / 1e6:7.2f}M"
-                               for who, result in found.items())
-            print(f"{row.family:14} {row.what:26} {speeds}", flush=True)
-    means = {}
-    for family in dict.fromkeys(row.family for row in rows()):
-        mean = mean_ratio(records, family)
-        if mean:
-            means[family] = mean
-            print(f"{family}: {mean:.1f} x upstream (geometric mean over its ops)")
-    symbolic = [mean for family, mean in means.items() if family != "nca"]
-    if symbolic:
-        print(f"symbolic families: {statistics.geometric_mean(symbolic):.1f} x upstream "
-              "(geometric mean of their means)")
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"families-{platform.node()}.csv"
-    records = earlier(path, {r["family"] for r in records}) + records
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(records)
-    draw(records, path.with_suffix(".png"))
-    print(path)
+    for number, row in enumerate(rows()):
+        if options.family and row.family not in options.family:
+            continue
+        found = {}
+        for who, place in places.items():
+            if place and (who != "upstream" or row.theirs):
+                result = elsewhere(who, place.resolve(), number)
+                found |= {who: result} if result else {}
+        record(path, records_of(row, found))
+        speeds = "  ".join(f"{who} {result['speed'] / 1e6:7.2f}M"
+                           for who, result in found.items())
+        print(f"{row.family:14} {row.what:26} {speeds}", flush=True)
 
 
 if __name__ == "__main__":

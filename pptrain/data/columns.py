@@ -7,17 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import thread_time
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from .examples import IGNORE, labelled
+from .fillers import Filler
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
 __all__ = ['Columns']
+
+# %% ../../nbs/data/01_columns.ipynb #c0a7de02
+def pad_by_numpy(ids, mask, lengths, pad, batch):
+    "Write ids, labels and attention of some rows into `batch`, int64 (3, items, longest)."
+    longest = batch.shape[2]
+    real = np.arange(longest) < lengths[:, None]
+    batch[0] = np.where(real, ids[:, :longest], pad)
+    batch[1] = np.where(mask[:, :longest] & real, ids[:, :longest], IGNORE)
+    batch[2] = real
+
+def pad_in_one_pass(ids, mask, lengths, pad, batch):
+    "The same, for a compiler."
+    for row in range(len(lengths)):
+        for at in range(lengths[row]):
+            batch[0, row, at] = ids[row, at]
+            batch[1, row, at] = ids[row, at] if mask[row, at] else IGNORE
+            batch[2, row, at] = 1
+        for at in range(lengths[row], batch.shape[2]):
+            batch[0, row, at], batch[1, row, at], batch[2, row, at] = pad, IGNORE, 0
+
+PADDED = Filler(pad_in_one_pass)
 
 # %% ../../nbs/data/01_columns.ipynb #2946e145
 @dataclass
@@ -48,16 +72,19 @@ class Columns:
     def padded(self, pad_token_id: int) -> dict[str, Tensor]:
         "`input_ids`, `labels` and `attention_mask`, each int64 (items, longest), for a model."
         import torch
-        longest = int(self.lengths.max(initial=0))
-        ids, mask = self.ids[:, :longest], self.mask[:, :longest]
-        real = np.arange(longest) < self.lengths[:, None]
-        attend = real if self.attend is None else self.attend[:, :longest] & real
-        batch = {
-            "input_ids": np.where(real, ids, pad_token_id),
-            "labels": np.where(mask & real, ids, IGNORE),
-            "attention_mask": attend.astype(np.int64),
-        }
-        return {name: torch.from_numpy(column) for name, column in batch.items()}
+        longest, width = int(self.lengths.max(initial=0)), self.ids.shape[1]
+        if longest > width:   # machine code would read beyond the end
+            raise InputError(f"lengths={longest}: a row has room for {width} tokens")
+        batch = np.empty((3, len(self), longest), np.int64)
+        write = PADDED.ready() or pad_by_numpy
+        start = thread_time()
+        write(self.ids, np.ascontiguousarray(self.mask), self.lengths, pad_token_id, batch)
+        if write is pad_by_numpy:
+            PADDED.spend(thread_time() - start)
+        if self.attend is not None:
+            batch[2] &= self.attend[:, :longest]
+        names = ("input_ids", "labels", "attention_mask")
+        return dict(zip(names, map(torch.from_numpy, batch)))
 
 # %% ../../nbs/data/01_columns.ipynb #61bf286b
 class FillColumns(Protocol):

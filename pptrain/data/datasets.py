@@ -87,6 +87,9 @@ class TaskDataset:
 
     def places(self, indices: Sequence[int]) -> list[int]:
         "Where the items are. Raises `IndexError` or `InputError` as `batch` does."
+        plain = isinstance(indices, (list, range)) and set(map(type, indices)) == {int}
+        if plain and 0 <= min(indices) and max(indices) < self.count:
+            return list(indices)
         return [place_of(i, self.count) for i in indices]
 
     def batch(self, indices: Sequence[int]) -> list[Example]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ...core import Ops
-from ...data.kernels import kernel
+from ...data.kernels import compiled_as, kernel
 from .problems import rewritten, substitute
 
 # %% auto #0
@@ -26,6 +26,19 @@ def case_words(case):
         words.append(COLON)
         words.append(OPEN)
         words.extend(symbols)
+        words.append(CLOSE)
+    return words
+
+@compiled_as(case_words)
+def _case_words(case):
+    words = []
+    for line in range(len(case.sizes)):
+        if line > 0:
+            words.append(COMMA)
+        for word in (case.variables[line], COLON, OPEN):
+            words.append(word)
+        for place in range(case.sizes[line]):
+            words.append(case.symbols[line, place])
         words.append(CLOSE)
     return words
 

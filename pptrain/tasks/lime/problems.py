@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.draws import among, between, sample, shuffle
-from ...data.kernels import kernel
+from ...data.draws import among, below, between, sample, shuffle
+from ...data.kernels import compiled_as, kernel
 from ..set_order import members, set_of
 
 # %% auto #0
@@ -107,6 +107,38 @@ def draw_reason(draws, roles, sizes):
     subst_2 = draw_case(draws, variables, roles)
     used = Roles(np.array(variables), roles.lower, roles.math)
     return used, (pattern, subst, subst_2)
+
+# %% ../../../nbs/tasks/lime/01_problems.ipynb #11ca5e02
+class CaseTable(NamedTuple):
+    "A case in compiled code."
+    variables: Any   # a list
+    sizes: Any       # symbols of each, int64 (variables,)
+    symbols: Any     # int64 (variables, 8)
+
+@compiled_as(draw_case)
+def _draw_case(draws, variables, roles):
+    letters = np.concatenate((roles.lower, roles.math))
+    sizes = np.empty(len(variables), np.int64)
+    symbols = np.empty((len(variables), 8), np.int64)
+    for i in range(len(variables)):
+        sizes[i] = between(draws, 2, 8)
+        for place in range(sizes[i]):
+            symbols[i, place] = letters[below(draws, len(letters))]
+    return CaseTable(variables, sizes, symbols)
+
+@compiled_as(substitute)
+def _substitute(pattern, case):
+    result = []
+    for symbol in pattern:
+        line = 0
+        while line < len(case.sizes) and case.variables[line] != symbol:
+            line += 1
+        if line == len(case.sizes):
+            result.append(symbol)
+            continue
+        for place in range(case.sizes[line]):
+            result.append(case.symbols[line, place])
+    return result
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #0f7c7fa9
 class RewriteRule(NamedTuple):

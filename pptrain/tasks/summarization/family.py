@@ -5,7 +5,6 @@
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #fd48eba5
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -320,10 +319,7 @@ def kernel_rows(family: Summarization, address: Address,
         filler.spend(thread_time() - start)
         return rows
     rest = family.tables
-    tokens = rest[0].most * (c.words + 1)
-    count = 256 * math.ceil(1.5 * tokens / 256)   # of numbers: enough for nearly all
-    return rows_of(lambda *arrays: write(*arrays, *rest), address, indices, c.max_length, count,
-                   c.loss)
+    return rows_of(lambda *arrays: write(*arrays, *rest), address, indices, c.max_length, c.loss)
 
 # %% ../../../nbs/tasks/summarization/10_family.ipynb #6dc45d7c
 class Summarization(SymbolicTaskFamily):

@@ -14,7 +14,7 @@ from ...data.fillers import Filler
 from ...data.kernels import kernel
 from .marks import CLASSES, MARK_RULES
 from .rows import (
-    draw_document, next_page, number, put, put_tokens, several, used_up)
+    draw_document, next_page, number, open_at, put, put_tokens, several)
 
 # %% auto #0
 __all__ = []
@@ -298,23 +298,22 @@ def write_pair(row, doc, sizes, answer, spelled):
     return begin, put(row, at, spelled.eos)
 
 # %% ../../../nbs/tasks/summarization/06_marked_rows.ipynb #7e46a6d7
-def write_marked(numbers, places, rows, lengths, answers, shape, tasks, count, table, spelled):
+def write_marked(numbers, items, rows, lengths, answers, shape, tasks, count, table, spelled):
     "Items of `count` of the `tasks`, int64; a writer of `rows_of`."
-    for i, place in enumerate(places):
-        draws, asked = numbers[i], tasks
+    for row, item in enumerate(items):
+        open_at(numbers, item)
+        asked = tasks
         for attempt in range(10_000):
-            doc, sizes = draw_document(draws, shape)
+            doc, sizes = draw_document(numbers, shape)
             if attempt == 0 and len(tasks) > 1:
-                asked = tasks[several(draws, len(tasks), count)]
+                asked = tasks[several(numbers, len(tasks), count)]
             for task in asked:
-                mark(draws, doc, sizes, table, task)
-            answer = answers_to(draws, doc, sizes, table, asked)
-            if used_up(draws):
-                break
-            begin, end = write_pair(rows[place], doc, sizes, answer, spelled)
+                mark(numbers, doc, sizes, table, task)
+            answer = answers_to(numbers, doc, sizes, table, asked)
+            begin, end = write_pair(rows[row], doc, sizes, answer, spelled)
             if end <= rows.shape[1]:
-                answers[place], lengths[place] = begin, end
+                answers[row], lengths[row] = begin, end
                 break
-            next_page(draws)
+            next_page(numbers)
 
 MARKED = Filler(write_marked, times=8)

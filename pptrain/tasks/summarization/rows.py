@@ -11,33 +11,83 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from ...data.columns import Columns
+from ...data.draws import unit
 from ...data.examples import Example
-from ...data.kernels import kernel
-from ...data.streams import item_rngs
+from ...data.kernels import compiled_as, kernel
+from ...data.streams import item_key
 
 # %% auto #0
 __all__ = []
 
 # %% ../../../nbs/tasks/summarization/05_rows.ipynb #a1833d2c
-def item_numbers(seed: int | None, split: str, epoch: int, indices: Sequence[int],
-                 count: int) -> np.ndarray:
-    "0 and the first `count` uniform numbers of each item, float64 (items, 1 + count)."
-    numbers = np.zeros((len(indices), 1 + count))
-    for row, rng in zip(numbers, item_rngs(seed, split, epoch, indices)):
-        rng.random(out=row[1:])
+PAGE = 256
+NEXT, BLOCK, KEY, ITEM, FIRST = 0, 1, 2, 4, 5   # where `numbers`, uint64, have what
+
+def numbers_of(seed: int | None, split: str, epoch: int) -> np.ndarray:
+    """The numbers of a stream, of no item yet, uint64 (FIRST + PAGE,).
+
+    They hold which word of the page comes next, the block of four that comes then, the key of
+    the stream, two words, the item, and the page."""
+    numbers = np.zeros(FIRST + PAGE, np.uint64)
+    numbers[KEY:ITEM] = item_key(seed, split, epoch)
     return numbers
+
+@kernel
+def next_page(numbers):
+    "Pass over what is left of the page, as Python does where it draws an item again."
+    numbers[NEXT] = PAGE
+
+@kernel
+def open_at(numbers, item):
+    "From here on the numbers of `item`."
+    numbers[ITEM], numbers[BLOCK] = item, 0
+    next_page(numbers)
+
+@kernel
+def write_page(numbers):
+    "Write the next words of the item."
+    counter = np.array([numbers[BLOCK], 0, 0, numbers[ITEM]], np.uint64)
+    numbers[FIRST:] = np.random.Philox(key=numbers[KEY:ITEM], counter=counter).random_raw(PAGE)
 
 @kernel
 def toss(numbers):
     "The next number in [0, 1)."
-    numbers[0] += 1
-    at = int(numbers[0])
-    return numbers[at] if at < len(numbers) else 0.0
+    at = np.int64(numbers[NEXT])
+    if at == PAGE:
+        write_page(numbers)
+        numbers[BLOCK], at = np.int64(numbers[BLOCK]) + PAGE // 4, 0
+    numbers[NEXT] = at + 1
+    return unit(numbers[FIRST + at])
 
+# %% ../../../nbs/tasks/summarization/05_rows.ipynb #d8f1a2e1
 @kernel
-def used_up(numbers):
-    "Whether more numbers were asked for than there are."
-    return numbers[0] >= len(numbers)
+def upper_half(a, b):
+    "The upper 64 bits of the product of two 64-bit words."
+    a_high, b_high = a >> 32, b >> 32
+    a_low, b_low = a - (a_high << 32), b - (b_high << 32)
+    middle = a_low * b_high + (a_low * b_low >> 32)
+    middle_high = middle >> 32
+    lower = a_high * b_low + (middle - (middle_high << 32))
+    return a_high * b_high + middle_high + (lower >> 32)
+
+@compiled_as(write_page)
+def _write_page(numbers):
+    this, that = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+    step, stride = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+    first, item = np.int64(numbers[BLOCK]) + 1, numbers[ITEM]
+    key, lock = numbers[KEY], numbers[KEY + 1]
+    words = numbers[FIRST:]
+    for block in range(PAGE // 4):
+        a, b, c, d = np.uint64(first + block), np.uint64(0), np.uint64(0), item
+        one, other = key, lock
+        for _ in range(10):
+            a, b, c, d = (upper_half(c, that) ^ b ^ one, c * that,
+                          upper_half(a, this) ^ d ^ other, a * this)
+            one, other = one + step, other + stride
+        words[4 * block] = a
+        words[4 * block + 1] = b
+        words[4 * block + 2] = c
+        words[4 * block + 3] = d
 
 # %% ../../../nbs/tasks/summarization/05_rows.ipynb #3cadc272
 @kernel
@@ -56,11 +106,6 @@ def several(numbers, n, count):
         for place in range(at, n - i - 1):
             left[place] = left[place + 1]
     return chosen
-
-@kernel
-def next_page(numbers):
-    "Pass over what is left of 256 numbers, as Python does where it draws an item again."
-    numbers[0] = (numbers[0] + 255) // 256 * 256
 
 # %% ../../../nbs/tasks/summarization/05_rows.ipynb #6cfdf68d
 ROOM = 8   # places for markers that are inserted into a line
@@ -117,24 +162,18 @@ def spelled_as(ids_of: Sequence[Sequence[int]], sep: int, eos: int) -> Spelled:
                    sep, eos)
 
 # %% ../../../nbs/tasks/summarization/05_rows.ipynb #3d2ce1d1
-MOST_NUMBERS = 2**17   # of one item; who needs more is drawn by Python
 Address: TypeAlias = tuple[int | None, str, int]   # seed, split, epoch
 
 def rows_of(write: Callable, address: Address, indices: Sequence[int], width: int,
-            count: int, loss: str) -> Columns | None:
+            loss: str) -> Columns | None:
     """The items at `indices`; `address` is (seed, split, epoch). None where one is not found.
 
-    `write(numbers, places, ids, lengths, answers)` writes an item for each row of numbers, leaves
-    0 in `lengths` where they did not suffice, and notes in `answers` where the target begins."""
+    `write(numbers, items, ids, lengths, answers)` writes a row for each of `items`, uint64, leaves
+    0 in `lengths` where none was found, and notes in `answers` where the target begins."""
     rows, answers = Columns.empty(len(indices), width), np.zeros(len(indices), np.int64)
     rows.lengths[:] = 0
-    left = np.arange(len(indices))
-    while len(left) and count <= MOST_NUMBERS:
-        numbers = item_numbers(*address, [indices[i] for i in left.tolist()], count)
-        write(numbers, left, rows.ids, rows.lengths, answers)
-        left = left[rows.lengths[left] == 0]
-        count *= 4
-    if len(left):
+    write(numbers_of(*address), np.array(indices, np.uint64), rows.ids, rows.lengths, answers)
+    if 0 in rows.lengths:
         return None
     if loss == "target":
         rows.mask = np.arange(width) >= answers[:, None]

@@ -13,7 +13,7 @@ from ...data.fillers import Filler
 from ...data.kernels import kernel
 from .pieces import SENTINEL
 from .rows import (
-    draw_document, next_page, number, put, put_tokens, several, toss, used_up)
+    draw_document, next_page, number, open_at, put, put_tokens, several, toss)
 from .step import SLACK
 from ..t5 import t5_table
 from ...vocab import Vocab
@@ -46,38 +46,39 @@ def piece_tree(vocab: Vocab) -> Tree:
                 ids.append(-1)
             node = after[node][letter]
         scores[node], ids[node] = score, vocab.ids.get(piece, -1)
-    return Tree(np.array(after), np.array(scores), np.array(ids))
+    return Tree(np.array(after, np.int32), np.array(scores, np.int32), np.array(ids, np.int32))
 
 # %% ../../../nbs/tasks/summarization/07_step_rows.ipynb #2c9309d3
 @kernel
-def best_cuts(letters, tree):
-    "Of each end in `letters`, where its last piece begins, and its id; the first of equals."
-    size = len(letters)
-    best = np.full(size + 1, -(2**60))
-    begin, piece = np.zeros(size + 1, np.int64), np.zeros(size + 1, np.int64)
+def best_cuts(letters, tree, cuts):
+    """Of each end in `letters`, where its last piece begins, and its id; the first of equals.
+
+    They go to `cuts`, int64 (3, ends); there the score of all pieces until then comes first."""
+    best, begin, piece = cuts
+    best[: len(letters) + 1] = -(2**60)
     best[0] = 0
-    for start in range(size):
+    for start in range(len(letters)):
         node = 0
-        for at in range(start, size):
+        for at in range(start, len(letters)):
             node = tree.after[node, letters[at]]
             if node < 0:
                 break
             score, end = best[start] + tree.scores[node], at + 1
             if tree.scores[node] <= 0 and score > best[end]:
                 best[end], begin[end], piece[end] = score, start, tree.ids[node]
-    return begin, piece
 
 @kernel
-def put_cut(row, at, letters, tree):
+def put_cut(row, at, letters, tree, cuts):
     "Write the ids of the most probable pieces of `letters`; the place behind."
-    begin, piece = best_cuts(letters, tree)
-    ids, end = [0 for _ in range(0)], len(letters)
+    best_cuts(letters, tree, cuts)
+    end, count = len(letters), 0
     while end > 0:
-        ids.append(piece[end])
-        end = begin[end]
-    for id in ids[::-1]:
-        at = put(row, at, id)
-    return at
+        end, count = cuts[1, end], count + 1
+    end = len(letters)
+    for place in range(at + count - 1, at - 1, -1):
+        put(row, place, cuts[2, end])
+        end = cuts[1, end]
+    return at + count
 
 # %% ../../../nbs/tasks/summarization/07_step_rows.ipynb #76c1e4a6
 class Lettered(NamedTuple):
@@ -109,14 +110,14 @@ def add_text(text, pieces, lettered):
 def put_text(row, at, text, lettered):
     "Write the ids of a text, its words cut anew; the place behind."
     start = 0
+    cuts, word = np.zeros((3, len(text) + 2), np.int64), np.full(len(text) + 1, SPACE)
     for end in range(len(text) + 1):
         if end < len(text) and text[end] < SPACE:
             continue
         if end > start:
-            word = np.full(1 + end - start, SPACE)
             for i in range(start, end):
                 word[1 + i - start] = text[i]
-            at = put_cut(row, at, word, lettered.tree)
+            at = put_cut(row, at, word[: 1 + end - start], lettered.tree, cuts)
         if end < len(text) and text[end] == MASKED:
             at = put(row, at, lettered.sentinel)
         start = end + 1
@@ -135,24 +136,43 @@ def lines_beyond(doc, sizes, reach, spelled):
     return 0
 
 @kernel
-def piece_list(doc, sizes, spelled):
-    "The pieces of a document, one behind the other."
-    pieces = [0 for _ in range(0)]
+def document_pieces(doc, sizes, most, spelled):
+    "At most `most` pieces of a document, int64 (n,), and whether a word begins there, bool (n,)."
+    pieces, opens, at = np.zeros(most, np.int64), np.zeros(most, np.bool_), 0
     for line in range(len(sizes)):
         for token in doc[line, : sizes[line]]:
+            opens[at] = True
             for i in range(spelled.starts[token], spelled.starts[token + 1]):
-                pieces.append(spelled.ids[i])
-    return pieces
+                at = put(pieces, at, spelled.ids[i])
+    return pieces[:at], opens[:at]
+
+@kernel
+def word_before(opens, place):
+    "Where the last word begins that has a piece before `place`."
+    place -= 1
+    while place > 0 and not opens[place]:
+        place -= 1
+    return max(place, 0)
+
+@kernel
+def word_from(opens, place):
+    "Where the first word begins at `place` or behind; the end where none does."
+    while place < len(opens) and not opens[place]:
+        place += 1
+    return place
 
 # %% ../../../nbs/tasks/summarization/07_step_rows.ipynb #fcf908f9
 @kernel
-def masked_text(numbers, pieces, reach, words, spelled, lettered):
-    "The text with a span in which pieces were masked, 80 %, or became random words, 10 %."
+def masked_words(numbers, pieces, opens, reach, words, spelled, lettered):
+    """`(first, text, last)`: what the words of pieces first..last-1 become.
+
+    In a span pieces are masked, 80 %, or become random words, 10 %."""
     count = number(numbers, reach * 100 // 512, reach // 2)
     begin = number(numbers, 0, reach - count + 1)
     fates = [toss(numbers) for _ in range(count)]
     text = [0 for _ in range(0)]
-    add_text(text, pieces[:begin], lettered)
+    first, last = word_before(opens, begin), word_from(opens, begin + count)
+    add_text(text, pieces[first:begin], lettered)
     for i, fate in enumerate(fates):
         if fate < 0.8:
             text.append(MASKED)
@@ -164,8 +184,30 @@ def masked_text(numbers, pieces, reach, words, spelled, lettered):
             text.extend(with_space[1:])
         else:
             add_text(text, pieces[begin + i : begin + i + 1], lettered)
-    add_text(text, pieces[begin + count :], lettered)
-    return text
+    add_text(text, pieces[begin + count : last], lettered)
+    return first, text, last
+
+# %% ../../../nbs/tasks/summarization/07_step_rows.ipynb #a7be0002
+@kernel
+def put_ids(row, at, ids):
+    "Write some ids; the place behind."
+    for id in ids:
+        at = put(row, at, id)
+    return at
+
+@kernel
+def put_part(row, at, pieces, opens, lettered):
+    "Write the text of some pieces; `opens` says, beyond them too, where words begin."
+    end = len(pieces)
+    first = min(word_from(opens, 0), end)
+    last = end if end == len(opens) or opens[end] else max(word_before(opens, end), first)
+    for low, high in ((0, first), (last, end)):
+        text = [0 for _ in range(0)]
+        add_text(text, pieces[low:high], lettered)
+        at = put_text(row, at, text, lettered)
+        if low == 0:
+            at = put_ids(row, at, pieces[first:last])
+    return at
 
 # %% ../../../nbs/tasks/summarization/07_step_rows.ipynb #ff4e19e1
 REORDER, NEXT, MASK = range(3)   # the order of `STEP_TASKS`
@@ -178,49 +220,47 @@ def write_source(numbers, row, doc, sizes, task, reach, words, spelled, lettered
         for line in several(numbers, len(sizes), len(sizes)):
             at = put_tokens(row, at, doc[line, : sizes[line]], spelled)
         return at
-    pieces = piece_list(doc, sizes, spelled)
-    if task == MASK:
-        text = masked_text(numbers, pieces, reach, words, spelled, lettered)
-    else:
-        text = [0 for _ in range(0)]
-        add_text(text, pieces[: 2 * reach // 3], lettered)
-    return put_text(row, 0, text, lettered)
+    pieces, opens = document_pieces(doc, sizes, reach + SLACK, spelled)
+    if task == NEXT:
+        return put_part(row, 0, pieces[: 2 * reach // 3], opens, lettered)
+    first, text, last = masked_words(numbers, pieces, opens, reach, words, spelled, lettered)
+    at = put_text(row, put_ids(row, 0, pieces[:first]), text, lettered)
+    return put_ids(row, at, pieces[last:])
 
 @kernel
 def write_target(row, at, doc, sizes, task, reach, spelled, lettered):
     "The next third of the pieces, or the document."
     if task == NEXT:
-        text = [0 for _ in range(0)]
-        add_text(text, piece_list(doc, sizes, spelled)[2 * reach // 3 : reach], lettered)
-        return put_text(row, at, text, lettered)
+        pieces, opens = document_pieces(doc, sizes, reach + SLACK, spelled)
+        cut = 2 * reach // 3
+        return put_part(row, at, pieces[cut:reach], opens[cut:], lettered)
     for line in range(len(sizes)):
         at = put_tokens(row, at, doc[line, : sizes[line]], spelled)
     return at
 
 # %% ../../../nbs/tasks/summarization/07_step_rows.ipynb #c46e16b3
-def write_step(numbers, places, rows, lengths, answers, shape, tasks, reaches, spelled, lettered):
+MOST = 200   # documents of one item; whose item needs more, draws it in words
+
+def write_step(numbers, items, rows, lengths, answers, shape, tasks, reaches, spelled, lettered):
     "Items of the STEP `tasks`, int64; a writer of `rows_of`."
-    for i, place in enumerate(places):
-        draws, row = numbers[i], rows[place]
-        task = tasks[number(draws, 0, len(tasks)) if len(tasks) > 1 else 0]
+    for i, item in enumerate(items):
+        open_at(numbers, item)
+        row = rows[i]
+        task = tasks[number(numbers, 0, len(tasks)) if len(tasks) > 1 else 0]
         reach = reaches[task]
-        while True:
-            doc, sizes = draw_document(draws, shape)
-            if used_up(draws):
-                break
+        for _ in range(MOST):
+            doc, sizes = draw_document(numbers, shape)
             count = lines_beyond(doc, sizes, reach, spelled)
             if count == 0:
                 continue
             doc, sizes = doc[:count], sizes[:count]
-            at = write_source(draws, row, doc, sizes, task, reach, shape.words, spelled, lettered)
-            if used_up(draws):
-                break
+            at = write_source(numbers, row, doc, sizes, task, reach, shape.words, spelled, lettered)
             begin = put(row, at, spelled.sep)
             at = write_target(row, begin, doc, sizes, task, reach, spelled, lettered)
             if at < len(row):
                 row[at] = spelled.eos
-                answers[place], lengths[place] = begin, at + 1
+                answers[i], lengths[i] = begin, at + 1
                 break
-            next_page(draws)
+            next_page(numbers)
 
 STEP = Filler(write_step)
