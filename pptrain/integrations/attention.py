@@ -246,12 +246,12 @@ def read_widths(model: nn.Module, part: Mapping[str, str],
 def own_heads(model: nn.Module) -> set[str]:
     "Names of token parameters that are not the token table and share no memory with it."
     from torch import nn
-    first: set[tuple[object, ...]] = set()
-    last: set[tuple[object, ...]] = set()
-    for module in token_modules(model):
-        found = set(map(storage, module.parameters()))
-        (first if isinstance(module, nn.Embedding) else last).update(found)
-    return {name for name, p in named(model).items() if storage(p) in last - first}
+    found = token_modules(model)
+    tables = [module for n, module in enumerate(found)
+              if isinstance(module, nn.Embedding) or n == 0 and len(found) > 1]
+    every, table = ({storage(p) for module in modules for p in module.parameters()}
+                    for modules in (found, tables))
+    return {name for name, p in named(model).items() if storage(p) in every - table}
 
 # %% ../../nbs/integrations/04_attention.ipynb #be775ee2
 def pieces(model: nn.Module) -> dict[str, list[Piece]]:
