@@ -5,7 +5,7 @@
 # %% ../../nbs/integrations/04_attention.ipynb #28b394da
 from __future__ import annotations
 
-import re
+import contextlib, re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
@@ -37,15 +37,16 @@ class Piece(NamedTuple):
 
 # %% ../../nbs/integrations/04_attention.ipynb #342c778c
 ROLES = {
-    "q": r"(to_|[wb]_?)?(q|query|queries|receptance)",
-    "k": r"(to_|[wb]_?)?(k|key|keys)",
-    "v": r"(to_|[wb]_?)?(v|value|values)",
-    "o": r"(to_|[wb]_?)?(o|out|output)|(c|out|attn|resid)?_?proj|dense|unify_?heads",
+    "q": r"(to_|project_|[wb]_?)?(q|query|queries|receptance)",
+    "k": r"(to_|project_|[wb]_?)?(k|key|keys)",
+    "v": r"(to_|project_|[wb]_?)?(v|value|values)",
+    "o": (r"(to_|attn_|attention_|[wb]_?)?(o|out|output)|(c|out|attn|resid)?_?proj|dense"
+          r"|unify_?heads"),
     "qkv": r"c_attn|(to_|[wb]_?|in_?|attn_)?qkv|in_proj|query_key_value",
     "kqv": r"(to_|c_|attn_)?kqv",
     "kv": r"(to_|[wb]_?|c_|attn_)?kv|key_value",
 }
-ENDINGS = r"(_?(proj|projection|lin|linear|layer|weight|bias))?"
+ENDINGS = r"(_?(proj|projection|lin|linear|layer|weight|bias)){0,2}"
 
 def role_of(name: str) -> str:
     "'q', 'k', 'v', 'o', several of them in their order, or '' for a parameter of attention."
@@ -84,8 +85,11 @@ def declared(config: Any) -> Any:
     if not is_dataclass(config):
         return config
     known = {f.name for f in fields(config)} | set(getattr(config, "attribute_map", {}))
-    words = known & {*HEADS, *SHARED}
-    return SimpleNamespace(**{word: getattr(config, word, None) for word in words})
+    told = {}
+    for word in known & {*HEADS, *SHARED}:
+        with contextlib.suppress(RuntimeError):     # a config whose layers differ names no number
+            told[word] = getattr(config, word, None)
+    return SimpleNamespace(**told)
 
 def listed_heads(modules: Iterable[nn.Module]) -> int:
     "How many heads are modules in a list that one of `modules` holds; 0 where none does."
@@ -103,9 +107,10 @@ def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, in
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
     modules = list(modules)
-    holders = [*modules, *map(declared, (config, getattr(config, "attn_config", None)))]
-    heads = first_int(holders, HEADS) or listed_heads(modules[:2])
-    shared = first_int(holders, SHARED)
+    configs = [*map(declared, (config, getattr(config, "attn_config", None)))]
+    own = first_int(modules, HEADS)
+    heads = own or first_int(configs, HEADS) or listed_heads(modules[:2])
+    shared = first_int(modules, SHARED) or (0 if own else first_int(configs, SHARED))
     return (heads, shared) if heads and shared and heads % shared == 0 else (heads, 0)
 
 # %% ../../nbs/integrations/04_attention.ipynb #3186235a
@@ -186,7 +191,7 @@ def attention_blocks(model: nn.Module, name: str, rows: int, modules: list[nn.Mo
 # %% ../../nbs/integrations/04_attention.ipynb #fff1858e
 def axis_of(role: str, kind: str, ndim: int) -> int | None:
     "The axis along which heads lie in a tensor of a module of type `kind`; None: it has no heads."
-    if ndim == 3:
+    if ndim == 3 and kind != "Conv1d":
         return 0
     if role == "o":
         return None if ndim == 1 else int(kind != "Conv1D")
@@ -201,7 +206,7 @@ def attention_pieces(model: nn.Module, name: str, shape: tuple[int, ...],
     if axis is None:
         return [Piece(name, "attn", role)]
     blocks = attention_blocks(model, name, shape[axis], modules, width)
-    if len(shape) == 3 and len(blocks) != shape[axis]:
+    if len(shape) == 3 and kind != "Conv1d" and len(blocks) != shape[axis]:
         return [Piece(name, "attn", role if len(role) == 1 else "")]
     if not blocks:
         return [Piece(name, "attn")]
@@ -241,13 +246,12 @@ def read_widths(model: nn.Module, part: Mapping[str, str],
 def own_heads(model: nn.Module) -> set[str]:
     "Names of token parameters that are not the token table and share no memory with it."
     from torch import nn
-    names = {storage(p): name for name, p in named(model).items()}
-    first: set[str] = set()
-    last: set[str] = set()
-    for module in token_modules(model):
-        found = {names[storage(p)] for p in module.parameters() if storage(p) in names}
-        (first if isinstance(module, nn.Embedding) else last).update(found)
-    return last - first
+    found = token_modules(model)
+    tables = [module for n, module in enumerate(found)
+              if isinstance(module, nn.Embedding) or n == 0 and len(found) > 1]
+    every, table = ({storage(p) for module in modules for p in module.parameters()}
+                    for modules in (found, tables))
+    return {name for name, p in named(model).items() if storage(p) in every - table}
 
 # %% ../../nbs/integrations/04_attention.ipynb #be775ee2
 def pieces(model: nn.Module) -> dict[str, list[Piece]]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy, hashlib, re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'token_axes', 'parts',
-           'plain_state', 'weights_sha256', 'write_model']
+__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'token_axes',
+           'part_by_company', 'parts', 'plain_state', 'weights_sha256', 'write_model']
 
 # %% ../../nbs/integrations/03_weights.ipynb #b7d43bc4
 def storage(tensor: Tensor) -> tuple[object, ...]:
@@ -157,11 +157,48 @@ def is_bias(name: str) -> bool:
     leaf = name.rpartition(".")[2]
     return re.search(r"(^|_)(b|beta|shift|offset)(_|$)|bias", leaf) is not None
 
+# %% ../../nbs/integrations/03_weights.ipynb #c0mpany2
+WORDS = (r"(?:to_|w_?)?(q|k|v|o|qkv|kqv|kv|query|key|value|out|output|proj)"
+         r"(?:_?(?:proj|lin|linear|projection))?")
+
+def beside_queries(names: Iterable[str]) -> set[str]:
+    "The names of what lies beside queries, keys and values: these, and their output."
+    words: dict[str, set[str]] = {}
+    places: dict[str, list[str]] = {}
+    for name in names:
+        steps = name.lower().split(".")
+        for n, step in enumerate(steps):
+            known = re.fullmatch(WORDS, step)
+            if known:
+                holder = ".".join(steps[:n])
+                letters = known[1][0] if known[1] in ("query", "key", "value") else known[1]
+                words.setdefault(holder, set()).update(letters if "v" in letters else letters[0])
+                places.setdefault(name, []).append(holder)
+    return {name for name, holders in places.items()
+            if any(words[holder] >= {*"qkv"} for holder in holders)}
+
+def there_and_back(module: nn.Module) -> bool:
+    "Whether a module is a `Sequential` of linear layers that ends at the width it began with."
+    from torch import nn
+    linear = [m for m in module.children() if isinstance(m, nn.Linear)]
+    plain = isinstance(module, nn.Sequential) and len(linear) > 1
+    return plain and linear[0].in_features == linear[-1].out_features
+
 # %% ../../nbs/integrations/03_weights.ipynb #515bc66b
 def _prefixes(name: str) -> list[str]:
     "'a.b.c' → ['a', 'a.b']: the modules that a parameter's name leads through."
     steps = name.split(".")
     return [".".join(steps[:n]) for n in range(1, len(steps))]
+
+def part_by_company(name: str, way: Sequence[nn.Module], beside: bool) -> str:
+    "The part of what has no telling name; `way` are the modules that hold it, outermost first."
+    kinds = " ".join(type(module).__name__.lower() for module in way)
+    if beside and not re.search(r"lstm|gru|rnn", kinds):
+        return "attn"
+    if re.search(r"(^|\.)\d+\.", name):
+        return "mlp" if any(map(there_and_back, way)) else "other"
+    words = name.lower().split(".")[-2:]
+    return "position" if any(re.search(PLACES, word) for word in words) else "other"
 
 def parts(model: nn.Module) -> dict[str, str]:
     """Every (plain) parameter name of a model → what part it plays.
@@ -177,15 +214,19 @@ def parts(model: nn.Module) -> dict[str, str]:
             tables.update(map(storage, module.parameters()))
     modules = dict(model.named_modules(remove_duplicate=False))
     plain = plain_names(model, modules)        # what is inside comes later, and stays
-    kinds = {plain[name]: type(module).__name__ for name, module in modules.items()}
+    inside = {plain[name]: module for name, module in modules.items()}
+    beside = beside_queries(named(model))
     found: dict[str, str] = {}
     for name, parameter in named(model).items():
         place = storage(parameter)
-        way = [kinds[prefix] for prefix in _prefixes(name)]
+        way = [inside[prefix] for prefix in _prefixes(name)]
         if place in tokens:
             found[name] = "embed"
         else:
-            found[name] = "position" if place in tables else part_by_name(name, way)
+            found[name] = "position" if place in tables else part_by_name(
+                name, [type(module).__name__ for module in way])
+        if found[name] == "other":
+            found[name] = part_by_company(name, way, name in beside)
     return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #20bb9f3b

@@ -168,7 +168,7 @@ class Crossing:
         "Deals with one name of either model."
         mine = self.own.get(name)
         if trained is None:
-            why = self.reasons[name][0] or "not in the trained model"
+            why = self.reasons[name][0] or self.remarks.get(name, "not in the trained model")
             outcome, elements = "fresh", 0
         else:
             outcome, why, elements = self.outcome(name, trained)

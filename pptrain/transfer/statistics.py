@@ -185,6 +185,7 @@ class StatisticsTransferPolicy(MadePolicy):
 class NormConstantTransferPolicy(MadePolicy):
     """The gains of the norms before attention become `value`; everything else stays.
 
+    What is stored becomes it, also where a model adds one to that, as Gemma does.
     `keep=['norm']` takes all norms. Raises `InputError`. Wu, Li and Liang (2022), table 3."""
     paper: ClassVar[str] = "Wu, Li & Liang 2022, table 3"
     value: float = .4
@@ -260,6 +261,8 @@ class LayerShuffledTransferPolicy(MadePolicy):
                 there = order[mine[0].layer]
                 theirs = re.sub(r"(^|\.)\d+\.", rf"\g<1>{there}.", name, count=1)
                 made[name] = tensors.get(theirs, tensors[name]), f"of layer {there}"
+                if theirs not in tensors:
+                    made[name] = tensors[name], f"layer {there} has none"
         return made
 
 # %% ../../nbs/transfer/05_statistics.ipynb #dde4b44c
@@ -316,9 +319,11 @@ def factors(size: int, noise: float, identity: float, rank: int,
 def oriented(piece: Piece, tensor: Tensor) -> Tensor:
     "A matrix piece as (numbers of its head, width of the model); shares its memory."
     matrix = piece.of(tensor)
-    if matrix.ndim == 3:
+    if matrix.ndim == 3 and len(matrix) == 1:
         matrix = matrix[0]
         return matrix if piece.role == "o" else matrix.T
+    while matrix.ndim > 2:      # of a convolution that sees one place
+        matrix = matrix[..., 0]
     axis = piece.span[0] if piece.span else 0
     return matrix if axis == 0 else matrix.T
 
@@ -334,6 +339,31 @@ def attention_of(layer: int, tensors: Mapping[str, Tensor],
                 if is_matrix(name, tensors[name]):
                     roles[piece.role].append((piece, tensors[name]))
     return roles
+
+# %% ../../nbs/transfer/05_statistics.ipynb #t0gether1
+def fit_together(roles: Parts) -> bool:
+    "Whether queries can be multiplied by keys and values by outputs: no role is missing or gated."
+    shapes = {role: {tuple(oriented(*pair).shape) for pair in pairs}
+              for role, pairs in roles.items()}
+    return all(shapes.values()) and all(
+        len(shapes[one] | shapes[other]) == 1 for one, other in ("qk", "vo"))
+
+def by_attention(found: Mapping[str, list[Piece]]) -> dict[str, dict[str, list[Piece]]]:
+    "The pieces of each attention; a layer whose heads come twice has several."
+    layers: dict[int, dict[str, list[Piece]]] = {}
+    for name, mine in found.items():
+        if mine[0].layer is not None:
+            layers.setdefault(mine[0].layer, {})[name] = mine
+    made: dict[str, dict[str, list[Piece]]] = {}
+    for layer, names in layers.items():
+        heads = [head for name, mine in names.items() if not is_bias(name)
+                 for piece in mine if piece.role == "q" for head in piece.heads]
+        twice = len(set(heads)) < len(heads)
+        for name, mine in names.items():
+            module = re.search(r"\d+\.(\w+(\.\d+)?)", name) if twice else None
+            place = f"{layer} {module[1]}" if module else str(layer)
+            made.setdefault(place, {})[name] = mine
+    return made
 
 # %% ../../nbs/transfer/05_statistics.ipynb #63942a21
 def write_scores(roles: Parts, noise: float, identity: float, generator: torch.Generator) -> None:
@@ -395,21 +425,25 @@ class MimeticTransferPolicy(MadePolicy):
         "Attention written layer by layer."
         fresh = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
         written = {}
-        layers = {mine[0].layer for mine in found.values()}
-        for layer in sorted(n for n in layers if n is not None):
-            roles = attention_of(layer, fresh, found)
-            if not all(roles.values()):
+        for place, mine in by_attention(found).items():
+            roles = attention_of(int(place.split()[0]), fresh, mine)
+            if not fit_together(roles):
                 continue
-            generator = generator_for(self.seed, f"layer {layer}")
+            generator = generator_for(self.seed, f"layer {place}")
             write_scores(roles, self.scores, self.scores, generator)
             write_results(roles, self.results, self.results, generator)
-            for piece, _ in [pair for pairs in roles.values() for pair in pairs]:
-                written[piece.name] = fresh[piece.name], "written near the identity"
-        biases = {name: (torch.zeros_like(tensor), "0") for name, tensor in fresh.items()
-                  if not is_matrix(name, tensor)}
-        return written | biases
+            for name in mine:
+                if is_matrix(name, fresh[name]):
+                    written[name] = fresh[name], "written near the identity"
+                else:
+                    written[name] = torch.zeros_like(fresh[name]), "0"
+        return written
 
     def donor(self, source: Mapping[str, Tensor],
               model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-        "The new model's own tensors, with attention written anew."
-        return super().donor({name: p.detach() for name, p in named(model).items()}, model)
+        "The new model's own tensors, with attention written anew; what is not written is left out."
+        own = {name: p.detach() for name, p in named(model).items()}
+        tensors, remarks = super().donor(own, model)
+        stay = {name for name in self.crossing(own, model) if name not in remarks}
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in stay}
+        return tensors, remarks | dict.fromkeys(stay, "its attention does not fit together")

@@ -1,6 +1,10 @@
 """Modules under names that nobody here chose: heads that share, fused orders, heads one by one."""
 from __future__ import annotations
 
+import dataclasses
+import re
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -148,3 +152,97 @@ def test_a_half_that_is_not_told_apart_says_so():
     fused = [f for f in report.fates if "query_key_value" in f.name]
     assert {f.why for f in fused} == {"attn, but of neither half that is known"}
     assert {f.outcome for f in fused} == {"fresh"}
+
+
+def attending(**sizes):
+    "One layer with torch's attention."
+    model = nn.Module()
+    model.tok, model.layers = nn.Embedding(9, 16), nn.ModuleList([nn.Module()])
+    model.layers[0].self_attn = nn.MultiheadAttention(16, 4, **sizes)
+    model.layers[0].cross_attn = nn.MultiheadAttention(16, 4)
+    return model
+
+
+def test_keys_of_another_width():
+    "Matrices of their own for queries, keys and values, called `q_proj_weight` and so on."
+    found = pieces(attending(kdim=8, vdim=8))
+    for role in "qkv":
+        mine = found[f"layers.0.self_attn.{role}_proj_weight"]
+        assert [(p.role, p.heads) for p in mine] == [(role, (n,)) for n in range(4)]
+
+
+def test_two_attentions_in_a_layer_are_written_each_by_itself():
+    model = attending()
+    create_policy("mimetic").apply_state_dict({}, model)
+    for attention in (model.layers[0].self_attn, model.layers[0].cross_attn):
+        q, k, v = attention.in_proj_weight.detach().chunk(3)
+        for head in range(4):
+            rows = slice(4 * head, 4 * head + 4)
+            assert (q[rows].T @ k[rows]).diagonal().mean() > .2
+        assert (attention.out_proj.weight @ v).diagonal().mean() < -.3
+
+
+def test_attention_that_does_not_fit_together_stays():
+    "Keys of another width than queries have no product near the identity."
+    model = attending(kdim=8, vdim=8)
+    nn.init.ones_(model.layers[0].self_attn.in_proj_bias)
+    before = numbers(model)
+    report = create_policy("mimetic").apply_state_dict({}, model)
+    for name, now in numbers(model).items():
+        assert torch.equal(now, before[name]) or "cross_attn" in name, name
+    why = {f.name: (f.outcome, f.elements, f.why) for f in report.fates}
+    assert why["layers.0.self_attn.q_proj_weight"] == (
+        "fresh", 0, "its attention does not fit together")
+
+
+def test_a_layer_without_such_a_tensor_is_not_named_as_its_donor():
+    def uneven(seed):
+        torch.manual_seed(seed)
+        model = nn.Module()
+        model.tok, model.layers = nn.Embedding(9, 8), nn.ModuleList()
+        for n in range(3):
+            model.layers.append(nn.ModuleDict({"norm": nn.LayerNorm(8)}))
+            model.layers[n]["mlp" if n else "attn"] = nn.Linear(8, 8)
+        return model
+    source, told = uneven(0), set()
+    for seed in range(4):
+        target = uneven(1)
+        report = create_policy("layer_shuffled", order="layers", seed=seed).apply_state_dict(
+            source.state_dict(), target)
+        for name, why in ((f.name, f.why) for f in report.fates if f.name.startswith("layers")):
+            (layer,), now = re.findall(r"layer (\d)", why), target.state_dict()[name]
+            theirs = re.sub(r"\d", layer, name, count=1)
+            told.add(why)
+            assert why.endswith("has none") == (theirs not in source.state_dict())
+            assert torch.equal(now, source.state_dict().get(theirs, source.state_dict()[name]))
+    assert "layer 1 has none" in told and "of layer 1" in told
+
+
+def test_a_config_whose_layers_differ_names_no_number_of_heads():
+    class Config:
+        model_type = "own"
+        num_attention_heads = 4
+
+        @property
+        def num_key_value_heads(self):
+            raise RuntimeError("may vary across layers")
+    model = attending()
+    config = dataclasses.dataclass(type("Own", (Config,), {"__annotations__": {
+        "num_attention_heads": int, "num_key_value_heads": int}}))
+    model.config = object.__new__(config)
+    model.layers[0].plain_attn = nn.ModuleDict({r: nn.Linear(16, 16) for r in "qkvo"})
+    heads = [piece.heads for piece in pieces(model)["layers.0.plain_attn.k.weight"]]
+    assert heads == [(0,), (1,), (2,), (3,)]
+
+
+def test_an_attention_that_counts_its_heads_does_not_share_those_of_the_config():
+    "As the linear layers of hybrid models, and towers for pictures, do."
+    model = attending()
+    model.config = SimpleNamespace(model_type="own", num_attention_heads=4, num_key_value_heads=2)
+    for name in ("counted", "silent"):
+        attention = nn.ModuleDict({r: nn.Linear(16, 16) for r in "qkvo"})
+        model.layers[0].add_module(f"{name}_attn", attention)
+    model.layers[0].counted_attn.num_heads = 4
+    found = pieces(model)
+    assert [p.heads for p in found["layers.0.counted_attn.k.weight"]] == [(n,) for n in range(4)]
+    assert [p.heads for p in found["layers.0.silent_attn.k.weight"]] == [(0, 1), (2, 3)]

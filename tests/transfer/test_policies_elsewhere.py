@@ -152,6 +152,39 @@ class Lensed(nn.Module):
         return self.unembed
 
 
+class Convolved(nn.Module):
+    "Attention and MLP in parallel behind one norm, as convolutions that see one place."
+    def __init__(self):
+        super().__init__()
+        self.input_norm = nn.LayerNorm(WIDTH)
+        self.attn = nn.Module()
+        self.attn.heads = HEADS
+        self.attn.qkv, self.attn.proj = nn.Conv1d(WIDTH, 3 * WIDTH, 1), nn.Conv1d(WIDTH, WIDTH, 1)
+        self.mlp = nn.Sequential(nn.Conv1d(WIDTH, 24, 1), nn.GELU(), nn.Conv1d(24, WIDTH, 1))
+
+
+class Nameless(nn.Module):
+    "Nothing but queries, keys and values has a name that says what it is."
+    def __init__(self):
+        super().__init__()
+        self.a, self.c = nn.RMSNorm(WIDTH), nn.RMSNorm(WIDTH)
+        self.b = nn.ModuleDict({"q": nn.Linear(WIDTH, WIDTH), "k": nn.Linear(WIDTH, 8),
+                                "v": nn.Linear(WIDTH, 8)})
+        self.b["out"] = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Dropout(0.))
+        self.b.n_heads = HEADS
+        self.d = nn.Sequential(nn.Linear(WIDTH, 24), nn.SiLU(), nn.Linear(24, WIDTH))
+
+
+class Stacked(nn.Module):
+    "Positions as a parameter that is called `pos`."
+    def __init__(self, ids, block):
+        super().__init__()
+        torch.manual_seed(7)
+        self.embed, self.pos = nn.Embedding(ids, WIDTH), nn.Parameter(torch.zeros(1, LONG, WIDTH))
+        self.blocks = nn.ModuleList(block() for _ in range(LAYERS))
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, ids, bias=False)
+
+
 # --- whose is what: pattern → word, the first that matches; read from the modelling code
 
 
@@ -189,6 +222,18 @@ LADDER = {r"token_emb": "embed", r"lm_head": "head", r"position_emb": "position"
           r"ln_1": "attn_norm", r"ln_2": "norm", r"ln_f": "final_norm", r"query": "q",
           r"key": "k", r"value": "v", r"sa\.proj": "o", r"ffwd": "mlp"}
 
+BERT = {r"word_embeddings|decoder\.weight": "embed", r"predictions\.bias|decoder\.bias": "head",
+        r"position_embeddings|token_type": "position", r"transform\.LayerNorm": "final_norm",
+        r"LayerNorm": "norm", r"query": "q", r"key": "k", r"value": "v",
+        r"attention\.output\.dense": "o", r"transform\.dense": "other", r"dense": "mlp"}
+RECURRENT = {r"embed_tokens|lm_head": "embed", r"final_norm": "final_norm",
+             r"temporal_pre_norm": "attn_norm", r"channel_pre_norm": "norm", r"q_proj": "q",
+             r"k_proj": "k", r"v_proj": "v", r"o_proj": "o", r"mlp_block": "mlp",
+             r"temporal_block": "other"}
+STACKED = {r"^embed": "embed", r"^head": "head", r"^pos": "position", r"input_norm": "attn_norm",
+           r"^norm": "final_norm", r"attn\.qkv": "qkv", r"attn\.proj": "o", r"mlp": "mlp",
+           r"\.[ac]\.": "norm", r"b\.q": "q", r"b\.k": "k", r"b\.v": "v", r"b\.out": "o",
+           r"\.d\.": "mlp"}
 LENSED = {r"^embed": "embed", r"unembed": "head", r"pos_embed": "position", r"ln1": "attn_norm",
           r"ln2": "norm", r"ln_final": "final_norm", r"_Q": "q", r"_K": "k", r"_V": "v",
           r"_O": "o", r"mlp": "mlp"}
@@ -248,12 +293,21 @@ MAKES = {
     "xglm": (decoder("xglm", d_model=WIDTH, num_layers=LAYERS, attention_heads=HEADS, ffn_dim=24),
              XGLM, HEADS, None),
     "biogpt": (decoder("biogpt", **PLAIN), XGLM, HEADS, None),
+    "mixtral": (decoder("mixtral", **SHARED, num_local_experts=3), LLAMA, 2, None),
+    "recurrent_gemma": (decoder(
+        "recurrent_gemma", hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        num_key_value_heads=1, intermediate_size=24, lru_width=WIDTH, attention_window_size=8),
+        RECURRENT, 1, None),
+    "bert": (decoder("bert", **PLAIN, is_decoder=True), BERT, HEADS, None),
+    "convolved": (lambda ids: Stacked(ids, Convolved), STACKED, HEADS, side_by_side()),
+    "nameless": (lambda ids: Stacked(ids, Nameless), STACKED, 2, None),
     "staged": (Staged, STAGED, HEADS, side_by_side()),
     "celled": (Celled, CELLED, 2, None),
     "ladder": (Ladder, LADDER, HEADS, None),
     "lensed": (Lensed, LENSED, HEADS, None),
 }
 TURNED = {"staged"}      # inputs first, in attention
+UNEVEN = {"rwkv", "recurrent_gemma"}      # layers that have other tensors than their neighbours
 ROLES = {"attn": "qkvo", "attn_qk": "qk", "attn_vo": "vo"}
 NORMS = {"norm", "attn_norm", "final_norm"}
 
@@ -364,6 +418,7 @@ COPIES = {
     "last norm": ({"keep": ["final_norm"]}, {}),
     "positions": ({"keep": ["position"]}, {}),
     "tables": ({"keep": ["embed", "head"]}, {}),
+    "a head without its table": ({"keep": ["head"]}, {}),
     "whole body": ({"keep": ["attn", "mlp", "norm", "position"]}, {}),
     "one head": ({"keep": ["attn"], "heads": [2], "layers": [1]}, {"heads": {2}, "layers": {1}}),
     "scores of two heads": ({"keep": ["attn_qk"], "heads": [0, 3]}, {"heads": {0, 3}}),
@@ -544,7 +599,7 @@ def check_policy_and_rule(make, words, rule):
         else:
             assert right(make, name, word, old[name], now[name],
                          peers(make, words, name, old)), name
-    if words == "layer_shuffled layers" and make != "rwkv":      # whose first layer has a norm more
+    if words == "layer_shuffled layers" and make not in UNEVEN:
         assert sorted(new_places(old, now)) == [0, 1, 2] != new_places(old, now)
     check_report(report, old, new, now)
     assert rule not in ("fresh", "sampled") or is_twice(spec, source, target)
