@@ -151,7 +151,13 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
-# %% ../nbs/00_files.ipynb #60d37e2d
+# %% ../nbs/00_files.ipynb #7a6ec7c9
+def why_unread(e: OSError) -> str:
+    "Why a file was not read: there is none, or the system would not read it."
+    missing = isinstance(e, FileNotFoundError)
+    return "does not exist" if missing else f"cannot be read ({e.strerror or e})"
+
+# %% ../nbs/00_files.ipynb #a85a4a20
 def read_json(path: Path, instead: str, *needed: str) -> dict[str, Any]:
     """The mapping in a JSON file, which has the keys `needed`.
 
@@ -160,8 +166,8 @@ def read_json(path: Path, instead: str, *needed: str) -> dict[str, Any]:
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         twice = str(e) if "stands twice" in str(e) else "not valid JSON"
-        why = e.strerror if isinstance(e, OSError) else twice
-        raise InputError(f"{path} is damaged: {why}; {instead}") from None
+        why = why_unread(e) if isinstance(e, OSError) else f"is damaged: {twice}"
+        raise InputError(f"{path} {why}; {instead}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: no mapping of names; {instead}")
     for key in needed:
@@ -178,7 +184,9 @@ def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFra
     try:
         names = list(pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0])
         table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise InputError(f"{path} {why_unread(e)}") from None
+    except ValueError as e:
         raise InputError(f"{path} is damaged: {' '.join(str(e).split())}") from None
     for name in (*columns, *names):
         if names.count(name) != 1:
