@@ -75,9 +75,12 @@ def named_ids(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
         return {}
     return {i: str(name) for name, i in entries.items()}
 
-# %% ../../nbs/corpora/05_tokenizer.ipynb #011d50fd
+# %% ../../nbs/corpora/05_tokenizer.ipynb #188957a7
 def id_count(tokenizer: PreTrainedTokenizerBase) -> int:
-    "One more than the greatest id that a tokenizer can give: the rows that a model needs."
+    """One more than the greatest id that a tokenizer can give: the rows that a model needs.
+
+    Raises `InputError` where `len` does not say."""
+    check_kind(tokenizer, "tokenizer", "a tokenizer; its len() says how many ids it has", "__len__")
     return max(len(tokenizer), 1 + max(named_ids(tokenizer), default=0))
 
 # %% ../../nbs/corpora/05_tokenizer.ipynb #5cd7f254

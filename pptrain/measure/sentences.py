@@ -98,7 +98,7 @@ def first_guess(model: nn.Module, ids: Sequence[int]) -> int:
         raise RuntimeError("the model's logits are NaN: it has diverged")
     return int(logits.argmax())
 
-# %% ../../nbs/measure/20_sentences.ipynb #fcf132cb
+# %% ../../nbs/measure/20_sentences.ipynb #8828bae5
 def greedy_text(model: nn.Module, tokenizer: Any, prompt: str, max_new_tokens: int = 64,
                 stop: Sequence[str] = ()) -> str:
     """What the model writes after `prompt`, each token its first guess, up to `stop` or the end.
@@ -110,6 +110,7 @@ def greedy_text(model: nn.Module, tokenizer: Any, prompt: str, max_new_tokens: i
     stops = isinstance(stop, Sequence) and not isinstance(stop, str)
     if not stops or not all(isinstance(word, str) and word for word in stop):
         raise InputError(f"stop={shown(stop)}: give a list of texts, none of them empty")
+    check_kind(tokenizer, "tokenizer", "a tokenizer that gives ids and takes them back", "decode")
     ids = [start_id(tokenizer), *text_ids(tokenizer, prompt)]
     check_fits(model, [Example(np.array(ids), np.zeros(len(ids)))])
     room = (context_length(model) or len(ids) + max_new_tokens) - len(ids)

@@ -290,7 +290,7 @@ class TextStage:
                    *(getattr(task, "max_length", None) or 0 for task in tasks)]
         return downstream_model(adapter, id_count(self.tokenizer), max(lengths), self.config.seed)
 
-# %% ../../nbs/runs/06_evaluation.ipynb #eb02c6e3
+# %% ../../nbs/runs/06_evaluation.ipynb #0055dbd3
 def prepare_text(model_adapter: CausalLMAdapter,
                  eval_config: EvalConfig | Mapping[str, Any] | PathText) -> TextStage:
     "Loads and checks all that an evaluation needs. Raises `InputError`, before any training."
@@ -301,6 +301,9 @@ def prepare_text(model_adapter: CausalLMAdapter,
         rows = TextDataset(corpus, tokenizer, config.max_length, seed=config.seed)
         held = held_out(PerplexityTask(), config, corpus, tokenizer)
         measured = [before_and_after(task, config, corpus, tokenizer) for task in config.tasks]
+        asked = [task.measure for task in config.tasks if isinstance(task, MeasureTask)]
+        for measure in [*config.measures, *asked]:
+            create_measure(measure, held)      # refuses what it cannot measure there
     except InputError as e:        # a row of text is a block elsewhere
         raise InputError(str(e).replace("block_size", "max_length")) from None
     stage = TextStage(config, corpus, tokenizer, rows, held, measured)

@@ -69,7 +69,7 @@ def check_range(name: str, value: Any) -> None:
     if name == "max_steps" and value < -1:
         raise InputError(f"max_steps={value!r}: give a number above zero, or -1 to count epochs")
 
-# %% ../../nbs/runs/01_settings.ipynb #177a77ab
+# %% ../../nbs/runs/01_settings.ipynb #cfe59f9b
 MEASURES = "held-out rows are measured by the measures, token by token"
 NOT_OBEYED = {   # setting → what happens instead of it
     "resume_from_checkpoint": "a run goes on by itself from its newest checkpoint",
@@ -109,6 +109,10 @@ def check_needs(settings: Mapping[str, Any]) -> None:
     if settings.get("include_num_input_tokens_seen") in ("no", False):
         raise InputError("include_num_input_tokens_seen='no': a run's tokens are always counted; "
                          "give 'non_padding' or 'all'")
+    steps, epochs = settings.get("max_steps", -1), settings.get("num_train_epochs")
+    if steps > 0 and epochs not in (None, DEFAULTS["num_train_epochs"]):
+        raise InputError(f"max_steps={steps} and num_train_epochs={epochs:g}: a run ends after one "
+                         "or the other; leave one out, or count epochs with max_steps=-1")
     if settings.get("warmup_steps") and settings.get("lr_scheduler_type") == "constant":
         raise InputError(f"warmup_steps={settings['warmup_steps']:g} cannot be obeyed: "
                          "lr_scheduler_type='constant' has none; take 'constant_with_warmup'")

@@ -97,7 +97,19 @@ class RunSpec:
         "Study and hash: the name of its folder."
         return f"{self.study}-{self.hash}"
 
-# %% ../../nbs/study/20_grid.ipynb #993f4607
+# %% ../../nbs/study/20_grid.ipynb #be394c39
+def filled_in(content: Any) -> Any:
+    "A notebook's JSON, with what papermill needs and other writers leave out."
+    for part in (content, *content.get("cells", ())):
+        if not isinstance(part.get("metadata"), dict):
+            part["metadata"] = {}
+        if part.get("cell_type") == "code":
+            part.setdefault("outputs", [])
+            part.setdefault("execution_count", None)
+    for cell in content.get("cells", ()): cell.setdefault("source", "")
+    return {"nbformat_minor": 4} | content
+
+# %% ../../nbs/study/20_grid.ipynb #d68338b8
 def read_notebook(path: str | Path) -> Any:
     "A notebook as nbformat has it. Raises `InputError` where there is none, or a damaged one."
     import nbformat
@@ -106,7 +118,8 @@ def read_notebook(path: str | Path) -> Any:
         raise InputError(f"notebook {str(path)!r} does not exist")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        notebook = nbformat.from_dict(nbformat.reads(text, as_version=4))
+        whole = json.dumps(filled_in(json.loads(text)))
+        notebook = nbformat.from_dict(nbformat.reads(whole, as_version=4))
         for cell in notebook.cells: cell.metadata["tags"] = cell.metadata.get("tags") or []
         return notebook
     except OSError as e:

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from pptrain import InputError
+from pptrain.cli import main
 from pptrain.corpora import load_corpus
 from pptrain.integrations import HFCausalLMAdapter, HFModelConfig
 from pptrain.runs.evaluation import prepare_text
@@ -44,3 +45,23 @@ def test_a_registered_measure_can_be_asked_before_and_after(corpus):
 def test_numbers_of_a_corpus_are_numbers(corpus, slip):
     with pytest.raises(InputError, match=next(iter(slip))):
         load_corpus(corpus, **slip)
+
+
+@pytest.mark.parametrize("options", [
+    {"tasks": [{"type": "summary_loss"}]}, {"measures": ["perplexity", "summary_loss"]}])
+def test_what_the_text_cannot_answer_is_said_before_the_first_stage(corpus, options):
+    with pytest.raises(InputError, match="no document with a summary"):
+        prepared(corpus, **options)
+    assert prepared(corpus, measures=[{"name": "sums", "count": 1}]).held
+
+
+def test_a_recipe_has_trained_nothing_when_its_text_is_refused(corpus, tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text(
+        "task: {name: dyck, config: {preset: smoke}}\nmodel: {model_name_or_path: gpt2-1_2_8}\n"
+        f"run: {{output_dir: {tmp_path}/run, max_steps: 1, use_cpu: true}}\n")
+    (tmp_path / "text.yaml").write_text(
+        f"corpus: {corpus}\nmax_length: 32\ntrain_steps: 1\ntasks: [{{type: summary_loss}}]\n")
+    words = ["fit", str(tmp_path / "recipe.yaml"), "--eval-config", str(tmp_path / "text.yaml")]
+    assert main(words) == 2 and not (tmp_path / "run").exists()
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "with a summary" in said
