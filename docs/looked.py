@@ -14,6 +14,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ BROWSERS = [os.environ.get("PPTRAIN_CHROMIUM", ""), "chromium", "chromium-browse
 CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if path), None)
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
          "--disable-background-networking", "--disable-sync", "--no-first-run"]
+WAIT = 180_000      # ms for one page, on a machine that is busy with other things
 PHONE = {"width": 390, "height": 844}
 MISSING = """[...document.images].filter((i) => i.complete && !i.naturalWidth && i.src)
     .map((i) => "no picture " + i.src.slice(0, 80))"""
@@ -73,7 +75,7 @@ def stumbles(tab, address: str) -> list[str]:
     tab.on("requestfailed", lambda r: found.append(f"failed: {r.url}"))
     tab.on("request", lambda r: None if r.url.startswith(home) else found.append(f"asks {r.url}"))
     tab.emulate_media(color_scheme="light")
-    tab.goto(address)
+    tab.goto(address, timeout=WAIT)
     tab.wait_for_timeout(150)
     wide = tab.evaluate("document.scrollingElement.scrollWidth")
     if wide > PHONE["width"]: found.append(f"{wide} pixels wide")
@@ -84,7 +86,14 @@ def stumbles(tab, address: str) -> list[str]:
 
 
 def oddities(site: Path, words: list[str] | None = None) -> list[str]:
-    "Of every page below `site`, or of those with one of `words` in their path: page and stumble."
+    """Of every page below `site`, or of those with one of `words` in their path: page and stumble.
+
+    In a thread of its own: playwright refuses one in which an event loop runs."""
+    with ThreadPoolExecutor(1) as pool: return pool.submit(looked_through, site, words).result()
+
+
+def looked_through(site: Path, words: list[str] | None) -> list[str]:
+    "`oddities`, in this thread."
     from playwright.sync_api import sync_playwright
     pages = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
     chosen = [page for page in pages if not words or any(word in page for word in words)]

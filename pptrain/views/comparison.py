@@ -13,6 +13,7 @@ from typing import Any
 import anywidget
 import numpy as np
 import pandas as pd
+import traitlets
 
 from ..data.streams import finite_number
 from ..errors import InputError, unknown
@@ -295,12 +296,39 @@ def variant_boxes(variants: Sequence[str]) -> list:
     return rows
 
 # %% ../../nbs/views/44_comparison.ipynb #e317e25d
-class Remeasure(anywidget.AnyWidget):
-    "Says, once it is on the page, that sizes may have changed; shows nothing."
+class Chart(anywidget.AnyWidget):
+    "A plotly figure, given as JSON; drawn anew whenever it changes."
+    figure = traitlets.Unicode().tag(sync=True)
+    script = traitlets.Unicode().tag(sync=True)      # plotly's own, evaluated once per page
     _esm = """
-    const tell = () => window.dispatchEvent(new Event("resize"));
-    export default { render() { for (const wait of [50, 500, 1500]) setTimeout(tell, wait); } };
+    function plotly(script) {
+      if (!globalThis.pptrainPlotly) {
+        const module = {exports: {}};
+        new Function("module", "exports", "define", script)(module, module.exports);
+        globalThis.pptrainPlotly = module.exports;
+      }
+      return globalThis.pptrainPlotly;
+    }
+    export default {
+      render({ model, el }) {
+        const Plotly = plotly(model.get("script"));
+        const draw = () => {
+          const {data, layout} = JSON.parse(model.get("figure"));
+          return Plotly.react(el, data, layout, {displaylogo: false});
+        };
+        const fit = () => el.offsetWidth && Plotly.Plots.resize(el);
+        const watch = new ResizeObserver(fit);
+        draw().then(() => watch.observe(el));
+        model.on("change:figure", draw);
+        return () => { watch.disconnect(); Plotly.purge(el); };
+      },
+    };
     """
+
+def chart(figure: Any) -> Chart:
+    "A chart that shows `figure` (plotly) from its first message on."
+    from plotly.offline import get_plotlyjs
+    return Chart(figure=figure.to_json(), script=get_plotlyjs())
 
 # %% ../../nbs/views/44_comparison.ipynb #f99ee0c6
 class ComparisonPanel:
@@ -309,7 +337,7 @@ class ComparisonPanel:
         import ipywidgets as w
         self.view, self.menus = view, comparison_menus(view)
         row = w.Layout(flex_flow="row wrap")
-        self.figure: Any = None
+        self.chart: Chart | None = None
         self.table, self.variants = w.HTML(), w.HBox(layout=row)
         self.filling = False        # the menus are being filled: draw nothing
         *choices, seeds = self.menus.values()
@@ -319,8 +347,8 @@ class ComparisonPanel:
         self.set_study()
         headline = w.HTML(MENU_STYLE + html.escape(view.results.headline))
         claims = w.HTML(judged_tables(view.results))
-        parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.figure,
-                 Remeasure(), self.table, claims]
+        parts = [headline, w.HBox(choices, layout=row), self.variants, seeds, self.chart,
+                 self.table, claims]
         self.box = w.VBox(parts, layout=w.Layout(width="100%", align_items="stretch"))
         self.box.add_class("pp-menus")
 
@@ -367,19 +395,9 @@ class ComparisonPanel:
         self.table.value = self.view.table(rows, target, chosen)
         figure = compared_picture(rows, target, chosen, self.menus["seeds"].value).figure
         look = dict(height=420, showlegend=False, autosize=True, width=None)
-        self.paint(figure.update_layout(uirevision=rows.study.iloc[0], **look))
-
-    def paint(self, figure: Any):
-        "Shows `figure`: as a figure widget the first time, then in its place."
-        import plotly.graph_objects as go
-        if self.figure is None:
-            self.figure = go.FigureWidget(figure)
-            self.figure._config = {**self.figure._config, "responsive": True}
-            return
-        with self.figure.batch_update():
-            self.figure.data = ()
-            self.figure.add_traces(list(figure.data))
-            self.figure.layout = figure.layout
+        self.figure = figure.update_layout(uirevision=rows.study.iloc[0], **look)
+        if self.chart is None: self.chart = chart(self.figure)
+        else: self.chart.figure = self.figure.to_json()
 
 # %% ../../nbs/views/44_comparison.ipynb #68ea3ec5
 def compare(folder: str | Path) -> Comparison:

@@ -375,7 +375,8 @@ class ExplorerPanel(ipywidgets.HBox):
     "The live face: controls on the left, stage on the right."
     def __init__(self, ex: Explorer):
         self.ex = ex
-        self.stage = Stage()
+        histograms, remark = ex.many()
+        self.stage = Stage(scene=ex.scene, histograms=histograms, remark=remark)
         self.trouble = ipywidgets.HTML()
         self.line = ipywidgets.HTML()
         self.about = ipywidgets.HTML()
@@ -440,9 +441,9 @@ class ExplorerPanel(ipywidgets.HBox):
             self.about.value = preset_note(self.ex)
         finally:
             self.busy = False
+        self.line.value = f"<code>{html.escape(self.ex.code())}</code>"
         if self.stage.scene.get("version") != self.ex.version:
             self.stage.scene = self.ex.scene
-            self.line.value = f"<code>{html.escape(self.ex.code())}</code>"
             self.stage.histograms, self.stage.remark = self.ex.many()
 
 # %% ../../nbs/views/45_explorer.ipynb #a5c58def

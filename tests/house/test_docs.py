@@ -16,10 +16,11 @@ import pytest
 import website
 from conftest import ROOT, cells_of, notebooks
 
-from pptrain import registered_tasks
+from pptrain import cli, registered_tasks
 
 FAMILIES = [e.name for e in registered_tasks()
             if (e.config_class or type).__module__.startswith("pptrain.tasks.")]
+RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*_minimal.yaml"))
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 
@@ -69,6 +70,15 @@ def test_examples_run(name, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"tokens right [\d.]+%, guessing [\d.]+%", done.stdout)
     assert (tmp_path / "run").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_run(name, tmp_path, capsys):
+    "Two steps of each, from the command line."
+    short = ["--set", "run.max_steps=2", "--set", f"run.output_dir={tmp_path / 'run'}"]
+    assert cli.main(["fit", str(ROOT / "configs" / name), *short]) == 0
+    assert (tmp_path / "run/bundle").is_dir() and "eval_loss" in capsys.readouterr().out
 
 
 def test_differences_are_those_of_the_chapters():

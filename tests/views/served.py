@@ -17,6 +17,7 @@ from looked import CHROMIUM, FLAGS
 SHOTS = Path(os.environ.get("PPTRAIN_SHOTS", "runs/shots")).absolute()
 HOME = ("http://127.0.0.1", "data:", "blob:", "file:")    # addresses that stay on this machine
 TOKEN = "only-for-this-test"
+WAIT = 90_000    # ms until a kernel has imported what it needs
 NEEDS = "pip install jupyterlab voila playwright for the browser tests"
 
 
@@ -101,6 +102,7 @@ def lab(tmp_path_factory):
     quiet = settings / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    quiet.with_name("themes.jupyterlab-settings").write_text('{"adaptive-theme": true}')
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
                f"--IdentityProvider.token={TOKEN}", "--ServerApp.root_dir=.",
                "--LabApp.news_url=", f"--LabApp.user_settings_dir={settings}",
@@ -110,6 +112,21 @@ def lab(tmp_path_factory):
     server.folder, server.base = folder, f"http://127.0.0.1:{port}"
     yield server
     server.stop()
+
+
+def open_in_lab(tab, lab, name: str, *cells: str, shown: str = ".pp-explorer[data-version]"):
+    "A notebook of `cells`, opened in JupyterLab and run until what `shown` selects is there."
+    from playwright.sync_api import TimeoutError
+    write_notebook(lab.folder / f"{name}.ipynb", *cells)
+    tab.goto(f"{lab.base}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
+    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=WAIT)
+    tab.get_by_text("| Idle").wait_for(timeout=WAIT)
+    for _ in range(3):      # a click before the kernel listens is lost
+        tab.get_by_role("menuitem", name="Run", exact=True).click()
+        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try: return tab.locator(shown).first.wait_for(timeout=WAIT / 3)
+        except TimeoutError: continue
+    raise AssertionError("the cell did not run")
 
 
 @pytest.fixture(scope="session")

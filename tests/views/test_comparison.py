@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from served import WAIT, open_in_lab
 
 from pptrain.errors import InputError
 from pptrain.grid import Manifest, RunSpec, run_folder
@@ -167,3 +168,52 @@ def test_report_and_comparison_draw_the_same_curves(grid):
 def test_a_target_is_a_finite_number_or_a_variant(grid, target):
     with pytest.raises(InputError, match="target|variant"):
         compare(grid).tokens_to_equal_loss(target)
+
+
+CURVES = ".js-plotly-plot .scatterlayer .trace"
+DEAF = "const after = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = () => after(0)"
+
+
+def boards(grid) -> list[str]:
+    "Two cells, each with a comparison."
+    shown = f"compare({str(grid)!r})"
+    return [f"from pptrain.widgets import compare\n{shown}", shown]
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("tab", ["light", "dark"], indirect=True)
+def test_boards_in_jupyterlab(tab, lab, grid):
+    "Each fills its width on the page's own ground, and answers."
+    open_in_lab(tab, lab, "boards", *boards(grid), shown=CURVES)
+    plots = tab.locator(".pp-menus .js-plotly-plot")
+    tab.wait_for_function("document.querySelectorAll('.pp-menus .js-plotly-plot').length === 2")
+    for board in tab.locator(".pp-menus:has(> .js-plotly-plot)").all():
+        plot = board.locator(".js-plotly-plot")
+        plot.locator(".scatterlayer .trace").first.wait_for(timeout=WAIT)
+        wide = board.bounding_box()["width"]
+        tab.wait_for_function("([f, wide]) => f._fullLayout.width > .95 * wide",
+                              arg=[plot.element_handle(), wide])
+        assert plot.evaluate("f => f._fullLayout.paper_bgcolor") == "rgba(0,0,0,0)"
+        drawn = plot.locator(".scatterlayer .trace").count()
+        board.get_by_role("checkbox", name="odd").uncheck()
+        tab.wait_for_function(
+            "([f, drawn]) => f.querySelectorAll('.scatterlayer .trace').length < drawn",
+            arg=[plot.element_handle(), drawn], timeout=WAIT)
+    assert plots.count() == 2 and not tab.wrongs, tab.wrongs
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_what_a_slow_browser_shows_is_complete(tab, lab, grid):
+    """anywidget waits two seconds for a widget's script and drops all messages after that.
+
+    Here it waits for none, so that only what the widgets opened with is seen."""
+    tab.add_init_script(DEAF)
+    explorer = "from pptrain.widgets import explore\nexplore('dyck')"
+    open_in_lab(tab, lab, "deaf", *boards(grid), explorer, shown=CURVES)
+    tab.locator(".pp-explorer[data-version]").wait_for(timeout=WAIT)
+    assert tab.locator(".pp-strip .pp-token").count() == 64
+    for plot in tab.locator(".pp-menus .js-plotly-plot").all():
+        assert plot.evaluate("f => f.data.length") == 11
+    assert tab.locator(".pp-menus .js-plotly-plot").count() == 2

@@ -4,28 +4,10 @@ from __future__ import annotations
 import signal
 
 import pytest
-from served import NEEDS, TOKEN, write_notebook
-
-sync_api = pytest.importorskip("playwright.sync_api", reason=NEEDS)
-TimeoutError = sync_api.TimeoutError
+from served import WAIT, open_in_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-WAIT = 90_000   # ms until a kernel has imported what it needs
 IMPORT = "from pptrain.widgets import explore\n"
-
-
-def open_in_lab(tab, lab, name: str, *cells: str):
-    "A notebook of `cells`, opened in JupyterLab and run to its end."
-    write_notebook(lab.folder / f"{name}.ipynb", *cells)
-    tab.goto(f"{lab.base}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
-    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=WAIT)
-    tab.get_by_text("| Idle").wait_for(timeout=WAIT)
-    for _ in range(3):      # a click before the kernel listens is lost
-        tab.get_by_role("menuitem", name="Run", exact=True).click()
-        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        try: return tab.locator(".pp-explorer[data-version]").first.wait_for(timeout=WAIT / 3)
-        except TimeoutError: continue
-    raise AssertionError("the cell did not run")
 
 
 def attribute(tab, name: str) -> str:
