@@ -191,8 +191,8 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
     verdict = ("No claim was named beforehand: it shows, and decides nothing." if main is None else
                f"The claim named beforehand, {judged_words(main)}.")
     words = (f"The same small model looks for a value by its key (`{study.preset}`), after another "
-             f"task or after none. Found at step {rows.step.max():,}, mean of {study.seeds} seeds: "
-             f"{arms}. {verdict} [What replicated](REPLICATIONS.md).")
+             f"task or none. Found at step {rows.step.max():,}, mean of {study.seeds} seeds: "
+             f"{arms}. {verdict}")
     picture = f"![Share of needles found over steps, arm by arm]({PICTURES}/{study.name}.svg)"
     return f"{picture}\n\n{fill(words, WIDE - 5, break_on_hyphens=False)}"
 

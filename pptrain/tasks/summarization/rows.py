@@ -52,10 +52,11 @@ def write_page(numbers):
 @kernel
 def toss(numbers):
     "The next number in [0, 1)."
-    at = np.int64(numbers[NEXT])
-    if at == PAGE:
+    if numbers[NEXT] == PAGE:
         write_page(numbers)
-        numbers[BLOCK], at = np.int64(numbers[BLOCK]) + PAGE // 4, 0
+        numbers[BLOCK] = np.int64(numbers[BLOCK]) + PAGE // 4
+        numbers[NEXT] = 0
+    at = np.int64(numbers[NEXT])
     numbers[NEXT] = at + 1
     return unit(numbers[FIRST + at])
 
