@@ -28,8 +28,9 @@ from pptrain.errors import InputError
 PICTURES = "docs/pictures"
 WIDE = 150      # characters of a line in a terminal
 ROOM = 9        # lines for results in the README, which has fewer than 200
-MORE = ("Every claim with its curves and controls, what is still open and what it would take: "
-        "[REPLICATIONS](REPLICATIONS.md).")
+WORDS = 116     # and words, in a cell that has at most 120
+KEPT = "\N{NO-BREAK SPACE}"     # where a line does not end
+MORE = "More, and what is open: [REPLICATIONS](REPLICATIONS.md)."
 HEAD = """<!-- made by docs/replications.py from results/: `python docs/replications.py` -->
 
 # What replicated
@@ -186,7 +187,7 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
     rows = study.rows[study.rows.metric == "accuracy"]
     ends = rows[rows.step == rows.step.max()].groupby("variant").value.mean()
     ends = ends.sort_values(ascending=False)
-    arms = "; ".join(f"*{name}* {value:.2f}" for name, value in ends.items())
+    arms = "; ".join(f"*{name}* {value:.2f}".replace(" ", KEPT) for name, value in ends.items())
     main = main_claim(judged[study.name])
     verdict = ("No claim was named beforehand: it shows, and decides nothing." if main is None else
                f"The claim named beforehand, {judged_words(main)}.")
@@ -194,14 +195,15 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
              f"task or none. Found at step {rows.step.max():,}, mean of {study.seeds} seeds: "
              f"{arms}. {verdict}")
     picture = f"![Share of needles found over steps, arm by arm]({PICTURES}/{study.name}.svg)"
-    return f"{picture}\n\n{fill(words, WIDE - 5, break_on_hyphens=False)}"
+    lines = fill(words, WIDE - 5, break_on_hyphens=False).replace(KEPT, " ")
+    return f"{picture}\n\n{lines}"
 
 
 def main_words(study: Study, row: Mapping[str, Any]) -> str:
     "The main claim of a study as an item of a list."
-    paper = f" (the paper: {row['paper']})" if row["paper"] else ""
+    paper = f" (paper: {row['paper']})" if row["paper"] else ""
     size = str(row.get("size") or "").partition(",")[0]
-    facts = [effect_words(row), size, f"n = {row['n']}"]
+    facts = [effect_words(row), size, f"{row['n']} seeds"]
     words = f"* {study.folder.name}: {row['claim'].rstrip('.')}{paper}: **{verdict_words(row)}**, "
     return fill(words + ", ".join(filter(None, facts)) + ".", WIDE - 5, subsequent_indent="  ",
                 break_on_hyphens=False)
@@ -214,7 +216,7 @@ def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> 
     if not named:
         return "No study whose claims were named beforehand has been finished yet."
     text = "\n".join(main_words(study, main) for study, main in named)
-    if text.count("\n") >= ROOM:
+    if text.count("\n") >= ROOM or len(text.split()) > WORDS:
         short = [f"{study.folder.name} **{main['verdict']}** (n = {main['n']})"
                  for study, main in named]
         text = fill(f"Main claims: {'; '.join(short)}.", WIDE - 5, break_on_hyphens=False)
