@@ -98,6 +98,9 @@ def complaint(e: BaseException) -> tuple[int, str]:
     if isinstance(e, OSError):
         where = f": {e.filename}" if e.filename else ""
         return 2, f"{e.strerror or e}{where}"
+    lacks = e.name if isinstance(e, ModuleNotFoundError) else None
+    if lacks and not lacks.startswith("pptrain"):
+        return 2, f"{lacks} is not installed; `pip check` says what pptrain lacks"
     return 1, f"{type(e).__name__}: {e} (a fault of pptrain; --traceback shows where)"
 
 # %% ../nbs/50_cli.ipynb #ae246bb1
