@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'token_axes',
-           'part_by_company', 'parts', 'plain_state', 'weights_sha256', 'write_model']
+__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'token_axes', 'parts',
+           'plain_state', 'weights_sha256', 'write_model']
 
 # %% ../../nbs/integrations/03_weights.ipynb #b7d43bc4
 def storage(tensor: Tensor) -> tuple[object, ...]:
@@ -190,7 +190,7 @@ def _prefixes(name: str) -> list[str]:
     steps = name.split(".")
     return [".".join(steps[:n]) for n in range(1, len(steps))]
 
-def part_by_company(name: str, way: Sequence[nn.Module], beside: bool) -> str:
+def _part_by_company(name: str, way: Sequence[nn.Module], beside: bool) -> str:
     "The part of what has no telling name; `way` are the modules that hold it, outermost first."
     kinds = " ".join(type(module).__name__.lower() for module in way)
     if beside and not re.search(r"lstm|gru|rnn", kinds):
@@ -226,7 +226,7 @@ def parts(model: nn.Module) -> dict[str, str]:
             found[name] = "position" if place in tables else part_by_name(
                 name, [type(module).__name__ for module in way])
         if found[name] == "other":
-            found[name] = part_by_company(name, way, name in beside)
+            found[name] = _part_by_company(name, way, name in beside)
     return found
 
 # %% ../../nbs/integrations/03_weights.ipynb #20bb9f3b

@@ -11,6 +11,7 @@ from small_study import QUIET, SMALL, facts_of
 from pptrain.data import TaskDataset, register_control
 from pptrain.errors import InputError
 from pptrain.study import Claim, StudySetup, arm_models, judge, run_study
+from pptrain.study.stacks import run_stacked
 from pptrain.study.tuning import best_rates
 from pptrain.study.variants import run_variant, token_flops, warm_up_lengths
 
@@ -123,3 +124,16 @@ def test_relabelled_scratch_decides_nothing_and_a_planted_effect_is_found(tmp_pa
     planted.loc[planted.step > 0, "tokens"] = first.tokens.max()
     found = judge(pd.concat([first[first.metric == "eval_loss"], planted]), claims)
     assert found.verdict[0] == "replicated" and found.effect[0] > 0
+
+
+@pytest.mark.slow
+def test_an_arm_rises_to_its_rate_as_it_says(tmp_path):
+    "Alone and in a stack, it is the arm of a study that says so of all."
+    slow = replace(SMALL, warmup_steps=6)
+    own = replace(slow, arms={"at_once": {"data": "nothing", "warmup_steps": 0}})
+    every = run_study(replace(slow, warmup_steps=0), tmp_path / "all", [1], ["scratch"], **QUIET)
+    for run, place in ((run_study, "alone"), (run_stacked, "stacked")):
+        table = run(own, tmp_path / place, [1], ["scratch", "at_once"], **QUIET)
+        losses = table[table.metric == "eval_loss"].groupby("variant").value.last()
+        wanted = every[every.metric == "eval_loss"].value.iloc[-1]
+        assert abs(losses["at_once"] - wanted) < 1e-3 < abs(losses["scratch"] - wanted)
