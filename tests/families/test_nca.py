@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -22,11 +23,12 @@ from pptrain.data.kernels import find_numba
 from pptrain.parity import find_vectors, load_vectors
 from pptrain.tasks.nca import NCA, NCAConfig, Rules, grids_of
 from pptrain.tasks.nca.automata import (
-    LAYERS, exact_logits, hidden_numbers, layer_shapes, network_layers, next_grids, pick_states,
+    LAYERS, exact_logits, hidden_numbers, network_layers, next_grids, pick_states,
     quick_pass, rollout, start_grids, uniforms,
 )
 from pptrain.tasks.nca.family import draw_problems, kernel_shapes, run_films, weight_count
 from pptrain.tasks.nca.replay import replay_nca
+from pptrain.tasks.nca.rules import layer_shapes
 
 VECTORS = load_vectors(ROOT / "tests" / "vectors" / "nca" / "dev.npz")
 PRESETS = [p.name for p in registered_presets("nca")]
@@ -180,8 +182,9 @@ def some_rules(count: int, states: int = 10) -> tuple[Rules, torch.Tensor, torch
     drawn = draw_problems(item_rngs(4, "train", 0, range(count), lane=2), c, weight_count(c))
     chance = torch.Generator().manual_seed(states)
     grids = torch.randint(0, states, (count, 12, 12), dtype=torch.int32, generator=chance)
-    rules = Rules.from_layers(**network_layers(drawn.numbers, layer_shapes(states)))
-    return rules, grids, drawn.keys
+    numbers = torch.from_numpy(drawn.numbers)
+    rules = Rules.from_layers(**network_layers(numbers, layer_shapes(states)))
+    return rules, grids, torch.from_numpy(drawn.keys)
 
 
 @pytest.mark.parametrize("states", [2, 3, 6, 10, 15])
@@ -252,8 +255,23 @@ def test_machine_code_makes_the_films_of_torch(settings, monkeypatch):
     monkeypatch.setattr(Filler, "ready", lambda filler: None)
     by_torch = run_films(drawn, c, 9)
     monkeypatch.setattr(Filler, "ready", Filler.now)
-    assert torch.equal(run_films(drawn, c, 9), by_torch)
-    assert torch.equal(run_films(drawn.part(3, 4), c, 9)[0], by_torch[3])
+    assert (run_films(drawn, c, 9) == by_torch).all()
+    assert (run_films(drawn.part(3, 4), c, 9)[0] == by_torch[3]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
+def test_a_first_item_waits_for_no_torch_where_machine_code_is_kept(tmp_path):
+    sample = "from pptrain.core import create_task; row = create_task('nca', %s).sample(0)"
+    small = {"preset": "smoke", "complexity_probe_frames": 0}
+    keep = "from pptrain.data import fillers; fillers.WORTH = 0; "
+    tell = "; import sys; print(sum(row.ids), 'torch' in sys.modules)"
+    told = [subprocess.run([sys.executable, "-c", first + sample % small + tell],
+                           env=os.environ | {"PPTRAIN_CACHE": str(tmp_path)},
+                           capture_output=True, text=True, check=True).stdout.split()
+            for first in ("", keep, "")]
+    total = str(sum(create_task("nca", **small).sample(0).ids))
+    assert told == [[total, "True"], [total, "False"], [total, "False"]]
 
 
 def test_rules_of_a_pool_come_again():

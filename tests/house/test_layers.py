@@ -181,7 +181,8 @@ def loaded_by(statement: str) -> set[str]:
 
 
 LIGHT = ["", "vocab", "data", "config", "core", "show", "parity", "tasks.dyck", "tasks.procedural",
-         "tasks.simpler_tasks", "tasks.lime", "tasks.summarization", "study", "study.grid", "grid"]
+         "tasks.simpler_tasks", "tasks.lime", "tasks.summarization", "tasks.nca", "tasks.probes",
+         "tasks.random_rnn", "tasks.repetition", "study", "study.grid", "grid"]
 HEAVY = {"torch", "transformers", "plotly", "matplotlib", "pandas", "datasets", "numba",
          "llvmlite"} | NEVER
 

@@ -14,33 +14,14 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from ...errors import InputError
+from .rules import CUT_STD
 
 # %% auto #0
 __all__ = []
 
-# %% ../../../nbs/tasks/nca/01_automata.ipynb #ac635189
-CUT_STD = 0.87962566103423978   # standard deviation of a standard normal cut at ±2
-
-def cut_normals(rng: np.random.Generator, count: int) -> np.ndarray:
-    "`count` standard normals within ±2, float32 (count,), not stretched."
-    drawn = rng.standard_normal(count + count // 8 + 8, dtype=np.float32)
-    drawn = drawn[np.abs(drawn) <= 2]
-    missing = count - len(drawn)
-    if missing > 0:
-        return np.append(drawn, cut_normals(rng, missing))
-    return drawn[:count]
-
-# %% ../../../nbs/tasks/nca/01_automata.ipynb #149f05df
+# %% ../../../nbs/tasks/nca/01_automata.ipynb #a0a00415
 LAYERS = ("conv3_kernel", "conv3_bias", "conv1_kernel", "conv1_bias", "out_kernel", "out_bias")
 
-def layer_shapes(
-    states: int, wrapped: bool = True, perception: int = 4, hidden: int = 16
-) -> list[tuple[int, ...]]:
-    "Shapes of the three kernels of a rule, input channels before output channels."
-    channels = states + 2 if wrapped else states
-    return [(3, 3, channels, perception), (perception, hidden), (hidden, states)]
-
-# %% ../../../nbs/tasks/nca/01_automata.ipynb #a0a00415
 def network_layers(
     numbers: torch.Tensor, shapes: list[tuple[int, ...]]
 ) -> dict[str, torch.Tensor]:
@@ -287,15 +268,6 @@ def next_grids(
     return best.view_as(grids)
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #be7cfb4b
-def draw_start(
-    rng: np.random.Generator, states: int, cells: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    "A tilt per state (normal), a coin per cell (uniform), float64; and the int64 key of a stream."
-    tilts = rng.standard_normal(states)
-    coins = rng.random(cells)
-    key = int(rng.bit_generator.random_raw()) - 2**63
-    return tilts, coins, key
-
 def start_grids(tilts: torch.Tensor, coins: torch.Tensor) -> torch.Tensor:
     "First states (rollouts, cells), int32: each cell drawn from softmax(tilt)."
     return pick_states(tilts, coins, 1.0).int()

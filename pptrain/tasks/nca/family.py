@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import chain, product
 from time import thread_time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from ...core import AddressedTask, register_family
@@ -24,12 +23,13 @@ from ...data import IGNORE, Example, item_rngs
 from ...data.columns import Columns
 from ...data.fillers import Filler
 from ...errors import InputError
-from pptrain.tasks.nca.automata import (
-    Rules, cut_normals, draw_start, layer_shapes, network_layers, rollout, start_grids,
-)
 from .films import Run, film_filler, net_of
+from .rules import cut_normals, draw_start, layer_shapes
 from .settings import NCAConfig, frame_count, frame_tokens, nca_presets
 from ...vocab import Vocab
+
+if TYPE_CHECKING:   # imported where a torch road is taken
+    import torch
 
 # %% auto #0
 __all__ = ['NCA', 'grids_of']
@@ -53,22 +53,18 @@ def weight_count(c: NCAConfig) -> int:
 # %% ../../../nbs/tasks/nca/10_family.ipynb #ff90fc69
 @dataclass
 class RuleRuns:
-    "Many problems as stacked tensors on the CPU."
-    numbers: torch.Tensor   # float32 (problems, weights): the network, as cut normals
-    tilts: torch.Tensor     # float64 (problems, states): how likely each state is at first
-    coins: torch.Tensor     # float64 (problems, cells): one per cell of the first grid
-    keys: torch.Tensor      # int64 (problems,): the stream of the coins of every later step
+    "Many problems, stacked."
+    numbers: np.ndarray   # float32 (problems, weights): the network, as cut normals
+    tilts: np.ndarray     # float64 (problems, states): how likely each state is at first
+    coins: np.ndarray     # float64 (problems, cells): one per cell of the first grid
+    keys: np.ndarray      # int64 (problems,): the stream of the coins of every later step
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        "The four of them, in order."
-        return self.numbers, self.tilts, self.coins, self.keys
-
-    def part(self, begin: int, end: int, device: str = "cpu") -> RuleRuns:
-        "RuleRuns `begin` to `end` - 1, on `device`."
-        return RuleRuns(*(tensor[begin:end].to(device) for tensor in self.tensors()))
+    def part(self, begin: int, end: int) -> RuleRuns:
+        "RuleRuns `begin` to `end` - 1."
+        return RuleRuns(*(column[begin:end] for column in vars(self).values()))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #4a4d4516
 def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: int) -> RuleRuns:
@@ -78,59 +74,81 @@ def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: in
         numbers.append(cut_normals(rng, weights))
         starts.append(draw_start(rng, c.num_states, c.grid_size**2))
     tilts, coins, keys = zip(*starts)
-    columns = (np.array(numbers), np.array(tilts), np.array(coins), np.array(keys))
-    return RuleRuns(*map(torch.from_numpy, columns))
+    return RuleRuns(np.array(numbers), np.array(tilts), np.array(coins), np.array(keys))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #a92f59c3
 FEW, MANY = 64, 256   # runs at a time: fewer cost the same, more leave the cache
 MANY_ON_A_GPU = 8192
 CELLS = 2**24         # of all frames of a block, each frame or step in memory taking four bytes
 
-def run_block(problems: RuleRuns, c: NCAConfig, frames: int) -> torch.Tensor:
-    "Films (runs, frames, rows, columns), int32, of `problems`, by torch, where their tensors live."
-    rules = Rules.from_layers(**network_layers(problems.numbers, kernel_shapes(c)))
-    start = start_grids(problems.tilts, problems.coins).view(-1, c.grid_size, c.grid_size)
-    return rollout(rules, start, problems.keys, c.init_rollout_steps, frames, c.rollout_stride,
+def run_block(problems: RuleRuns, c: NCAConfig, frames: int, device: str) -> torch.Tensor:
+    "Films (runs, frames, rows, columns), int32, of `problems`, by torch on `device`."
+    import torch
+    from pptrain.tasks.nca.automata import Rules, network_layers, rollout, start_grids
+    tensors = (torch.from_numpy(column).to(device) for column in vars(problems).values())
+    numbers, tilts, coins, keys = tensors
+    rules = Rules.from_layers(**network_layers(numbers, kernel_shapes(c)))
+    start = start_grids(tilts, coins).view(-1, c.grid_size, c.grid_size)
+    return rollout(rules, start, keys, c.init_rollout_steps, frames, c.rollout_stride,
                    c.temperature, c.identity_bias)
 
 def filler_of(c: NCAConfig) -> Filler:
     "What fills films of these settings by machine code, once that pays."
     return film_filler(c.num_states, c.hidden_dim)
 
-def fill_films(fill: Callable, problems: RuleRuns, c: NCAConfig, frames: int) -> torch.Tensor:
-    "The same films by machine code, from tensors on the CPU."
+def fill_films(fill: Callable, problems: RuleRuns, c: NCAConfig, frames: int) -> np.ndarray:
+    "The same films by machine code."
     net = net_of(c.num_states, c.channel_wrap, c.perception_dim, c.hidden_dim)
     run = Run(c.grid_size, c.init_rollout_steps, c.rollout_stride, float(c.temperature),
               float(np.float32(c.identity_bias)))
     films = np.empty((len(problems), frames, c.grid_size**2), np.int32)
-    numbers, tilts, coins, keys = (tensor.numpy() for tensor in problems.tensors())
-    fill(numbers, tilts, coins, keys.view(np.uint64), net, run, films)
-    return torch.from_numpy(films).view(-1, frames, c.grid_size, c.grid_size)
+    fill(problems.numbers, problems.tilts, problems.coins, problems.keys.view(np.uint64), net, run,
+         films)
+    return films.reshape(-1, frames, c.grid_size, c.grid_size)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #24c1e371
-def run_films(problems: RuleRuns, c: NCAConfig, frames: int, device: str = "cpu") -> torch.Tensor:
+def film_blocks(
+    problems: RuleRuns, c: NCAConfig, frames: int, device: str
+) -> Iterator[np.ndarray | torch.Tensor]:
     "Films (runs, frames, rows, columns), int32, of all `problems`, block by block; on `device`."
     block = MANY if device == "cpu" else MANY_ON_A_GPU
     block = max(1, min(block, CELLS // (c.grid_size**2 * (frames + 60))))   # 60 in a step
     fill = filler_of(c).ready() if device == "cpu" else None
-    films, start = [], thread_time()
     for begin in range(0, len(problems), block):
-        part = problems.part(begin, begin + block, device)
-        films.append(fill_films(fill, part, c, frames) if fill else run_block(part, c, frames))
-    if device == "cpu" and not fill:
-        filler_of(c).spend(thread_time() - start)
-    return torch.cat(films)
+        part, start = problems.part(begin, begin + block), thread_time()
+        films = fill_films(fill, part, c, frames) if fill else run_block(part, c, frames, device)
+        if device == "cpu" and not fill:
+            filler_of(c).spend(thread_time() - start)
+        yield films
+
+def as_array(block: np.ndarray | torch.Tensor) -> np.ndarray:
+    "A block in the processor's memory."
+    return block if isinstance(block, np.ndarray) else block.cpu().numpy()
+
+def run_films(problems: RuleRuns, c: NCAConfig, frames: int, device: str = "cpu") -> np.ndarray:
+    "Films (runs, frames, rows, columns), int32, of all `problems`."
+    return np.concatenate([*map(as_array, film_blocks(problems, c, frames, device))])
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #62c05e67
-def patch_tokens(grids: torch.Tensor, states: int, patch: int) -> torch.Tensor:
-    "(…, rows, columns) → (…, patches) int32; cell k of a patch, in reading order, counts statesᵏ."
+Grids = TypeVar("Grids", bound="np.ndarray | torch.Tensor")
+
+def patch_tokens(grids: Grids, states: int, patch: int) -> Grids:
+    """(…, rows, columns) → (…, patches), whole numbers; arrays stay arrays, tensors tensors.
+
+    Cell k of a patch, in reading order, counts states**k."""
     *lead, rows, columns = grids.shape
-    cut = grids.view(*lead, rows // patch, patch, columns // patch, patch)
-    tokens = cut[..., 0, :, 0].clone()
-    for k, (i, j) in enumerate(product(range(patch), repeat=2)):
-        if k:
-            tokens.add_(cut[..., i, :, j], alpha=states**k)
-    return tokens.flatten(-2).int()
+    cut: Any = grids.reshape(*lead, rows // patch, patch, columns // patch, patch)
+    cells = [cut[..., i, :, j] for i, j in product(range(patch), repeat=2)]
+    tokens = cells[0]
+    for k, cell in enumerate(cells[1:], 1):
+        tokens = tokens + cell * states**k
+    return tokens.reshape(*lead, -1)
+
+def run_tokens(problems: RuleRuns, c: NCAConfig, frames: int, device: str) -> np.ndarray:
+    "Patch tokens (runs, frames, patches), int32, of all `problems`."
+    blocks = film_blocks(problems, c, frames, device)
+    return np.concatenate([as_array(patch_tokens(films, c.num_states, c.patch_size))
+                           for films in blocks])
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #953ed2c6
 def unpatch(tokens: np.ndarray, states: int, patch: int, rows: int) -> np.ndarray:
@@ -144,12 +162,13 @@ def unpatch(tokens: np.ndarray, states: int, patch: int, rows: int) -> np.ndarra
     return np.moveaxis(blocks, -2, -3).reshape(*lead, rows, -1)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #f4c290d2
-def gzip_sizes(tokens: torch.Tensor) -> list[int]:
+def gzip_sizes(tokens: np.ndarray) -> list[int]:
     "Bytes of a gzip file (level 9, no name) of each row of `tokens` as int32, little-endian."
-    rows = tokens.flatten(1).cpu().numpy().astype("<i4")
-    threads = torch.get_num_threads()
-    if threads == 1 or len(rows) < 64:
+    rows = tokens.reshape(len(tokens), -1).astype("<i4")
+    if len(rows) <= FEW:
         return _sizes(rows)
+    import torch
+    threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         return sum(pool.map(_sizes, np.array_split(rows, threads)), [])
 
@@ -169,7 +188,7 @@ def ceiling(states: int, patch: int, size: int, frames: int) -> float:
     count = (size // patch) ** 2 * frames
     rng = np.random.default_rng(0)
     noise = rng.integers(0, states ** (patch * patch), (64, count))
-    return max(gzip_sizes(torch.from_numpy(noise))) / (4 * count)
+    return max(gzip_sizes(noise)) / (4 * count)
 
 def noise_ceiling(c: NCAConfig) -> float:
     "The gzip ratio that no rule can be expected to exceed."
@@ -217,7 +236,7 @@ class Attempt:
     rule: int                # the rule's number in its stream
     attempt: int             # how many were rejected before it
     gzip_bytes: int          # size of its probe; 0 without a filter
-    numbers: torch.Tensor    # float32 (weights,)
+    numbers: np.ndarray      # float32 (weights,)
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #33625131
 def look_ahead(waiting: int, made: int, accepted: int, few: int = FEW) -> int:
@@ -237,8 +256,7 @@ def probe_sizes(problems: RuleRuns, c: NCAConfig, device: str) -> list[int]:
     "Gzip sizes of the probes of `problems`; zeros without a filter."
     if not c.complexity_probe_frames:
         return [0] * len(problems)
-    films = run_films(problems, c, c.complexity_probe_frames, device)
-    return gzip_sizes(patch_tokens(films, c.num_states, c.patch_size))
+    return gzip_sizes(run_tokens(problems, c, c.complexity_probe_frames, device))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #4616fb1b
 def try_rules(
@@ -375,9 +393,8 @@ class NCA(AddressedTask):
         own = [i % pool if pool else i for i in indices]
         accepted = find_rules(c, stream, own, self.device)
         problems = draw_problems(item_rngs(*stream, indices), c, weights=0)
-        problems.numbers = torch.stack([accepted[rule].numbers for rule in own])
-        films = run_films(problems, c, frame_count(c), self.device)
-        tokens = patch_tokens(films, c.num_states, c.patch_size).cpu().numpy()
+        problems.numbers = np.stack([accepted[rule].numbers for rule in own])
+        tokens = run_tokens(problems, c, frame_count(c), self.device)
         ids, mask = write_rows(tokens, self.vocab["START"], c.max_length, c.min_frames)
         return ids, mask, [accepted[rule] for rule in own]
 

@@ -15,7 +15,7 @@ import numpy as np
 from ...data.draws import GOLDEN, mix64
 from ...data.fillers import Filler
 from ...data.kernels import kernel
-from .automata import CUT_STD, layer_shapes
+from .rules import CUT_STD, layer_shapes
 
 # %% auto #0
 __all__ = []
@@ -299,4 +299,4 @@ def film_filler(states: int, hidden: int) -> Filler:
                 if frame >= 0 and between == 0:
                     films[film, frame] = cells
 
-    return Filler(fill, times=8)
+    return Filler(fill, times=8, soon=0)   # the other road waits for torch

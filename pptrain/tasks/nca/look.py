@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...data import Example
 from ...show import PALETTE, Picture, frame, grid, state_colors
@@ -40,7 +39,7 @@ def patch_picture(cells: np.ndarray, states: int, patch: int, title: str = "") -
     figure = picture.figure
     figure.data[0].colorscale = [(at, pale(shade)) for at, shade in state_colors(states)]
     down, across = patch_middles(rows, patch), patch_middles(columns, patch)
-    tokens = patch_tokens(torch.as_tensor(np.array(cells)), states, patch)
+    tokens = patch_tokens(np.asarray(cells), states, patch)
     left = np.tile(across, len(down)) - .6
     height = np.repeat(down, len(across))
     names = [str(token) for token in tokens.tolist()]
