@@ -7,8 +7,9 @@ FOLDER pptrain==0.3.0`); it runs under this Python. Every row is a process of it
 thread; contestants take turns. Ours are batches of 64 through the collator, as a trainer takes
 them; upstream builds a list, and the time of building it is counted. A token is an id that
 attention sees. The first item is timed from `import pptrain` on, with machine code of an earlier
-run kept; `import torch`, which it does not need, apart. Prints a table, writes bench/results/families-<machine>.csv, a row as soon as it is measured, and a picture
-beside it. With `--family` the rows of other families stay as they were; `--means` only reads.
+run kept; `import torch`, which it does not need, apart. Prints a table, writes
+bench/results/families-<machine>.csv, a row as soon as it is measured, and a picture beside it.
+With `--family` the rows of other families stay as they were; `--means` only reads.
 """
 from __future__ import annotations
 
