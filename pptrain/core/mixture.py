@@ -29,8 +29,11 @@ def weight_of(part: Mapping[str, Any]) -> Weight:
     "The weight of a part; the items of a schedule are numbers again. Raises `InputError`."
     weight = part.get("weight", 1)
     if isinstance(weight, Mapping):
-        weight = {int(item) if isinstance(item, str) and item.isdecimal() else item: value
-                  for item, value in weight.items()}
+        points = [(int(item) if isinstance(item, str) and item.isdecimal() else item, value)
+                  for item, value in weight.items()]
+        if len(dict(points)) < len(points):
+            raise InputError(f"weight {shown(weight)} of a mixture: an item stands twice")
+        weight = dict(points)
     check_weight(weight)
     return weight
 
@@ -195,6 +198,7 @@ class TaskMixture(AddressedTask):
         mixture(list(zip(self.tasks, self.weights)), count=self.config.sequence_count)
         items = np.linspace(0, self.config.sequence_count - 1, 1001).astype(int).tolist()
         self.mean_shares = tuple(shares_at(self.weights, items).mean(0).tolist())
+        self.mixed = self.stream(0, "train")    # what a mixture of mixtures finds inside
 
     def tokenizer_spec(self) -> TokenizerSpec:
         "All ids; padding is that of the first part, and so are other special ids if it is alone."

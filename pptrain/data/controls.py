@@ -87,7 +87,24 @@ def shuffled(dataset: TaskDataset) -> TaskDataset:
     return with_examples(dataset, ShuffledExamples(addressed(dataset)))
 
 # %% ../../nbs/data/03_controls.ipynb #041a3737
-COUNTED = 512    # rows of the training stream, its first
+def streams_inside(examples: Any) -> list[Any]:
+    "The streams that a stream draws from: below a control, parts of a mixture, a task's mixture."
+    owner = getattr(examples, "__self__", None) or getattr(examples, "task", None)
+    found = [getattr(owner, "mixed", None), getattr(examples, "examples", None)]
+    found += getattr(examples, "parts", None) or ()
+    return [each for each in found if each is not None]
+
+def course_of(examples: Any) -> int:
+    "The items of an epoch over which a curriculum in a stream moves; 0 where there is none."
+    return max([getattr(examples, "course", 0), *map(course_of, streams_inside(examples))])
+
+COUNTED = 512    # rows of the training stream
+
+def counted_items(examples: Any) -> Sequence[int]:
+    "The items whose tokens are counted: the first, or some of the whole course."
+    course = course_of(examples)
+    return [k * course // COUNTED for k in range(COUNTED)] if course else range(COUNTED)
+
 START = -1       # stands before the first token
 
 class Successors:
@@ -133,15 +150,20 @@ class DrawnExamples:
     counted: dict[int | None, Successors] = field(default_factory=dict, repr=False, compare=False)
 
     def successors(self, seed: int | None) -> Successors:
-        "What was counted in the first training rows of `seed`."
+        "What was counted in training rows of `seed`."
         if seed not in self.counted:
-            rows = self.examples(seed or 0, "train", 0, range(COUNTED))
+            rows = self.examples(seed or 0, "train", 0, counted_items(self.examples))
             self.counted[seed] = Successors(rows, self.n)
         return self.counted[seed]
 
     def tokens(self, seed: int | None, count: int, rng: np.random.Generator) -> Any:
-        "`count` tokens by the law."
+        "`count` tokens by the law. Raises `InputError` where no tokens were counted."
         seen = self.successors(seed)
+        if not count:
+            return []
+        if () not in seen.tables:
+            raise InputError(f"{self.law} of rows without tokens: of the {COUNTED} rows that are "
+                             "counted one must have some")
         if self.law == "random_tokens":
             return rng.choice(np.sort(seen.tables[()][0]), count)
         return seen.noise(count, rng) if self.n == 1 else seen.line(count, rng)

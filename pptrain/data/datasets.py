@@ -167,6 +167,8 @@ class Collate:
     pad_token_id: int
 
     def __call__(self, rows: Sequence[Mapping[str, Any]] | Columns) -> dict[str, Tensor]:
+        if not len(rows):
+            rows = Columns.empty(0, 0)
         if isinstance(rows, Columns):
             return Collated(rows.padded(self.pad_token_id))
         from torch.nn.utils.rnn import pad_sequence

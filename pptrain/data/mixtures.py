@@ -14,10 +14,11 @@ from zlib import crc32
 
 import numpy as np
 
+from .controls import streams_inside
 from .datasets import Examples, TaskDataset
 from .examples import Example
-from .streams import item_rngs, number_within
-from ..errors import InputError
+from .streams import item_key, item_rngs, number_within
+from ..errors import InputError, shown
 
 # %% auto #0
 __all__ = ['mixture']
@@ -41,8 +42,11 @@ MOST_WEIGHT = 1e300     # beyond, numbers become infinite
 def check_number(value: Any, least: float | None = None) -> None:
     "Raises `InputError` for no finite number above zero, or at least `least`."
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    value = value.item() if isinstance(value, np.number) else value    # float32 has no 1e300
     if not number or not (0 < value < MOST_WEIGHT or value == least):
-        raise InputError(f"weight {value!r} of a mixture: give a number above zero")
+        wanted = "zero or more" if least == 0 else "above zero, or a schedule {item: number}"
+        raise InputError(f"weight {shown(value)} of a mixture: give a number below {MOST_WEIGHT:g} "
+                         f"and {wanted}")
 
 def shares_at(weights: Sequence[Weight], items: Sequence[int]) -> np.ndarray:
     "The shares of the parts at `items`, float (items, parts), each row sums to 1."
@@ -66,9 +70,8 @@ def spread(seed: int | None, split: str, epoch: int, block: int, lane: int) -> n
 
 # %% ../../nbs/data/04_mixtures.ipynb #0a39504e
 def mixtures_inside(examples: Any) -> int:
-    "How many mixtures lie inside one another in a stream; those under controls count."
-    inside = getattr(examples, "parts", None) or [getattr(examples, "examples", None)]
-    deepest = max(map(mixtures_inside, filter(None, inside)), default=0)
+    "How many mixtures lie inside one another in a stream; those of controls and tasks count."
+    deepest = max(map(mixtures_inside, streams_inside(examples)), default=0)
     return deepest + isinstance(examples, MixedExamples)
 
 @dataclass
@@ -82,13 +85,18 @@ class MixedExamples:
     weights: tuple[Weight, ...]
     count: int
 
+    @property
+    def course(self) -> int:
+        "The items of an epoch if a schedule moves over them, else 0."
+        return self.count if any(isinstance(weight, Mapping) for weight in self.weights) else 0
+
     def which(self, seed: int | None, split: str, epoch: int,
               indices: Sequence[int]) -> np.ndarray:
         "The part of each item."
         lane = LANE + mixtures_inside(self)     # a mixture in a mixture chooses on its own
         places = [divmod(int(i), BLOCK) for i in indices]
         draws = [spread(seed, split, epoch, block, lane)[place] for block, place in places]
-        if not any(isinstance(weight, Mapping) for weight in self.weights):
+        if not self.course:
             ends = shares_at(self.weights, [0])[0].cumsum()
             return np.searchsorted(ends[:-1], draws, side="right")
         ends = shares_at(self.weights, [epoch * self.count + i for i in indices]).cumsum(1)
@@ -106,25 +114,35 @@ class MixedExamples:
         return [found[place] for place in range(len(which))]
 
 # %% ../../nbs/data/04_mixtures.ipynb #8de3f115
+def split_of(parts: Sequence[Any]) -> str:
+    "The one split of all parts that have one, else train. Raises `InputError` for two."
+    splits = sorted({part.split for part in parts if isinstance(part, TaskDataset)})
+    if len(splits) > 1:
+        raise InputError(f"the parts of a mixture have {' and '.join(splits)} items; give parts of "
+                         "one split, or say which with split=")
+    return splits[0] if splits else "train"
+
 def part_dataset(part: Any, seed: int | None, split: str) -> TaskDataset:
     "The rows of a part. Raises `InputError` for what is neither a task nor an addressed dataset."
     if hasattr(part, "build_datasets"):
         data = part.build_datasets(seed)
         part = data.train_dataset if split == "train" else data.eval_dataset
     if not isinstance(part, TaskDataset):
-        raise InputError(f"a part of a mixture is a task or an addressed dataset, not {part!r}")
+        raise InputError("a part of a mixture is a task or an addressed dataset, not "
+                         f"{shown(part)}")
     return part
 
 # %% ../../nbs/data/04_mixtures.ipynb #db509a6c
 def mixture(parts: Sequence[tuple[Any, Weight]], seed: int | None = 0, count: int | None = None,
-            split: str = "train") -> TaskDataset:
+            split: str | None = None) -> TaskDataset:
     """One addressed dataset of `parts`, a list of (dataset or task, weight).
 
     Item i is item i of a part that is chosen by weight, from (seed, split, epoch, i) alone; shares
     hold in every stretch of items, not in the long run only. A weight may be a schedule {item:
     weight, …}; a loader that shuffles spreads it. `count` is the number of items, by default that
-    of all parts together. Ids are taken as they are, so the parts should share a vocabulary.
-    Raises `InputError`."""
+    of all parts together. All parts draw from one `split`, by default that of the datasets, and
+    "train" where there are tasks alone. Ids are taken as they are, so the parts should share a
+    vocabulary. Raises `InputError`."""
     pairs = list(parts) if isinstance(parts, Iterable) else []
     if not pairs or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
         raise InputError("a mixture needs a list of (dataset or task, weight), at least one")
@@ -135,6 +153,8 @@ def mixture(parts: Sequence[tuple[Any, Weight]], seed: int | None = 0, count: in
     with np.errstate(invalid="ignore"):
         if np.isnan(shares_at(weights, points)).any():
             raise InputError("the schedules of a mixture are all zero at some item")
+    split = split_of([part for part, _ in pairs]) if split is None else split
+    item_key(seed, split, 0)      # refuses what is no address
     rows = [part_dataset(part, seed, split) for part, _ in pairs]
     total = sum(map(len, rows)) if count is None else number_within(count, "count", 1, 2**62)
     examples = MixedExamples(

@@ -22,8 +22,17 @@ from ..errors import InputError, unknown
 __all__ = ['FORMATS', 'writer_class']
 
 # %% ../../nbs/generate/02_formats.ipynb #7775a247
+def check_fit(ids: np.ndarray, low: int, high: int) -> None:
+    "Raises `InputError` for ids that a file does not hold."
+    if len(ids) and not low <= ids.min() <= ids.max() <= high:
+        odd = ids.min() if ids.min() < low else ids.max()
+        raise InputError(f"id={odd}: these files hold ids of {low} to {high}")
+
 def columns_of(row: Example) -> dict[str, Any]:
-    "One row as arrays: ids and labels int32 (n,), attention int8 (n,); and the op, a text."
+    """One row as arrays: ids and labels int32 (n,), attention int8 (n,); and the op, a text.
+
+    Raises `InputError` for an id that does not fit."""
+    check_fit(row.ids, -2**31, 2**31 - 1)
     attend = np.ones(len(row)) if row.attend is None else row.attend
     return {
         "input_ids": row.ids.astype(np.int32),
@@ -135,8 +144,7 @@ class Bin:
         for row in rows:
             kept = np.ones(len(row), bool) if row.attend is None else np.asarray(row.attend, bool)
             ids = row.ids[kept]
-            if len(ids) and not 0 <= ids.min() <= ids.max() <= largest:
-                raise InputError(f"an id of {ids.min()}..{ids.max()} is outside 0..{largest}")
+            check_fit(ids, 0, largest)
             self.tokens.write(ids.astype(self.dtype).tobytes())
             self.loss.write(row.mask[kept].astype(np.uint8).tobytes())
             self.sizes.append(len(ids))
@@ -151,7 +159,7 @@ FORMATS: dict[str, Any] = {
 
 def writer_class(name: str) -> Any:
     "The writer of a format. Raises `InputError` for an unknown one, or without its library."
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise unknown("format", name, FORMATS)
     if issubclass(FORMATS[name], Parquet):
         arrow("pyarrow.parquet")

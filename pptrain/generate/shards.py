@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from ..config import differences
+from ..data import Example
 from ..data.draws import check_generator
 from ..errors import InputError
 from ..files import read_json, write_atomic
-from .formats import writer_class
+from .formats import token_type, writer_class
 from .source import Source
 from ..transfer.bundle import file_sha256
 
@@ -80,6 +83,10 @@ def with_hash(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../../nbs/generate/03_shards.ipynb #f1cc2fa0
+def attended_tokens(row: Example) -> int:
+    "Tokens of a row, padding apart."
+    return len(row) if row.attend is None else int(np.count_nonzero(row.attend))
+
 def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None) -> dict[str, Any]:
     """Write shard `k`; its record for the manifest. `tell(n)` hears of every `n` items.
 
@@ -96,7 +103,7 @@ def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None)
                     tell()
                     rows += job.source.batch(items[at:at + BATCH])
                 writer.write(rows)
-                tokens += sum(map(len, rows))
+                tokens += sum(map(attended_tokens, rows))
                 carried += sum(int(row.mask.sum()) for row in rows)
                 tell(len(rows))
     facts = {name: file_record(job.folder / name) for name in names}
@@ -107,11 +114,15 @@ def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None)
 MANIFEST = "manifest.json"
 
 def write_manifest(job: Job, records: Mapping[int, dict]) -> None:
-    "Write what is finished."
+    "Write what is finished, unless that stands there."
     content = {
         "format_version": 1, "spec": job.spec(), "tokenizer": job.source.tokenizer,
         "names": job.source.names, "shards": [records[k] for k in sorted(records)]}
-    write_atomic(job.folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+    if job.format == "bin":
+        content["dtype"] = token_type(job.source.tokenizer.get("vocab_size")).name
+    path, text = job.folder / MANIFEST, json.dumps(content, indent=1) + "\n"
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_atomic(path, text)
 
 def check_same(job: Job, there: Mapping[str, Any]) -> None:
     "Raises `InputError` naming the first thing in which what lies in the folder is another."

@@ -21,7 +21,7 @@ tags: [synthetic, pre-pre-training, pptrain]
 # {title}
 
 {items:,} items, {tokens:,} tokens, {loss_tokens:,} of them with loss. Labels are not shifted; -100
-carries no loss. `manifest.json` has the settings, the names of the ids, and sha256 per file.
+carries no loss. `manifest.json` has the settings, the names of the ids, and sha256 per file.{dtype}
 
 Written by `pptrain generate`; the same settings and seed give the same items.
 """
@@ -31,11 +31,14 @@ def card_text(written: Generated) -> str:
     spec = written.manifest["spec"]
     table = spec["format"] != "bin"
     suffix = {"arrow": "arrow", "jsonl": "jsonl"}.get(spec["format"], "parquet")
+    files = f"{spec['split']}-*-of-{spec['shards']:05}.{suffix}"
     configs = (f"configs:\n- config_name: default\n  data_files:\n  - split: {spec['split']}\n"
-               f"    path: \"*.{suffix}\"\n")
+               f"    path: \"{files}\"\n")
+    dtype = f" Tokens are {written.manifest['dtype']}, little-endian." if not table else ""
     totals = {name: written.total(name) for name in ("items", "tokens", "loss_tokens")}
     title = f"{spec['task'] or 'a stream'}, seed {spec['seed']}, {spec['split']}"
-    return CARD.format(configs=configs if table else "", title=title, **totals)
+    configs = configs if table else ""
+    return CARD.format(configs=configs, title=title, dtype=dtype, **totals)
 
 # %% ../../nbs/generate/05_sharing.ipynb #18b9350d
 def write_card(written: Generated) -> Any:

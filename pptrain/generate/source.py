@@ -5,10 +5,12 @@
 # %% ../../nbs/generate/01_source.ipynb #d67733a6
 from __future__ import annotations
 
-import hashlib, json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib, inspect, json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
+
+import numpy as np
 
 from ..config import plain_value
 from ..core import Task, example_at
@@ -50,9 +52,26 @@ class Source:
         "The examples at `indices`."
         return self.examples(self.seed, self.split, self.epoch, indices)
 
-def content_hash(source: Source) -> str:
-    "sha256 over ids and masks of the first items, in hexadecimal."
-    digest = hashlib.sha256()
+def described(value: Any) -> Any:
+    "What decides the items of a stream, in plain values; a thing without settings by its name."
+    if isinstance(value, Task):
+        return {"task": value.name, "config": plain(value.export_config())}
+    if inspect.ismethod(value):
+        return described(value.__self__)
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {each.name: getattr(value, each.name) for each in fields(value) if each.compare}
+        return {"kind": type(value).__qualname__, **described(own)}
+    if isinstance(value, Mapping):
+        return {str(key): described(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [described(entry) for entry in value]
+    if value is None or isinstance(value, (bool, int, float, str, np.generic)):
+        return plain(value)
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+def content_hash(source: Source, told: Any = None) -> str:
+    "sha256 over ids and masks of the first items, and over what is `told`, in hexadecimal."
+    digest = hashlib.sha256(b"" if told is None else json.dumps(told, sort_keys=True).encode())
     for example in source.batch(range(min(LOOKED_AT, source.count))):
         digest.update(example.ids.tobytes() + example.mask.tobytes())
     return digest.hexdigest()
@@ -103,4 +122,4 @@ def spec_of_stream(source: Source, task: Task | None) -> dict[str, Any]:
         "task": task.name if task else None, "config": task.export_config() if task else None,
         "generator": GENERATOR_VERSION,
         "seed": source.seed, "split": source.split, "epoch": source.epoch, "count": source.count,
-        "fingerprint": content_hash(source)})
+        "fingerprint": content_hash(source, None if task else described(source.examples))})

@@ -27,9 +27,9 @@ __all__ = ['COMPARED', 'data_panel', 'panel_figure']
 
 # %% ../../nbs/measure/30_panel.ipynb #6e6e45bf
 def token_bytes(ids: np.ndarray) -> bytes:
-    "Ids as bytes, one each where they are below 256, else two or four, little-endian."
-    largest = ids.max(initial=0)
-    return ids.astype("u1" if largest < 256 else "<u2" if largest < 2**16 else "<u4").tobytes()
+    "Ids as bytes, one each where they are below 256, else two, four or eight, little-endian."
+    fitting = [kind for kind in ("u1", "<u2", "<u4") if ids.max(initial=0) <= np.iinfo(kind).max]
+    return ids.astype([*fitting, "<u8"][0]).tobytes()
 
 def gzip_ratio(ids: np.ndarray) -> float:
     "Bytes after deflate at level 9, per byte before."
@@ -88,15 +88,35 @@ def text_rows(corpus: Corpus, items: int) -> list[Example]:
     ids = np.frombuffer(b"".join(parts), np.uint8)[:items * BLOCK]
     return [Example(row, np.ones(len(row))) for row in np.split(ids, range(BLOCK, len(ids), BLOCK))]
 
+def numbers_in(values: Any) -> np.ndarray | None:
+    "One list of whole numbers as an array; None for anything else."
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError):     # rows of several lengths
+        return None
+    if array.ndim != 1 or array.size and array.dtype.kind not in "iub":
+        return None
+    return array.astype(np.int64)
+
 def row_of(row: Any, name: str) -> Example:
     "A row of somebody else's dataset; without labels all carry loss. Raises `InputError`."
     if not isinstance(row, Mapping) or "input_ids" not in row:
         raise InputError(f"a row of {name} is {shown(row)}: give mappings with input_ids, and "
                          "perhaps labels and attention_mask")
-    ids = np.asarray(row["input_ids"])
-    labels = np.asarray(row.get("labels", ids))
-    attend = row.get("attention_mask")
-    return Example(ids, labels != IGNORE, {}, None, None if attend is None else np.asarray(attend))
+    given = row["input_ids"]
+    ids = numbers_in(given)
+    if ids is None or ids.min(initial=0) < 0:
+        raise InputError(f"input_ids={shown(given)} of {name}: give one list of whole numbers, "
+                         "0 or more")
+    columns = []
+    for column, usual in (("labels", ids), ("attention_mask", np.ones_like(ids))):
+        values = usual if row.get(column) is None else numbers_in(row[column])
+        if values is None or len(values) != len(ids):
+            raise InputError(f"{column}={shown(row[column])} of {name}: give {len(ids)} whole "
+                             "numbers, one for each of input_ids")
+        columns.append(values)
+    labels, attend = columns
+    return Example(ids, labels != IGNORE, {}, None, attend)
 
 def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Example]:
     "The first `items` training examples of a task, a corpus or a dataset. Raises `InputError`."
@@ -104,6 +124,7 @@ def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Exa
         return text_rows(source, items)
     data: Any = source.build_datasets(seed) if isinstance(source, Task) else source
     data = getattr(data, "train_dataset", data)
+    data = data.to_dict("records") if hasattr(data, "iloc") else data     # a pandas table
     rowlike = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if not rowlike or isinstance(data, (str, Mapping)) or not len(data):
         raise InputError(f"{name}={shown(source)}: give a task, a corpus or a dataset with rows")
@@ -112,9 +133,13 @@ def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Exa
         return data.batch(places)
     return [row_of(data[i], name) for i in places]
 
+def attended(row: Example) -> np.ndarray:
+    "Where a row has tokens and no padding, bool (n,)."
+    return np.ones(len(row), bool) if row.attend is None else np.asarray(row.attend, bool)
+
 def kept(row: Example) -> np.ndarray:
     "The ids of a row, padding left out."
-    return row.ids if row.attend is None else row.ids[np.asarray(row.attend, bool)]
+    return row.ids[attended(row)]
 
 def statistics(rows: Sequence[Example], name: str = "rows") -> dict[str, float]:
     "The numbers of the panel for some rows. Raises `InputError` where they hold nothing."
@@ -129,7 +154,7 @@ def statistics(rows: Sequence[Example], name: str = "rows") -> dict[str, float]:
     return {
         "items": len(rows), "tokens": len(ids), "distinct tokens": distinct,
         "mean length": lengths.mean(), "longest": lengths.max(),
-        "supervised share": sum(int(row.mask.sum()) for row in rows) / len(ids),
+        "supervised share": sum(row.mask[attended(row)].sum() for row in rows) / len(ids),
         "distinct rules": len(rules) or math.nan,
         "distinct rows": len({line.tobytes() for line in lines}) / len(lines),
         "gzip ratio": gzip_ratio(ids), "LZ bits per token": bits,

@@ -213,6 +213,14 @@ def test_counts_change_no_item(family):
 
 
 @each_family
+def test_no_items_are_no_items(family):
+    bundle = smoke(family).build_datasets(seed=0)
+    data = bundle.train_dataset
+    assert data.batch([]) == [] and len(data.__getitems__([])) == 0
+    assert bundle.data_collator(data.__getitems__([]))["input_ids"].shape[0] == 0
+
+
+@each_family
 def test_streams_share_nothing(family):
     "Neighbouring seeds, splits and epochs are disjoint where the space is large."
     task = spacious(FAMILIES[family])

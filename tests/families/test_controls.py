@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from pptrain import create_task, registered_tasks
-from pptrain.data import create_control, mixture
+from pptrain.data import Example, TaskDataset, create_control, mixture
 from pptrain.errors import InputError
 
 FAMILIES = [card.name for card in registered_tasks()
@@ -70,3 +70,33 @@ def test_the_weights_of_a_mixture_hold_in_law():
 def test_a_part_that_is_no_dataset_is_refused():
     with pytest.raises(InputError, match="mixture"):
         mixture([([1, 2], 1.0)])
+
+
+def shares(rows):
+    ids = np.concatenate([row.ids for row in rows])
+    return np.bincount(ids, minlength=256) / len(ids)
+
+
+@pytest.mark.parametrize("control", ["unigram_noise", "ngram_null"])
+@pytest.mark.parametrize("as_a_family", [False, True])
+def test_a_control_of_a_curriculum_matches_all_of_it(control, as_a_family):
+    weights = {0: 1, 2000: 0}, {0: 0, 2000: 1}
+    if as_a_family:
+        parts = [{"name": name, "config": {"preset": "smoke"}, "weight": weight}
+                 for name, weight in zip(("dyck", "lime"), weights)]
+        task = create_task("mixture", {"parts": parts, "sequence_count": 2000})
+        data = task.build_datasets(3).train_dataset
+    else:
+        data = mixture([*zip(map(rows_of, ("dyck", "lime")), weights)], seed=3, count=2000)
+    items = range(0, 2000, 3)
+    original, drawn = data.batch(items), create_control(control)(data).batch(items)
+    apart = abs(shares(original) - shares(drawn)).sum() / 2
+    assert apart < (.06 if control == "unigram_noise" else .25), apart
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_rows_without_tokens_stay_so(control):
+    def empty(seed, split, epoch, indices):
+        return [Example([7, 7], [0, 0], {}, None, np.zeros(2)) for _ in indices]
+    row = create_control(control)(TaskDataset(empty, 9)).example(3)
+    assert row.ids.tolist() == [7, 7] and not row.mask.any()

@@ -83,6 +83,40 @@ def test_a_mixture_within_a_mixture_has_its_shares_in_each_part():
     assert shares["part 1"] == pytest.approx(.25, abs=.01)
 
 
+@pytest.mark.parametrize("view", [
+    lambda task: task, lambda task: task.build_datasets().train_dataset,
+    lambda task: shuffled(task.build_datasets().train_dataset)], ids=["task", "rows", "control"])
+def test_a_family_that_is_a_mixture_keeps_its_shares_inside_another(view):
+    inside = create_task("mixture", {"parts": [
+        {"name": name, "config": {"preset": "smoke"}} for name in ("dyck", "lime")]})
+    outer = mixture([(view(inside), 1), (named("c"), 1)], seed=0, count=2000)
+    found = [row.meta.get("part") for row in outer.batch(range(2000))]
+    for part in (*inside.labels, None):
+        share = .5 if part is None else .25
+        assert found.count(part) / 2000 == pytest.approx(share, abs=.03), part
+
+
+def test_held_out_rows_stay_held_out():
+    bundle = create_task("dyck", preset="smoke").build_datasets(0)
+    held = mixture([(bundle.eval_dataset, 1)], count=9)
+    assert held.example(3).ids.tolist() == bundle.eval_dataset.example(3).ids.tolist()
+    with pytest.raises(InputError, match="eval and train"):
+        mixture([(bundle.eval_dataset, 1), (bundle.train_dataset, 1)])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_weight_of_numpy_is_a_number():
+    chosen = set()
+    for one in (1, np.float16(1), np.float32(1), np.int64(1)):
+        data = mixture([(named("a"), one), (named("b"), one)])
+        chosen.add(tuple(data.examples.which(0, "train", 0, range(99))))
+    assert len(chosen) == 1
+    with pytest.raises(InputError, match="1e.300.*below 1e.300"):
+        mixture([(named("a"), 1e300)])
+    with pytest.raises(InputError, match="stands twice"):
+        create_task("mixture", {"parts": [{"name": "dyck", "weight": {"5": 1, 5: 2}}]})
+
+
 SCHEDULE = ({0: 1, 40_000: 0}, {0: 0, 20_000: 1, 40_000: .5}, .5)
 
 

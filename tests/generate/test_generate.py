@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from pptrain import create_task
-from pptrain.data import GENERATOR_VERSION, mixture, shuffled
+from pptrain.data import GENERATOR_VERSION, Example, TaskDataset, frozen, mixture, shuffled
 from pptrain.errors import InputError
-from pptrain.generate import FORMATS, generate
+from pptrain.generate import FORMATS, generate, write_card
 
 COMMAND = [sys.executable, "-c", "import sys; from pptrain.cli import main; sys.exit(main())",
            "generate"]
@@ -213,3 +213,65 @@ def test_shards_of_another_generator_version_are_not_completed(tmp_path):
     assert f"generator version {GENERATOR_VERSION - 1}" in sentence and "\n" not in sentence
     assert f"of version {GENERATOR_VERSION}; choose another folder" in sentence
     assert contents(tmp_path) == before
+
+
+def rows_of_id(number):
+    def examples(seed, split, epoch, indices):
+        return [Example([number], [1]) for _ in indices]
+    return TaskDataset(examples, 3)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_id_that_does_not_fit_is_not_written_as_another(format, tmp_path):
+    generate(rows_of_id(2**31 - 1), tmp_path / "fits", format=format, quiet=True)
+    for number in (2**31, 2**40 + 7):
+        with pytest.raises(InputError, match=f"id={number}: .* 2147483647"):
+            generate(rows_of_id(number), tmp_path / f"{number}", format=format, quiet=True)
+
+
+@pytest.mark.parametrize("change", [
+    lambda data: (frozen(data, 64), frozen(data, 100)),
+    lambda data: (mixture([(data, {0: 1}), (data, {0: 0, 90: 0, 200: 1})], count=300),
+                  mixture([(data, {0: 1}), (data, {0: 0, 90: 0, 250: 1})], count=300))])
+def test_streams_that_begin_alike_are_told_apart(change, tmp_path):
+    one, other = change(smoke().build_datasets(0).train_dataset)
+    generate(one, tmp_path, 300, shards=2, quiet=True)
+    before = contents(tmp_path)
+    generate(one, tmp_path, 300, shards=2, quiet=True)
+    with pytest.raises(InputError, match="another stream"):
+        generate(other, tmp_path, 300, shards=2, quiet=True)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_tokens_are_counted_without_padding(format, tmp_path):
+    task = smoke("probes")
+    made = generate(task, tmp_path, 40, format=format, shards=2, quiet=True)
+    rows = [task.sample(i) for i in range(40)]
+    assert made.total("tokens") == sum(int(np.sum(row.attend)) for row in rows)
+
+
+def test_bare_tokens_say_their_type(tmp_path):
+    small = generate(smoke(), tmp_path / "a", 9, format="bin", quiet=True)
+    large = generate(rows_of_id(70_000), tmp_path / "b", format="bin", quiet=True)
+    for made, name in ((small, "uint16"), (large, "int32")):
+        assert made.manifest["dtype"] == name and name in write_card(made).read_text()
+        assert made.files[0].stat().st_size == made.total("tokens") * np.dtype(name).itemsize
+
+
+def test_a_card_names_the_shards_and_no_guest(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    made = generate(smoke(), tmp_path / "rows", 60, shards=3, quiet=True)
+    write_card(made)
+    for guest in ("train-00000-of-00009.parquet", "copy.parquet"):
+        (tmp_path / "rows" / guest).write_bytes(made.files[0].read_bytes())
+    read = datasets.load_dataset(str(tmp_path / "rows"), split="train",
+                                 cache_dir=str(tmp_path / "cache"))
+    assert len(read) == 60
+
+
+def test_a_finished_folder_is_left_as_it_is(tmp_path):
+    made = generate(smoke(), tmp_path, 60, shards=3, quiet=True)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert generate(smoke(), tmp_path, 60, shards=3, quiet=True) == made
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before

@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -94,6 +95,24 @@ def test_lengths_share_and_rules():
     assert values({"a": create_task("procedural", preset="smoke")})["a", "distinct rules"] == 7
 
 
+def test_padding_carries_nothing_whatever_labels_say():
+    ids = [1, 2, 3, 0, 0]
+    for labels in ({}, {"labels": ids}):
+        rows = [{"input_ids": ids, "attention_mask": [1, 1, 1, 0, 0], **labels}]
+        assert values({"rows": rows})["rows", "supervised share"] == 1
+
+
+def test_a_table_of_pandas_has_rows():
+    rows = [{"input_ids": [1, 2, 3], "op": "a"}, {"input_ids": [4, 5], "op": "b"}]
+    panel = values({"rows": rows, "table": pd.DataFrame(rows)}).unstack(0)
+    assert np.allclose(panel["rows"], panel["table"], equal_nan=True)
+
+
+def test_wide_ids_are_not_cut():
+    draws = np.random.default_rng(0).integers(2**30, size=500)
+    assert gzip_ratio(draws * 2**32) > .4      # half of the bytes are as good as random
+
+
 def test_every_family_beside_text(tmp_path):
     text = "\n".join(f"{i} squared is {i * i}, and {i + 1} comes next." for i in range(400))
     corpus = Corpus("squares", [Document(text, "a")], [Document(text[:500], "b")])
@@ -110,7 +129,9 @@ def test_every_family_beside_text(tmp_path):
 @pytest.mark.parametrize("wrong", [
     None, {}, [], 3, {"a": None}, {"a": "dyck"}, {"a": []}, {"a": [3]}, {"a": ["text"]},
     {"a": [[1, 2]]}, {"a": [{}]}, {"a": {"input_ids": [1]}}, {"a": [{"input_ids": []}]},
-    {"a": [{"input_ids": [1, 2], "labels": [1]}]}])
+    {"a": [{"input_ids": [1, 2], "labels": [1]}]}, {"a": [{"input_ids": [1.5, 2]}]},
+    {"a": [{"input_ids": ["x"]}]}, {"a": [{"input_ids": None}]}, {"a": [{"input_ids": [[1, 2]]}]},
+    {"a": [{"input_ids": [-1, 2]}]}, {"a": [{"input_ids": [1, 2], "attention_mask": [1]}]}])
 def test_what_holds_no_rows_is_refused(wrong):
     with pytest.raises(InputError) as refusal:
         data_panel(wrong)

@@ -406,12 +406,16 @@ class NCA(AddressedTask):
         self, seed: int | None, split: str, epoch: int, indices: Sequence[int]
     ) -> list[Example]:
         "The items at `indices`; with a rule count m, item i runs under rule i mod m."
+        if not len(indices):
+            return []
         ids, mask, rules = self.rows(self.stream(seed, split, epoch), indices)
         return [Example(row, mask.copy(), self.facts_of(rule), self.vocab, writer=official_pair)
                 for row, rule in zip(ids, rules)]
 
     def columns(self, seed: int | None, split: str, epoch: int, indices: Sequence[int]) -> Columns:
         "The same items as arrays."
+        if not len(indices):
+            return Columns.empty(0, self.config.max_length)
         ids, mask, _ = self.rows(self.stream(seed, split, epoch), indices)
         lengths = np.full(len(ids), self.config.max_length)
         return Columns(ids.astype(np.int64), np.broadcast_to(mask, ids.shape), lengths)
