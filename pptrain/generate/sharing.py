@@ -67,7 +67,8 @@ def push_to_hub(written: Generated, repo_id: str, private: bool | None = None) -
     from pptrain.transfer.hub import hub_errors
     check_login(repo_id)
     write_card(written)
-    with hub_errors(repo_id):
+    again = f"{written.folder} is kept, and the same command sends it later"
+    with hub_errors(repo_id, without=again):
         api = HfApi(library_name="pptrain")
         url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
         names = [path.name for path in written.files]

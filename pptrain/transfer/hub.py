@@ -20,7 +20,8 @@ __all__ = []
 LOGIN = "log in with `hf auth login`, or give token="
 WITHOUT = "without it: copy the directory and read it with TransferBundle.load(directory)"
 
-def hub_refusal(error: Exception, repo_id: str, revision: str | None = None) -> str:
+def hub_refusal(error: Exception, repo_id: str, revision: str | None = None,
+                without: str = WITHOUT) -> str:
     "What an exception of `huggingface_hub` means for who asked for `repo_id`, in one sentence."
     from huggingface_hub import errors
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -36,7 +37,7 @@ def hub_refusal(error: Exception, repo_id: str, revision: str | None = None) -> 
         return f"there is no {repo_id} on the Hub, or it is private; check the name, or {LOGIN}"
     if status:
         return f"the Hub answers {status} for {repo_id}; try again later"
-    return f"the Hub cannot be reached for {repo_id}; {WITHOUT}"
+    return f"the Hub cannot be reached for {repo_id}; {without}"
 
 def network_errors() -> tuple[type[Exception], ...]:
     "What a Hub client of any release raises when the network fails."
@@ -47,8 +48,9 @@ def network_errors() -> tuple[type[Exception], ...]:
     return tuple(found)
 
 @contextlib.contextmanager
-def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
-    "Inside, what the Hub or the network refuses is an `InputError`."
+def hub_errors(repo_id: str, revision: str | None = None,
+               without: str = WITHOUT) -> Iterator[None]:
+    "Inside, what the Hub or the network refuses is an `InputError`; `without` a network, do that."
     from huggingface_hub import errors
     from huggingface_hub.utils import validate_repo_id
     kinds: tuple[type[Exception], ...] = (
@@ -57,7 +59,7 @@ def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
         validate_repo_id("" if repo_id is None else repo_id)
         yield
     except kinds as e:
-        raise InputError(hub_refusal(e, repo_id, revision)) from e
+        raise InputError(hub_refusal(e, repo_id, revision, without)) from e
 
 # %% ../../nbs/transfer/03_hub.ipynb #f78f8b8c
 PATTERNS = ["bundle.json", "README.md", "model/*"]
