@@ -47,11 +47,11 @@ class Filler:
     """`fill(keys, …)`, which writes rows into arrays, by Python or by machine code: the same bits.
 
     `keys`, uint64 (items, 1), move on. In each process a filler is plain until that has taken
-    `WORTH` seconds, `times` as many where compiling takes so much longer, or all have taken `soon`
-    where its machine code lies on disk; and for ever where there is no numba."""
+    `WORTH` seconds, `times` as many where compiling takes so much longer, or all have taken `SOON`,
+    or `soon`, where its machine code lies on disk; and for ever where there is no numba."""
     spent_by_all = 0.                        # CPU-seconds, by Python
 
-    def __init__(self, fill: Callable, times: float = 1., soon: float = SOON):
+    def __init__(self, fill: Callable, times: float = 1., soon: float | None = None):
         self.fill, self.times, self.soon = fill, times, soon
         self.spent = 0.                      # CPU-seconds, by Python
         self.quick: Callable | None = None   # machine code
@@ -65,7 +65,8 @@ class Filler:
         "Whether it is time for machine code."
         if self.spent >= WORTH * self.times:
             return True
-        return Filler.spent_by_all >= self.soon and bool(self.index and self.index.exists())
+        soon = SOON if self.soon is None else self.soon
+        return Filler.spent_by_all >= soon and bool(self.index and self.index.exists())
 
     def now(self) -> Callable | None:
         "Machine code without waiting; None where there is no numba."
