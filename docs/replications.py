@@ -209,14 +209,29 @@ def main_words(study: Study, row: Mapping[str, Any]) -> str:
                 break_on_hyphens=False)
 
 
+def brief_words(study: Study, row: Mapping[str, Any]) -> str:
+    "The same without paper, interval and size."
+    effect = f"{number(row['effect'])} {row['unit']}, " if row["n"] else ""
+    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}**, {effect}"
+    return fill(f"{words}{row['n']} seeds.", WIDE - 5, subsequent_indent="  ",
+                break_on_hyphens=False)
+
+
+def fits(text: str) -> bool:
+    return text.count("\n") < ROOM and len(text.split()) <= WORDS
+
+
 def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
-    "The main claims with their verdicts, each in a line or two; of many the verdicts alone."
+    "The main claims with their verdicts, as much of each as fits; of many the verdicts alone."
     found = [(study, main_claim(judged[study.name])) for study in studies]
     named = [(study, main) for study, main in found if main is not None]
     if not named:
         return "No study whose claims were named beforehand has been finished yet."
-    text = "\n".join(main_words(study, main) for study, main in named)
-    if text.count("\n") >= ROOM or len(text.split()) > WORDS:
+    for words in (main_words, brief_words):
+        text = "\n".join(words(study, main) for study, main in named)
+        if fits(text):
+            break
+    else:
         short = [f"{study.folder.name} **{main['verdict']}** (n = {main['n']})"
                  for study, main in named]
         text = fill(f"Main claims: {'; '.join(short)}.", WIDE - 5, break_on_hyphens=False)
