@@ -61,7 +61,7 @@ def random_network(seed: int | None, number: int, vocab_size: int, hidden_size: 
     push = rng.normal(0, vocab_size ** -.5, (vocab_size, hidden_size))
     turn = rng.normal(0, hidden_size ** -.5, (hidden_size, hidden_size))
     read = rng.normal(0, hidden_size ** -.5, (vocab_size, hidden_size))
-    radius = round(float(np.abs(np.linalg.eigvals(turn)).max()), 9)    # as far as libraries agree
+    radius = float(f"{np.abs(np.linalg.eigvals(turn)).max():.9e}")    # as far as libraries agree
     return push, (turn * spectral_radius / radius).T.copy(), read.T.copy()
 
 # %% ../../../nbs/tasks/random_rnn/10_family.ipynb #fa3cad11
@@ -121,7 +121,7 @@ def write_tokens(push, turn, read, activation, temperature, token, places, burn_
             loss += math.log(ends[-1]) + (odds * behind).cumsum()[-1] / ends[-1]
     return loss
 
-WRITER = Filler(write_tokens, soon=0)   # numpy is an order of magnitude slower
+WRITER = Filler(write_tokens)
 
 def run_network(network: Sequence[np.ndarray], config: RandomRNNConfig,
                 draws: Any) -> tuple[np.ndarray, float]:
