@@ -74,20 +74,7 @@ def zipf_slope(ids: np.ndarray, ranks: int = 1000) -> float:
         return math.nan
     return float(np.polyfit(np.log(np.arange(1, len(counts) + 1)), np.log(counts), 1)[0])
 
-# %% ../../nbs/measure/30_panel.ipynb #c0371d94
-BLOCK = 256     # bytes of a row of text, where nobody says what a token is
-
-def text_rows(corpus: Corpus, items: int) -> list[Example]:
-    "The first `items` rows of 256 bytes of the training text, document after document."
-    parts, size = [], 0
-    for document in corpus.train:
-        parts.append(document.text.encode() + b"\n")
-        size += len(parts[-1])
-        if size >= items * BLOCK:
-            break
-    ids = np.frombuffer(b"".join(parts), np.uint8)[:items * BLOCK]
-    return [Example(row, np.ones(len(row))) for row in np.split(ids, range(BLOCK, len(ids), BLOCK))]
-
+# %% ../../nbs/measure/30_panel.ipynb #83863c84
 def numbers_in(values: Any) -> np.ndarray | None:
     "One list of whole numbers as an array; None for anything else."
     try:
@@ -118,21 +105,7 @@ def row_of(row: Any, name: str) -> Example:
     labels, attend = columns
     return Example(ids, labels != IGNORE, {}, None, attend)
 
-def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Example]:
-    "The first `items` training examples of a task, a corpus or a dataset. Raises `InputError`."
-    if isinstance(source, Corpus):
-        return text_rows(source, items)
-    data: Any = source.build_datasets(seed) if isinstance(source, Task) else source
-    data = getattr(data, "train_dataset", data)
-    data = data.to_dict("records") if hasattr(data, "iloc") else data     # a pandas table
-    rowlike = hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    if not rowlike or isinstance(data, (str, Mapping)) or not len(data):
-        raise InputError(f"{name}={shown(source)}: give a task, a corpus or a dataset with rows")
-    places = range(min(items, len(data)))
-    if isinstance(data, TaskDataset):
-        return data.batch(places)
-    return [row_of(data[i], name) for i in places]
-
+# %% ../../nbs/measure/30_panel.ipynb #d215fa33
 def attended(row: Example) -> np.ndarray:
     "Where a row has tokens and no padding, bool (n,)."
     return np.ones(len(row), bool) if row.attend is None else np.asarray(row.attend, bool)
@@ -162,6 +135,35 @@ def statistics(rows: Sequence[Example], name: str = "rows") -> dict[str, float]:
         "entropy, 1 token": ngram_entropy(lines, 1), "entropy, 2 tokens": ngram_entropy(lines, 2),
         "entropy, 3 tokens": ngram_entropy(lines, 3), "Zipf slope": zipf_slope(ids),
     }
+
+# %% ../../nbs/measure/30_panel.ipynb #aa1fc7cb
+BLOCK = 256     # bytes of a row of text, where nobody says what a token is
+
+def text_rows(corpus: Corpus, items: int) -> list[Example]:
+    "The first `items` rows of 256 bytes of the training text, document after document."
+    parts, size = [], 0
+    for document in corpus.train:
+        parts.append(document.text.encode() + b"\n")
+        size += len(parts[-1])
+        if size >= items * BLOCK:
+            break
+    ids = np.frombuffer(b"".join(parts), np.uint8)[:items * BLOCK]
+    return [Example(row, np.ones(len(row))) for row in np.split(ids, range(BLOCK, len(ids), BLOCK))]
+
+def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Example]:
+    "The first `items` training examples of a task, a corpus or a dataset. Raises `InputError`."
+    if isinstance(source, Corpus):
+        return text_rows(source, items)
+    data: Any = source.build_datasets(seed) if isinstance(source, Task) else source
+    data = getattr(data, "train_dataset", data)
+    data = data.to_dict("records") if hasattr(data, "iloc") else data     # a pandas table
+    rowlike = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if not rowlike or isinstance(data, (str, Mapping)) or not len(data):
+        raise InputError(f"{name}={shown(source)}: give a task, a corpus or a dataset with rows")
+    places = range(min(items, len(data)))
+    if isinstance(data, TaskDataset):
+        return data.batch(places)
+    return [row_of(data[i], name) for i in places]
 
 # %% ../../nbs/measure/30_panel.ipynb #bdbf18ad
 def data_panel(sources: Mapping[str, Any], items: int = 512, seed: int | None = 0) -> DataFrame:
