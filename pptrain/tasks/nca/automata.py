@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
+from ...data.exponential import HALVINGS, MOST, exp_rest
 from ...errors import InputError
 from .rules import CUT_STD
 
@@ -184,20 +185,11 @@ def uniforms(keys: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     return (bits.double() + .5) * 2.0**-53
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #4f205a47
-INVERSE_FACTORIALS = [1 / math.factorial(n) for n in range(14)]   # the exponential's series
-
 def exp_minus(x: torch.Tensor) -> torch.Tensor:
-    """exp(−x) for float64 x ≥ 0, the same bits on every device; beyond 600 it stays there.
-
-    Single IEEE operations only: x is split into whole halvings and a small rest for the series."""
-    x = x.clamp(max=600.0)
-    halvings = torch.floor(x * 1.4426950408889634 + .5)
-    rest = halvings * 0.693147180369123816490 - x
-    rest = rest + halvings * 1.90821492927058770002e-10
-    series = rest * INVERSE_FACTORIALS[13] + INVERSE_FACTORIALS[12]
-    for n in range(11, -1, -1):
-        series = series * rest + INVERSE_FACTORIALS[n]
-    return series * (1023 - halvings.long() << 52).view(torch.float64)
+    "exp(−x) for float64 x ≥ 0, the same bits on every device; beyond 600 it stays there."
+    x = x.clamp(max=MOST)
+    halvings = torch.floor(x * HALVINGS + .5)
+    return exp_rest(x, halvings) * (1023 - halvings.long() << 52).view(torch.float64)
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #39701b83
 def pick_states(logits: torch.Tensor, coins: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.draws import GOLDEN, mix64
+from ...data.exponential import exp_minus
 from ...data.fillers import Filler
 from ...data.kernels import kernel
 from .rules import CUT_STD, layer_shapes
@@ -80,20 +81,7 @@ def write_out(numbers, net, out):
             out[state, unit] = weights[unit * net.states + state]
 
 # %% ../../../nbs/tasks/nca/02_films.ipynb #7c2b3c02
-FACTORIALS = tuple(1 / math.factorial(n) for n in range(14))
 NO_SHARE = 34.0   # temperatures behind the best: exp(-34) · 2**48 < 1/2
-
-@kernel
-def exp_below(x):
-    "exp(-x) of a float64 x ≥ 0 by the operations of `exp_minus`; beyond 600 it stays there."
-    x = min(x, 600.0)
-    halvings = math.floor(x * 1.4426950408889634 + 0.5)
-    rest = halvings * 0.693147180369123816490 - x
-    rest = rest + halvings * 1.90821492927058770002e-10
-    series = rest * FACTORIALS[13] + FACTORIALS[12]
-    for n in range(11, -1, -1):
-        series = series * rest + FACTORIALS[n]
-    return math.ldexp(series, -int(halvings))
 
 @kernel
 def share_sums(logits, best, temperature, sums):
@@ -103,7 +91,7 @@ def share_sums(logits, best, temperature, sums):
         if name != best:
             behind = (logits[best] - logits[name]) / temperature
             if behind < NO_SHARE:
-                total += int(np.rint(exp_below(behind) * 2.0**48))
+                total += int(np.rint(exp_minus(behind) * 2.0**48))
         sums[name] = total
 
 @kernel

@@ -19,6 +19,7 @@ from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...core import AddressedTask, Example, register_family
 from ...core.look import Knob
 from ...data import item_draws, item_rngs
+from ...data.exponential import exps_minus
 from ...data.fillers import Filler
 from ...data.kernels import compiled_as, kernel
 from ...errors import InputError
@@ -74,23 +75,10 @@ def _add_times(total, row, factor):
     for i in range(len(total)):
         total[i] += factor * row[i]
 
-FACTORIALS = tuple(1 / math.factorial(n) for n in range(14))
-
-@kernel
-def exp_minus(x):
-    "exp(-x) of float64 x ≥ 0, an array, to the last bits; beyond 600 it stays there."
-    x = np.minimum(x, 600.0)
-    halvings = np.floor(x * 1.4426950408889634 + 0.5)
-    rest = halvings * 0.693147180369123816490 - x + halvings * 1.90821492927058770002e-10
-    series = np.full(len(x), FACTORIALS[13])
-    for n in range(12, -1, -1):
-        series = series * rest + FACTORIALS[n]
-    return np.ldexp(series, -halvings.astype(np.int32))
-
 @kernel
 def tanh_of(x):
     "The hyperbolic tangent of an array."
-    low = exp_minus(2 * np.abs(x))
+    low = exps_minus(2 * np.abs(x))
     return np.copysign((1 - low) / (1 + low), x)
 
 # %% ../../../nbs/tasks/random_rnn/10_family.ipynb #988c4cc0
@@ -113,7 +101,7 @@ def write_tokens(push, turn, read, activation, temperature, token, places, burn_
         for unit in range(len(turn)):
             add_times(scores, read[unit], state[unit])
         behind = (scores.max() - scores) / temperature
-        odds = exp_minus(behind)
+        odds = exps_minus(behind)
         ends = odds.cumsum()
         token = min(np.searchsorted(ends, places[at] * ends[-1], "right"), len(ends) - 1)
         tokens[at] = token
