@@ -16,10 +16,13 @@ from ..integrations import quiet
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
 from .costs import PlannedSetup, is_replication, searching, study_costs, study_of
-from .forecast import FOR_A_GPU, GPU_SPEED, forecast, gpu_seconds, step_seconds
+from .forecast import (
+    FOR_A_GPU, GPU_SPEED, STACK_SPEED, forecast, gpu_seconds, step_seconds)
 from .grid import RunSpec
 from .launch import launch_lines
 from .progress import in_words
+from .skill_costs import is_skill, skill_costs, skill_of
+from .skills import skill_model
 
 # %% auto #0
 __all__ = ['dry_run']
@@ -32,24 +35,36 @@ def model_size(config: StudyConfig) -> int:
         model = downstream_model(adapter, config.vocab_size, config.block_size, 0)
     return sum(p.numel() for p in model.parameters())
 
+def is_counted(spec: RunSpec) -> bool:
+    "Whether it is known what a run would train."
+    return is_replication(spec) or is_skill(spec)
+
+def planned(spec: RunSpec, search: bool) -> tuple[dict[str, Any], pd.DataFrame]:
+    "Seeds, model and parameters of a run, and its costs, a row for each arm."
+    if is_skill(spec):
+        skill, seeds = skill_of(spec)
+        costs = skill_costs(skill, seeds, search)
+        count = sum(p.numel() for p in skill_model(skill, 0).parameters())
+        return {"seeds": seeds, "model": skill.model, "parameters": count}, costs
+    config, seeds, variants = study_of(spec)
+    told = {"seeds": seeds, "model": config.model, "parameters": model_size(config)}
+    return told, study_costs(config, seeds, variants, search)
+
 # %% ../../nbs/study/44_dry_run.ipynb #a289e33a
 def dry_run(specs: Sequence[RunSpec]) -> pd.DataFrame:
     """What the runs of a replication grid (`plan`) would train, a row each; nothing is trained.
 
     Columns: study, seeds, model, parameters; arms (names); how many warm-ups and texts are
-    trained; their tokens; FLOPs. Notebooks that cannot be counted are left out. Raises
-    `InputError` for what a run would refuse."""
+    trained; their tokens; FLOPs. A text is what comes last: in a study of a skill, the skill.
+    Notebooks that cannot be counted are left out. Raises `InputError` for what a run would
+    refuse."""
     rows = []
-    known = list(filter(is_replication, specs))
+    known = list(filter(is_counted, specs))
     for spec, search in zip(known, searching(known)):
-        config, seeds, variants = study_of(spec)
         with quiet():
-            costs = study_costs(config, seeds, variants, search)
-            row: dict[str, Any] = {
-                "study": spec.study, "seeds": spec.parameters.get("seeds", seeds),
-                "model": config.model, "parameters": model_size(config)}
+            row, costs = planned(spec, search)
         sums = {name: costs[name].sum() for name in costs.columns[1:]}
-        rows.append(row | {"arms": tuple(costs.arm)} | sums)
+        rows.append({"study": spec.study} | row | {"arms": tuple(costs.arm)} | sums)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/study/44_dry_run.ipynb #2fe8569b
@@ -65,7 +80,7 @@ def arm_lines(table: pd.DataFrame) -> list[str]:
     lines = []
     for arms in dict.fromkeys(table.arms):
         studies = ", ".join(dict.fromkeys(table.study[table.arms.map(arms.__eq__)]))
-        lines.append(f"{len(arms)} arms a seed in {studies}: {', '.join(arms)}")
+        lines.append(f"{len(arms)} arms a seed in {studies}: {'; '.join(arms)}")
     return lines
 
 # %% ../../nbs/study/44_dry_run.ipynb #3345d7f8
@@ -81,8 +96,12 @@ def price_line(specs: Sequence[RunSpec], workers: int,
     with quiet():
         seconds = sum(gpu_seconds(spec, search) or 0
                       for spec, search in zip(specs, searching(specs)))
-    line = (f"roughly {in_words(seconds)} of one GPU at {GPU_SPEED / 1e12:.0f} TFLOP/s "
-            "(measured: bench/results/loop-h200.json)")
+    speeds = []
+    if any(map(is_replication, specs)):
+        speeds.append(f"{GPU_SPEED / 1e12:.0f} TFLOP/s (measured: bench/results/loop-h200.json)")
+    if any(map(is_skill, specs)):
+        speeds.append(f"{in_short(STACK_SPEED)} tokens/s where tiny models are stacked")
+    line = f"roughly {in_words(seconds)} of one GPU at {', '.join(speeds)}"
     if profile == "gpu":
         line += f", {math.ceil(seconds / SLICE)} slices of ten minutes"
     return f"{line}; nothing was run"
@@ -90,7 +109,7 @@ def price_line(specs: Sequence[RunSpec], workers: int,
 def launch_text(specs: Sequence[RunSpec]) -> list[str]:
     "How to start the main comparison of each study of profile `paper`, for its first seed."
     lines: list[str] = []
-    for study in dict.fromkeys(spec.study for spec in specs):
+    for study in dict.fromkeys(spec.study for spec in specs if is_replication(spec)):
         first = next(spec for spec in specs if spec.study == study)
         if first.parameters.get("profile") == "paper":
             lines += ["", f"{study}, transferred and scratch, of the first seed:"]
@@ -101,9 +120,9 @@ def launch_text(specs: Sequence[RunSpec]) -> list[str]:
 def dry_run_text(specs: Sequence[RunSpec], workers: int,
                  step: Callable[[StudyConfig], float] = step_seconds) -> str:
     "`dry_run` as text, with sums, and how long it takes here, `workers` notebooks at a time."
-    others = ", ".join(dict.fromkeys(s.study for s in specs if not is_replication(s)))
+    others = ", ".join(dict.fromkeys(s.study for s in specs if not is_counted(s)))
     left_out = [f"not counted, its notebook says what it trains: {others}"] if others else []
-    specs = list(filter(is_replication, specs))
+    specs = list(filter(is_counted, specs))
     if not specs:
         return "\n".join([*left_out, "nothing was run"])
     table = dry_run(specs)

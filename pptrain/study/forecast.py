@@ -20,6 +20,8 @@ from ..runs.text import downstream_model
 from .budgets import StudyConfig, configure
 from .costs import is_replication, searching, study_costs, study_of
 from .grid import RunSpec
+from .skill_costs import is_skill, skill_costs, skill_of, stack_seconds, stack_steps
+from .skills import SkillConfig
 from .variants import VARIANTS
 
 # %% auto #0
@@ -37,8 +39,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 # %% ../../nbs/study/42_forecast.ipynb #9cd12277
-def step_seconds(config: StudyConfig, steps: int = 3) -> float:
+def step_seconds(config: StudyConfig | SkillConfig, steps: int = 3) -> float:
     "Seconds that a training step of a study takes on this machine: the fastest of some."
+    if isinstance(config, SkillConfig):
+        with one_thread():
+            return stack_seconds(config, steps)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     adapter = HFCausalLMAdapter(HFModelConfig(config.model))
     model = downstream_model(adapter, config.vocab_size, config.block_size, seed=0).to(device)
@@ -78,11 +83,22 @@ def guessed_steps(parameters: Mapping[str, Any]) -> tuple[StudyConfig, float] | 
     return config, len(seeds) * (warm_ups + texts)
 
 # %% ../../nbs/study/42_forecast.ipynb #61956f92
-def planned_steps(spec: RunSpec, search: bool = True) -> tuple[StudyConfig, float] | None:
-    "Settings of a run and the steps on text that it amounts to; of another's notebook, a guess."
-    if not is_replication(spec):
+def timed_as(config: StudyConfig | SkillConfig) -> tuple:
+    "What the time of a step depends on."
+    if isinstance(config, SkillConfig):
+        return config.model, config.preset, config.batch_size, len(config.arms)
+    return config.model, config.vocab_size, config.text_batch, config.block_size
+
+def planned_steps(
+    spec: RunSpec, search: bool = True
+) -> tuple[StudyConfig | SkillConfig, float] | None:
+    "Settings of a run and the steps that it amounts to; of another's notebook, a guess."
+    if not is_replication(spec) and not is_skill(spec):
         return guessed_steps(spec.parameters)
     try:
+        if is_skill(spec):
+            skill, numbers = skill_of(spec)
+            return skill, stack_steps(skill, skill_costs(skill, numbers, search))
         config, seeds, variants = study_of(spec)
         told = study_costs(config, seeds, variants, search)
     except Exception:       # what cannot run says so in its own run; an estimate sinks no grid
@@ -94,16 +110,22 @@ def planned_steps(spec: RunSpec, search: bool = True) -> tuple[StudyConfig, floa
 # %% ../../nbs/study/42_forecast.ipynb #c1b3ac40
 FOR_A_GPU = ("gpu", "paper")
 GPU_SPEED = 1e14        # FLOP/s of our loop on an H200, by the same count of operations
+STACK_SPEED = 2.4e7     # tokens/s of a stack on an H100: 12 models, 61,000 tokens each, in 31 ms
 
 def gpu_seconds(spec: RunSpec, search: bool = True) -> float | None:
     "How long one GPU works on a run of a profile that is made for it; None for any other."
-    if spec.parameters.get("profile") not in FOR_A_GPU or not is_replication(spec):
+    if spec.parameters.get("profile") not in FOR_A_GPU:
+        return None
+    if is_skill(spec):
+        told = skill_costs(*skill_of(spec), search)
+        return float(told["warm-up tokens"].sum() + told["text tokens"].sum()) / STACK_SPEED
+    if not is_replication(spec):
         return None
     return float(study_costs(*study_of(spec), search).FLOPs.sum()) / GPU_SPEED
 
 # %% ../../nbs/study/42_forecast.ipynb #936b747f
 def forecast(specs: Sequence[RunSpec], workers: int,
-             step: Callable[[StudyConfig], float] = step_seconds) -> float | None:
+             step: Callable[[Any], float] = step_seconds) -> float | None:
     """Seconds that the runs of a grid take here, `workers` at a time. Rough: a few steps are timed.
 
     None where the notebook of one is not known to train a study."""
@@ -118,7 +140,7 @@ def forecast(specs: Sequence[RunSpec], workers: int,
         if study is None:
             return None
         config, steps = study
-        size = (config.model, config.vocab_size, config.text_batch, config.block_size)
+        size = timed_as(config)
         if size not in timed:
             timed[size] = step(config)
         seconds = START + OVERHEAD * steps * timed[size]

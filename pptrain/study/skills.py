@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -33,8 +35,10 @@ from .budgets import check_rates, parameter_counts, training_flops
 from .facts import guessing, machine
 from .profiles import read_seeds
 from .report import read_rows
+from .processes import MARK
 from .stacks import HeldOut, Stacking, StackRows
 from .trials import check_crosses
+from .tuning import claimed
 from .variants import COLUMNS, ORIGIN
 from ..transfer import create_policy
 
@@ -165,6 +169,13 @@ def donor_rows(donor: Donor, seeds: Sequence[int]) -> tuple[list[TaskDataset], T
         return [shuffled(rows) for rows in train], shuffled(held)
     return train, held
 
+def donor_cost(donor: Donor, held: TaskDataset, model: nn.Module) -> dict[str, float]:
+    "What training `model` as a donor costs; rows are as long as the held-out ones."
+    length = real_tokens(held, 128)
+    tokens = round(donor.steps * donor.batch_size * length)
+    return {"warmup_tokens": tokens, "warmup_lr": donor.lr,
+            "warmup_flops": training_flops(model, tokens, length)}
+
 def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Path,
                 stacking: Stacking) -> tuple[list[nn.Module], list[dict]]:
     "A donor a seed, and what each cost and learnt. `TimeoutError` if not finished."
@@ -178,10 +189,7 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
         batches, donor.steps, folder / f"donor-{name}", [config.donors[name], list(seeds)],
         lr=donor.lr, warmup=min(100, donor.steps // 5), schedule="constant", weight_decay=.01,
         every=min(500, donor.steps), look=HeldOut(held, collate))
-    length = real_tokens(held, 128)
-    tokens = round(donor.steps * donor.batch_size * length)
-    cost = {"warmup_tokens": tokens, "warmup_lr": donor.lr,
-            "warmup_flops": training_flops(many.model(0), tokens, length)}
+    cost = donor_cost(donor, held, many.model(0))
     facts = [cost | {"warmup_eval_accuracy": row["accuracy"], "warmup_eval_loss": row["eval_loss"]}
              for row in rows[-len(seeds):]]
     reached = [round(fact["warmup_eval_accuracy"], 3) for fact in facts]
@@ -276,32 +284,49 @@ def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[
     rows = train_targets(config, runs, models, folder, stacking)
     return tidy(config, runs, rows, spent, models[0])
 
-# %% ../../nbs/study/35_skills.ipynb #0071932d
-def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, float]:
-    "Each arm's best rate on the tuning seed: the one of the highest mean accuracy on the way."
-    path = folder / "rates.json"
-    if path.exists():
-        again = "remove it, and the rates are chosen again"
-        kept = read_json(path, again, *config.arms)
-        if not all(kept[arm] in config.rates for arm in config.arms):
-            raise InputError(f"{path} is damaged: it has rates that were not to be tried; {again}")
-        return {arm: kept[arm] for arm in config.arms}
-    if len(config.rates) == 1:
-        return dict.fromkeys(config.arms, config.rates[0])
-    pairs = [(arm, rate) for arm in config.arms for rate in config.rates]
-    table = train_arms(config, [config.tuning_seed], pairs, folder / "tuning", stacking)
-    write_atomic(folder / "tuning.csv", table.to_csv(index=False))
-    means = table[table.metric == "accuracy"].groupby(["variant", "rate"]).value.mean()
-    best = {arm: float(means[arm].idxmax()) for arm in config.arms}
-    write_atomic(path, json.dumps(best, indent=1) + "\n")
-    return best
-
 # %% ../../nbs/study/35_skills.ipynb #eb9ceff5
 def settings_mark(config: SkillConfig) -> str:
     "Hash of all that decides a number; not of how many seeds ran together."
     told = {k: v for k, v in asdict(config).items() if k != "together"}
     text = json.dumps(told, sort_keys=True, default=plain_value)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+# %% ../../nbs/study/35_skills.ipynb #0071932d
+def tuning_folder(config: SkillConfig, folder: Path) -> Path:
+    "Where rates are chosen: in a grid one place for all runs of the study."
+    grid = os.environ.get(MARK)
+    if not grid:
+        return folder
+    return Path(grid) / "tuning" / f"{config.study}-{settings_mark(config)}"
+
+def choose_rates(config: SkillConfig, home: Path, stacking: Stacking) -> None:
+    "Write `rates.json` and `tuning.csv` of every arm at every rate, on the tuning seed."
+    pairs = [(arm, rate) for arm in config.arms for rate in config.rates]
+    table = train_arms(config, [config.tuning_seed], pairs, home / "tuning", stacking)
+    write_atomic(home / "tuning.csv", table.to_csv(index=False))
+    means = table[table.metric == "accuracy"].groupby(["variant", "rate"]).value.mean()
+    best = {arm: float(means[arm].idxmax()) for arm in config.arms}
+    write_atomic(home / "rates.json", json.dumps(best, indent=1) + "\n")
+
+def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, float]:
+    """Each arm's best rate on the tuning seed: the one of the highest mean accuracy on the way.
+
+    In a grid all runs of a study share one choice; who comes second waits for it."""
+    if len(config.rates) == 1:
+        return dict.fromkeys(config.arms, config.rates[0])
+    home = tuning_folder(config, folder)
+    path = home / "rates.json"
+    while not path.exists():
+        with claimed(home, "rates") as ours:
+            if ours and not path.exists():
+                choose_rates(config, home, stacking)
+        if not ours:
+            time.sleep(1)
+    again = "remove it, and the rates are chosen again"
+    kept = read_json(path, again, *config.arms)
+    if not all(kept[arm] in config.rates for arm in config.arms):
+        raise InputError(f"{path} is damaged: it has rates that were not to be tried; {again}")
+    return {arm: kept[arm] for arm in config.arms}
 
 # %% ../../nbs/study/35_skills.ipynb #1de3f207
 def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:

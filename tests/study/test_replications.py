@@ -1,6 +1,7 @@
 """What replication notebooks say before anything is trained: arms, claims, sizes, shell lines."""
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -108,3 +109,35 @@ def test_a_profile_for_a_gpu_is_not_timed_here():
     text = dry_run_text(plan("gpu", ["dyck"], [1]), 1, never)
     assert re.search(r"of one GPU at \d+ TFLOP/s", text) and "slices of ten minutes" in text
     assert "torchrun" not in text
+
+
+def test_every_replication_is_counted_skills_too():
+    from pptrain.study.dry_run import dry_run_text
+    for profile in ("laptop", "gpu", "paper"):
+        specs = plan(profile, ["haystack", "addition", "dyck"], [1, 2])
+        table = dry_run(specs)
+        assert list(table.study) == ["haystack"] * 2 + ["addition"] * 2 + ["dyck"] * 2
+        assert (table.FLOPs > 1e9).all() and (table["warm-ups"] > 0).all()
+        first, second = table[table.study == "haystack"].texts
+        assert first == 3 * second, "two rates are tried once, by the first"
+    text = dry_run_text(plan("gpu", ["haystack"], [1]), 1)
+    assert "24M tokens/s" in text and "TFLOP/s" not in text and "not counted" not in text
+
+
+def test_a_grid_chooses_the_rates_of_a_skill_once(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from pptrain.study import run_skill
+    from pptrain.study.processes import MARK
+    from pptrain.study.skill_costs import skill_of
+    config, _ = skill_of(plan("laptop", ["haystack"], [1])[0])
+    tiny = replace(config, model="gpt2-1_2_16", steps=4, batch_size=4, eval_every=4, eval_rows=8,
+                   arms={"scratch": None}, donors={})
+    monkeypatch.setenv(MARK, str(tmp_path))
+    said = []
+    rows = [run_skill(tiny, tmp_path / f"runs/{seed}", [seed], said.append) for seed in (1, 2)]
+    assert sum("1000" in line for line in said) == 1, "one search"
+    [chosen] = tmp_path.glob("tuning/haystack-*/rates.json")
+    assert len(list(tmp_path.rglob("rates.json"))) == 1
+    rates = [r[r.metric == "text_lr"].value.unique().tolist() for r in rows]
+    assert rates[0] == rates[1] == list(json.loads(chosen.read_text()).values())
