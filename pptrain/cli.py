@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pptrain.runs.screen import Screen
 
 # %% auto #0
-__all__ = ['app', 'print_version', 'about', 'main']
+__all__ = ['main']
 
 # %% ../nbs/50_cli.ipynb #693294cb
 class Interrupted(Exception):

@@ -23,7 +23,7 @@ from ..data.streams import number_within
 from ..errors import unknown
 
 # %% auto #0
-__all__ = ['sums', 'algebra', 'first_lines_source', 'xsum_source']
+__all__ = ['sums', 'algebra']
 
 # %% ../../nbs/corpora/08_exercises.ipynb #c18793cf
 def number_below(rng: Generator, most: int = 100) -> int:

@@ -17,7 +17,7 @@ from .base import (
 from .mailbox import Mailbox
 
 # %% auto #0
-__all__ = ['OnSlurm']
+__all__ = []
 
 # %% ../../nbs/executors/05_submitit.ipynb #c575ccdd
 class Again:

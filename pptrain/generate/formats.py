@@ -19,7 +19,7 @@ from ..data.examples import IGNORE
 from ..errors import InputError, unknown
 
 # %% auto #0
-__all__ = ['FORMATS', 'writer_class']
+__all__ = ['FORMATS']
 
 # %% ../../nbs/generate/02_formats.ipynb #7775a247
 def check_holds(ids: np.ndarray, low: int, high: int) -> None:
@@ -157,6 +157,7 @@ class Bin:
 FORMATS: dict[str, Any] = {
     "parquet": Parquet, "arrow": Arrow, "jsonl": JsonLines, "bin": Bin}
 
+# %% ../../nbs/generate/02_formats.ipynb #a89e3172
 def writer_class(name: str) -> Any:
     "The writer of a format. Raises `InputError` for an unknown one, or without its library."
     if not isinstance(name, str) or name not in FORMATS:
