@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pptrain.runs.screen import Screen
 
 # %% auto #0
-__all__ = ['app', 'print_version', 'about', 'main']
+__all__ = ['main']
 
 # %% ../nbs/50_cli.ipynb #693294cb
 class Interrupted(Exception):
@@ -170,7 +170,7 @@ def hanging(start: str, text: str, indent: int) -> str:
                          break_long_words=False, break_on_hyphens=False)
 
 # %% ../nbs/50_cli.ipynb #170446ec
-def described(entry: RegisteredTask) -> dict[str, Any]:
+def described_family(entry: RegisteredTask) -> dict[str, Any]:
     "A registered family as plain values."
     from pptrain.core import field_defaults, field_docs
     fields = {}
@@ -236,7 +236,7 @@ def tasks_command(
     "List families, presets, papers, settings; policies, measures, controls and executors."
     from pptrain.core import registered_task, registered_tasks
     entries = [registered_task(name)] if name else registered_tasks()
-    families = [described(entry) for entry in entries]
+    families = [described_family(entry) for entry in entries]
     if as_json:
         return say_json({"tasks": families} | registered_parts() if everything else families)
     for family in families:

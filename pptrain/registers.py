@@ -17,7 +17,7 @@ from pptrain.files import resolve_path
 T = TypeVar("T")
 
 # %% auto #0
-__all__ = ['load_plugins', 'Register']
+__all__ = ['Register']
 
 # %% ../nbs/00_registers.ipynb #3804b0ab
 def import_file(path: Path) -> None:

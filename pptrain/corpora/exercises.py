@@ -23,7 +23,7 @@ from ..data.streams import number_within
 from ..errors import unknown
 
 # %% auto #0
-__all__ = ['sums', 'algebra', 'first_lines_source', 'xsum_source']
+__all__ = ['sums', 'algebra']
 
 # %% ../../nbs/corpora/08_exercises.ipynb #c18793cf
 def number_below(rng: Generator, most: int = 100) -> int:
@@ -101,16 +101,16 @@ def fill_formula(rng: Generator) -> tuple[str, tuple[str, str], str]:
     filled = formula.translate({ord("x"): x, ord("y"): y})
     return formula, (x, y), filled
 
-def substitute(rng: Generator) -> tuple[str, str]:
+def put_into(rng: Generator) -> tuple[str, str]:
     formula, (x, y), filled = fill_formula(rng)
     return f"put x = {x} and y = {y} into {formula}", filled
 
-def match(rng: Generator) -> tuple[str, str]:
+def match_formula(rng: Generator) -> tuple[str, str]:
     formula, (x, y), filled = fill_formula(rng)
     return f"match {formula} to {filled}", f"{x} and {y}"
 
 ALGEBRA: dict[str, Draw] = {
-    "expand": expand, "factor": factor, "put": substitute, "match": match}
+    "expand": expand, "factor": factor, "put": put_into, "match": match_formula}
 
 # %% ../../nbs/corpora/08_exercises.ipynb #dde7508d
 def algebra(op: str, count: int, split: str = "eval", seed: int = 0) -> list[tuple[str, str]]:

@@ -106,6 +106,11 @@ class Example:
         "`input_ids`, `labels` (never shifted; -100 where no loss), `attention_mask`: int64 (n,)."
         return labelled(self.ids, self.mask, self.attend)
 
+# %% ../../nbs/data/01_examples.ipynb #35e65099
+def attended_tokens(row: Example) -> int:
+    "How many tokens a row has, padding apart."
+    return len(row) if row.attend is None else int(np.count_nonzero(row.attend))
+
 # %% ../../nbs/data/01_examples.ipynb #6ad4d9ec
 def pair_example(source: Sequence[int], target: Sequence[int], sep: int, eos: int,
                  loss: str = "target", meta: dict | None = None, vocab: Vocab | None = None,

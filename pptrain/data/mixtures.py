@@ -31,15 +31,15 @@ def check_weight(weight: Any) -> None:
     if isinstance(weight, Mapping):
         for item, value in weight.items():
             number_within(item, "item of a schedule of a mixture", 0, 2**60)
-            check_number(value, least=0)
+            check_one_weight(value, least=0)
         if not any(weight.values()):
             raise InputError(f"weight {weight!r} of a mixture: no item has a number above zero")
     else:
-        check_number(weight)
+        check_one_weight(weight)
 
 MOST_WEIGHT = 1e300     # beyond, numbers become infinite
 
-def check_number(value: Any, least: float | None = None) -> None:
+def check_one_weight(value: Any, least: float | None = None) -> None:
     "Raises `InputError` for no finite number above zero, or at least `least`."
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     value = value.item() if isinstance(value, np.number) else value    # float32 has no 1e300

@@ -17,7 +17,7 @@ from .mailbox import Stopped, end_mailboxes
 from ..registers import Register
 
 # %% auto #0
-__all__ = ['Heard', 'Ended', 'EXECUTORS', 'Done', 'WorkerLost', 'Executor', 'register_executor', 'create_executor']
+__all__ = ['EXECUTORS', 'Done', 'WorkerLost', 'Executor', 'register_executor', 'create_executor']
 
 # %% ../../nbs/executors/02_base.ipynb #7bc7d9fb
 @dataclass(frozen=True)
@@ -64,10 +64,11 @@ def sent(work: Work, job: Any, tell: Tells) -> Done:
     except Exception:
         return replace(done, error=RuntimeError(f"{type(done.error).__name__}: {done.error}"))
 
-# %% ../../nbs/executors/02_base.ipynb #c85b69ff
+# %% ../../nbs/executors/02_base.ipynb #d85a3cab
 Heard = Callable[[Any], Any]            # called with the news of workers
 Ended = Generator[Done, None, None]     # jobs, as they end
 
+# %% ../../nbs/executors/02_base.ipynb #c85b69ff
 class Executor:
     """Where jobs are worked on. A subclass says which package it `needs`, and has `each`.
 

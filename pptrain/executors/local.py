@@ -21,7 +21,7 @@ from pptrain.executors.base import (
 from .mailbox import Stopped
 
 # %% auto #0
-__all__ = ['Local']
+__all__ = []
 
 # %% ../../nbs/executors/03_local.ipynb #d8debe4a
 @dataclass

@@ -17,7 +17,7 @@ from .base import (
 from .mailbox import Mailbox
 
 # %% auto #0
-__all__ = ['OnRay']
+__all__ = []
 
 # %% ../../nbs/executors/04_ray.ipynb #55735d8c
 NO_CLUSTER = ("executor 'ray': no cluster could be reached or started ({}); start one with "

@@ -17,7 +17,7 @@ from .base import (
 from .mailbox import Mailbox
 
 # %% auto #0
-__all__ = ['OnSlurm']
+__all__ = []
 
 # %% ../../nbs/executors/05_submitit.ipynb #c575ccdd
 class Again:
@@ -47,7 +47,7 @@ def slurm(folder: Path, options: dict[str, Any]) -> Any:
         raise InputError(f"executor 'submitit': {first[:300]}") from None
     return executor
 
-def reason_of(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     "The last line of an error's text, where submitit puts what matters."
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
     return (lines or [type(error).__name__])[-1][:300]
@@ -118,11 +118,11 @@ class OnSlurm(Executor):
             with environment(worker_places()):
                 return executor.submit(Again(), *arguments)
         except Exception as error:
-            raise InputError(f"executor 'submitit': {reason_of(error)}") from None
+            raise InputError(f"executor 'submitit': {last_line(error)}") from None
 
     def what_came(self, task: Any, job: Any) -> Done:
         "What a job has returned."
         try:
             return task.result()
         except Exception as error:      # no result was written
-            return Done(job, error=WorkerLost(f"job {task.job_id}: {reason_of(error)}"))
+            return Done(job, error=WorkerLost(f"job {task.job_id}: {last_line(error)}"))

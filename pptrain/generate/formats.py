@@ -19,20 +19,20 @@ from ..data.examples import IGNORE
 from ..errors import InputError, unknown
 
 # %% auto #0
-__all__ = ['FORMATS', 'writer_class']
+__all__ = ['FORMATS']
 
 # %% ../../nbs/generate/02_formats.ipynb #7775a247
-def check_fit(ids: np.ndarray, low: int, high: int) -> None:
+def check_holds(ids: np.ndarray, low: int, high: int) -> None:
     "Raises `InputError` for ids that a file does not hold."
     if len(ids) and not low <= ids.min() <= ids.max() <= high:
         odd = ids.min() if ids.min() < low else ids.max()
         raise InputError(f"id={odd}: these files hold ids of {low} to {high}")
 
-def columns_of(row: Example) -> dict[str, Any]:
+def row_columns(row: Example) -> dict[str, Any]:
     """One row as arrays: ids and labels int32 (n,), attention int8 (n,); and the op, a text.
 
     Raises `InputError` for an id that does not fit."""
-    check_fit(row.ids, -2**31, 2**31 - 1)
+    check_holds(row.ids, -2**31, 2**31 - 1)
     attend = np.ones(len(row)) if row.attend is None else row.attend
     return {
         "input_ids": row.ids.astype(np.int32),
@@ -52,7 +52,7 @@ def arrow(module: str) -> Any:
 def table_of(rows: Sequence[Example]) -> Any:
     "Rows as a pyarrow table."
     pa = arrow("pyarrow")
-    made = [columns_of(row) for row in rows]
+    made = [row_columns(row) for row in rows]
     ends = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int32)
     columns = {}
     for name in ("input_ids", "labels", "attention_mask"):
@@ -104,7 +104,7 @@ class JsonLines:
     def write(self, rows: Sequence[Example]) -> None:
         "Append rows."
         for row in rows:
-            line = json.dumps(columns_of(row), default=np.ndarray.tolist, separators=(",", ":"))
+            line = json.dumps(row_columns(row), default=np.ndarray.tolist, separators=(",", ":"))
             self.file.write(line.encode() + b"\n")
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class Bin:
         for row in rows:
             kept = np.ones(len(row), bool) if row.attend is None else np.asarray(row.attend, bool)
             ids = row.ids[kept]
-            check_fit(ids, 0, largest)
+            check_holds(ids, 0, largest)
             self.tokens.write(ids.astype(self.dtype).tobytes())
             self.loss.write(row.mask[kept].astype(np.uint8).tobytes())
             self.sizes.append(len(ids))
@@ -157,6 +157,7 @@ class Bin:
 FORMATS: dict[str, Any] = {
     "parquet": Parquet, "arrow": Arrow, "jsonl": JsonLines, "bin": Bin}
 
+# %% ../../nbs/generate/02_formats.ipynb #a89e3172
 def writer_class(name: str) -> Any:
     "The writer of a format. Raises `InputError` for an unknown one, or without its library."
     if not isinstance(name, str) or name not in FORMATS:

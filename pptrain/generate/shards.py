@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from ..config import differences
-from ..data import Example
 from ..data.draws import check_generator
+from ..data.examples import attended_tokens
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from .formats import token_type, writer_class
@@ -83,10 +81,6 @@ def with_hash(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../../nbs/generate/03_shards.ipynb #f1cc2fa0
-def attended_tokens(row: Example) -> int:
-    "Tokens of a row, padding apart."
-    return len(row) if row.attend is None else int(np.count_nonzero(row.attend))
-
 def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None) -> dict[str, Any]:
     """Write shard `k`; its record for the manifest. `tell(n)` hears of every `n` items.
 

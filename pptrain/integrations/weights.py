@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['OUTPUT', 'PLACES', 'storage', 'ties', 'output_layers', 'token_table', 'token_modules', 'token_axes', 'parts',
-           'plain_state', 'weights_sha256', 'write_model']
+__all__ = ['storage', 'ties', 'token_modules', 'token_axes', 'parts', 'plain_state', 'weights_sha256', 'write_model']
 
 # %% ../../nbs/integrations/03_weights.ipynb #b7d43bc4
 def storage(tensor: Tensor) -> tuple[object, ...]:
@@ -96,7 +95,7 @@ def part_by_name(name: str, kinds: Sequence[str] = ()) -> str:
             return part
     return "other"
 
-# %% ../../nbs/integrations/03_weights.ipynb #d6e1c55e
+# %% ../../nbs/integrations/03_weights.ipynb #03f43245
 OUTPUT = r"(^|[._])(head|unembed\w*|logits?)s?(\.|$)"
 PLACES = r"(^|_)(w?pe|pos(ition(al)?)?s?)(_|$)|pos(ition(al)?)?_?(emb|enc)"
 
@@ -120,6 +119,7 @@ def token_table(model: nn.Module) -> nn.Module | None:
     scored = [table for table in tokens if output_layers(model, table.num_embeddings)]
     return next(iter([*scored, *tokens, *tables.values()]), None)
 
+# %% ../../nbs/integrations/03_weights.ipynb #d6e1c55e
 def token_modules(model: nn.Module) -> list[nn.Module]:
     """The modules that read and score tokens.
 

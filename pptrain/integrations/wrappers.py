@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 # %% auto #0
-__all__ = ['unwrapped', 'plain_names', 'named', 'inside']
+__all__ = ['unwrapped', 'named', 'inside']
 
 # %% ../../nbs/integrations/02_wrappers.ipynb #f525dd3e
 HIDDEN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
@@ -33,7 +33,7 @@ def unwrapped(model: Any) -> Any:
         step = wrapped_step(model)
     return model
 
-# %% ../../nbs/integrations/02_wrappers.ipynb #4f625dd2
+# %% ../../nbs/integrations/02_wrappers.ipynb #d7945711
 def plain_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
     "Every one of `names` (of parameters, buffers or modules) → without the words of wrappers."
     hidden = set()
@@ -48,6 +48,7 @@ def plain_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
         plain[name] = ".".join(kept)
     return plain
 
+# %% ../../nbs/integrations/02_wrappers.ipynb #4f625dd2
 def named(model: nn.Module) -> dict[str, nn.Parameter]:
     "Plain name → parameter; a tied one goes by all of its names."
     own = dict(model.named_parameters(remove_duplicate=False))

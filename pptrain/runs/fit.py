@@ -44,7 +44,7 @@ from .settings import RunConfig, first_line, trying
 __all__ = ['Diverged', 'fit']
 
 # %% ../../nbs/runs/03_fit.ipynb #46d6cc14
-class Stopped(KeyboardInterrupt):
+class FitStopped(KeyboardInterrupt):
     "Somebody asked to stop; the message says what was saved."
 
 class StopOnSignal(TrainerCallback):
@@ -71,15 +71,15 @@ class StopOnSignal(TrainerCallback):
             raise KeyboardInterrupt
         self.asked = True
         if self.measuring:
-            raise Stopped
+            raise FitStopped
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        "Inside, a signal raises `Stopped`: nothing is lost that cannot be had again."
+        "Inside, a signal raises `FitStopped`: nothing is lost that cannot be had again."
         self.measuring = True
         try:
             if self.asked:
-                raise Stopped
+                raise FitStopped
             yield
         finally:
             self.measuring = False
@@ -271,7 +271,7 @@ class LoopTrainer(WaitlessTrainer):
             return {}                  # a run that goes on has measured its start already
         try:
             return super()._evaluate(trial, ignore_keys, skip_scheduler)
-        except Stopped:
+        except FitStopped:
             if before_training or self.owes:
                 raise
             self.owes = self.control.should_training_stop = True
@@ -492,10 +492,10 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
                 go_on(trainer, once(lambda: newest_checkpoint(run_dir, say)))
             state = trainer.state
             if stop.asked and (trainer.owes or state.global_step < state.max_steps):
-                raise Stopped
+                raise FitStopped
             check_steps(trainer)
             trainer.load_best()
             final_metrics(trainer)
-        except Stopped:
-            raise Stopped(what_is_saved(trainer)) from None
+        except FitStopped:
+            raise FitStopped(what_is_saved(trainer)) from None
     return trainer

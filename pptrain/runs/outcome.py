@@ -16,11 +16,12 @@ from .recipe import Recipe, title_of
 from .trainer import PrePreTrainingRun
 
 # %% auto #0
-__all__ = ['LOSSES', 'result_lines', 'compared']
+__all__ = ['result_lines', 'compared']
 
-# %% ../../nbs/runs/08_outcome.ipynb #feccc535
+# %% ../../nbs/runs/08_outcome.ipynb #ebbe49c5
 LOSSES = ("eval_loss", "train_loss")
 
+# %% ../../nbs/runs/08_outcome.ipynb #feccc535
 def result_lines(recipe: Recipe, run: PrePreTrainingRun, trained: bool) -> list[str]:
     "A finished run as text; `trained` says whether it took a step just now."
     words = recipe.create_task().tokenizer_spec().vocab_size

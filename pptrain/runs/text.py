@@ -145,7 +145,7 @@ def text_spec(model: nn.Module, data: DatasetBundle, settings: RunConfig,
         "run": result_fields(settings), **still})
 
 # %% ../../nbs/runs/05_text.ipynb #f7a26bdd
-def rows_of(log: Sequence[Mapping[str, Any]], diverged: bool = False) -> list[dict[str, Any]]:
+def log_rows(log: Sequence[Mapping[str, Any]], diverged: bool = False) -> list[dict[str, Any]]:
     "The measured rows of a log; one that ends in ruin ends with a loss that is no number."
     rows = measured_rows(log)
     lost = rows and not math.isfinite(rows[-1]["value"])
@@ -197,9 +197,9 @@ def run_text(model: nn.Module, data: DatasetBundle, settings: RunConfig, *,
                 loop = fit(model, data, settings, spec, measures=measures,
                            end_measures=end_measures, callbacks=[*callbacks, *holding],
                            note=note)
-            rows = rows_of(loop.state.log_history)
+            rows = log_rows(loop.state.log_history)
         except Diverged as e:
-            rows = rows_of(e.log, diverged=True)
+            rows = log_rows(e.log, diverged=True)
         once(lambda: save_rows(folder, rows))
         return rows
 

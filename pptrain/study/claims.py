@@ -25,7 +25,7 @@ from ..measure.events import CLOCKS
 from ..measure.savings import check_columns, study_table
 from ..runs.text import downstream_model
 from .budgets import StudyConfig
-from .statistics import Decision, among, check_decision_rule, decide, holm
+from .statistics import Decision, among_claims, check_decision_rule, decide, holm
 from .variants import COLUMNS, ORIGIN, StudySetup
 
 # %% auto #0
@@ -136,7 +136,7 @@ def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list
         decisions.append(decide(beyond, *rule))
         strict.append(decide(beyond, *rule, alpha=.05 / len(claims)))
     shares = holm([decision.p for decision in decisions])
-    judged = map(among, decisions, strict, shares)
+    judged = map(among_claims, decisions, strict, shares)
     return [moved_by(decision, claim.than) for decision, claim in zip(judged, claims)]
 
 # %% ../../nbs/study/11_claims.ipynb #be2265f2

@@ -25,7 +25,7 @@ __all__ = ['crossing_table', 'crossing_picture']
 OUTCOMES = {"crosses": "copied", "partly": "copied", "filled": "transformed", "fresh": "fresh"}
 COUNTED = ["component", "what", "tensors", "numbers"]
 
-def counts_of(fate: Fate) -> list[list]:
+def crossing_rows(fate: Fate) -> list[list]:
     "Rows of `COUNTED` for one parameter; none for one that is tied to another."
     if fate.target is None or fate.why.startswith("tied to "):
         return []
@@ -42,7 +42,7 @@ def crossing_table(report: TransferReport) -> pd.DataFrame:
 
     `what` is copied, transformed (set by a rule) or fresh. Of a tensor that crossed in part the
     rest is fresh numbers; a tied one counts once."""
-    rows = [row for fate in report.fates for row in counts_of(fate)]
+    rows = [row for fate in report.fates for row in crossing_rows(fate)]
     table = pd.DataFrame(rows, columns=COUNTED)
     table = table.groupby(["component", "what"], sort=False).sum()
     return table[table.numbers > 0].reset_index()

@@ -356,7 +356,7 @@ def inside_pictures(study: str, inside: pd.DataFrame | None,
 # %% ../../nbs/study/29_head.ipynb #4f4e9cf1
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 
-def told(about: str, line: Callable[..., str], *given: Any) -> str:
+def said_line(about: str, line: Callable[..., str], *given: Any) -> str:
     "A line of the head; where a file holds what cannot be said, which line is missing."
     try:
         return line(*given)
@@ -375,13 +375,14 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
     last_stage = "skill" if settings.get("donors") else "text"
     lines = [
         help_line(rows, verdicts, profile),
-        told("Did the warm-up learn its task?", learnt_line, rows, facts, pair),
-        told("What was compared", compared_line, facts, pair, list(rows.variant)),
-        told("Model", model_line, settings, facts),
-        told("Tokens", tokens_line, rows, facts, pair[1], last_stage.replace("skill", "the skill")),
-        told("Text", corpus_line, settings, facts),
-        told("Learning rates", rate_line, settings, facts),
-        told("Seeds and machine", place_line, rows, facts)]
+        said_line("Did the warm-up learn its task?", learnt_line, rows, facts, pair),
+        said_line("What was compared", compared_line, facts, pair, list(rows.variant)),
+        said_line("Model", model_line, settings, facts),
+        said_line("Tokens", tokens_line, rows, facts, pair[1],
+                  last_stage.replace("skill", "the skill")),
+        said_line("Text", corpus_line, settings, facts),
+        said_line("Learning rates", rate_line, settings, facts),
+        said_line("Seeds and machine", place_line, rows, facts)]
     crossed, pictures = read_crossings(folders), {}
     try:
         pictures = inside_pictures(study, read_inside(folders), crossed)

@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..core import Task, TaskMixture
 from ..data import TaskDataset
+from ..data.examples import attended_tokens
 from .arms import Arm, PassExamples, first_lengths
-from .variants import (
-    StudySetup, attended_tokens, rows_in_steps, token_flops, warm_up_lengths)
+from .variants import StudySetup, rows_in_steps, token_flops, warm_up_lengths
 
 # %% auto #0
 __all__ = []

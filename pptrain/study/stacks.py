@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import IGNORE, Collate, TaskDataset
+from ..data.examples import attended_tokens
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from ..integrations import plain_state
@@ -32,7 +33,7 @@ from .representations import KeepWeights, weights_path
 from .trials import check_arm, check_crosses
 from .tuning import run_study, settle, tuned_rates, tuning_setup, what_to_run
 from .variants import (
-    VARIANTS, StudySetup, attended_tokens, how_it_diverged, in_bfloat16, keep_rows, lost_in_warm_up,
+    VARIANTS, StudySetup, how_it_diverged, in_bfloat16, keep_rows, lost_in_warm_up,
     rows_in_steps, rows_kept, rows_path, run_place, spent_rows, step_rows, text_model,
     warm_up_lengths, warm_up_trainer)
 

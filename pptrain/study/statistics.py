@@ -238,7 +238,7 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected[order] = np.minimum(1, raised)
     return corrected.tolist()
 
-def among(alone: Decision, strict: Decision, p: float, alpha: float = .05) -> Decision:
+def among_claims(alone: Decision, strict: Decision, p: float, alpha: float = .05) -> Decision:
     """The decision on one of several claims, whose p counts as `p`.
 
     `alone` is what `decide` says at `alpha`, `strict` what it says at `alpha` ÷ number of claims;

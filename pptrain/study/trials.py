@@ -10,12 +10,13 @@ import warnings
 import torch
 
 from ..data import create_control
+from ..data.examples import attended_tokens
 from ..errors import InputError
 from ..integrations import plain_state
 from ..runs.freeze import Freeze
 from ..runs.text import downstream_model
 from .arms import Arm
-from .variants import StudySetup, attended_tokens
+from .variants import StudySetup
 from ..transfer import TransferPolicy, TransferReport
 
 # %% auto #0

@@ -23,7 +23,8 @@ from transformers import PreTrainedTokenizerFast
 from ..config import jsonable
 from ..core import Task, create_task
 from ..corpora import Corpus, TextDataset, load_corpus, train_tokenizer
-from ..data import Collate, DatasetBundle, Example, TaskDataset, create_control
+from ..data import Collate, DatasetBundle, TaskDataset, create_control
+from ..data.examples import attended_tokens
 from ..errors import InputError, shown
 from ..files import read_json, write_atomic
 from ..integrations import HFCausalLMAdapter, HFModelConfig
@@ -85,10 +86,6 @@ def split_corpus(corpus: Corpus, every: int = 4) -> tuple[Corpus, Corpus]:
     return replace(corpus, train=text), replace(corpus, train=aside)
 
 # %% ../../nbs/study/02_variants.ipynb #fe618f52
-def attended_tokens(row: Example) -> int:
-    "How many tokens a row has, padding apart."
-    return len(row) if row.attend is None else int(np.sum(row.attend))
-
 def mean_length(task: Task, rows: int = 64) -> float:
     "Mean number of attended tokens in the first training rows; a few tell where all are alike."
     few = min(rows, 64)

@@ -16,7 +16,7 @@ __all__ = []
 FREE = -1   # an empty place; members are 0 or more
 
 @kernel
-def place_of(table, x):
+def slot_of(table, x):
     "Where `x` is in `table`, int64 (a power of two,), or the free place where it would go."
     last = len(table) - 1
     at, higher_bits = x & last, x
@@ -36,7 +36,7 @@ def members(table):
 @kernel
 def is_in(table, x):
     "Whether `table` holds `x`."
-    return table[place_of(table, x)] == x
+    return table[slot_of(table, x)] == x
 
 # %% ../../nbs/tasks/00_set_order.ipynb #b56d0875
 @kernel
@@ -47,7 +47,7 @@ def moved(xs, least):
         size *= 2
     table = np.full(size, FREE)
     for x in xs:
-        table[place_of(table, x)] = x
+        table[slot_of(table, x)] = x
     return table
 
 @kernel
@@ -55,7 +55,7 @@ def with_added(table, xs):
     "`table` after `xs` were added, one by one; it may have become a larger one."
     used = len(members(table))
     for x in xs:
-        place = place_of(table, x)
+        place = slot_of(table, x)
         if table[place] == FREE:
             table[place] = x
             used += 1
@@ -96,7 +96,7 @@ def intersection(one, two):
     return set_of([x for x in members(two) if is_in(one, x)])
 
 @kernel
-def difference(one, two):
+def set_difference(one, two):
     "What `one - two` lists."
     if len(members(one)) // 4 > len(members(two)):
         return [x for x in members(copied(one)) if not is_in(two, x)]

@@ -192,7 +192,7 @@ def read_weights(paths: list[Path]) -> dict[str, Tensor]:
             raise InputError(f"{path} cannot be read: {e}") from None
     return state
 
-# %% ../../nbs/transfer/04_bundle.ipynb #4b72355b
+# %% ../../nbs/transfer/04_bundle.ipynb #6a87480c
 CARD = "README.md"
 
 def guests(folder: Path, known: bool = False) -> list[str]:
@@ -200,10 +200,9 @@ def guests(folder: Path, known: bool = False) -> list[str]:
 
     Where the manifest cannot tell, `model/` is ours if there is one, or if the place is `known`."""
     try:
-        ours = {MANIFEST, *unsealed(folder / MANIFEST)["files"]}
+        ours, damaged = {MANIFEST, *unsealed(folder / MANIFEST)["files"]}, False
     except (OSError, InputError, KeyError, TypeError):
-        ours = {MANIFEST, CARD}
-    damaged = len(ours) == 2 and (known or (folder / MANIFEST).exists())
+        ours, damaged = {MANIFEST, CARD}, known or (folder / MANIFEST).exists()
     found: list[str] = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -235,6 +234,7 @@ def remove_bundle(folder: Path, known: bool = False) -> None:
             path.unlink()
     (folder / MANIFEST).unlink(missing_ok=True)     # last: until then it tells what is ours
 
+# %% ../../nbs/transfer/04_bundle.ipynb #d78e1791
 def move_in(work: Path, folder: Path) -> None:
     "Gives the bundle in `work` its place; beside guests file by file, the manifest first."
     remove_bundle(folder)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['FATE_COLUMNS', 'Fate', 'parameter_bars', 'TransferReport']
+__all__ = ['Fate', 'parameter_bars', 'TransferReport']
 
 # %% ../../nbs/transfer/01_report.ipynb #503c42d3
 class Fate(NamedTuple):
@@ -111,9 +111,10 @@ def bar(shape: tuple[int, ...] | None, outcome: str, style: str = "") -> str:
     inside = svg_bar(1, 0, height, outcome)
     return f'<svg width="10" height="{height}" style="{style}">{inside}</svg>'
 
-# %% ../../nbs/transfer/01_report.ipynb #ec8e4e14
+# %% ../../nbs/transfer/01_report.ipynb #66fdda4d
 FATE_COLUMNS = ("name", "part", "outcome", "why", "source", "target", "elements", "before", "after")
 
+# %% ../../nbs/transfer/01_report.ipynb #ec8e4e14
 @dataclass
 class TransferReport:
     "What a policy did."

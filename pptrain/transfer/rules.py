@@ -41,14 +41,14 @@ def fresh_rows(trained: Tensor, new: Tensor, std: float | None = None,
     return std * torch.randn(new.shape, generator=generator), f"drawn anew, std {std:g}"
 
 # %% ../../nbs/transfer/02_rules.ipynb #d8cc84fe
-def spread(table: Tensor) -> float:
+def deviation(table: Tensor) -> float:
     "Standard deviation of all numbers of a table; 0 for a single number."
     return float(table.detach().double().std(correction=0))
 
 @register_embedding_rule("scaled")
 def scaled_rows(trained: Tensor, new: Tensor) -> tuple[Tensor, str]:
     "The new model's own rows, stretched to the standard deviation of the trained ones."
-    there, here = spread(trained), spread(new)
+    there, here = deviation(trained), deviation(new)
     if not there or not here or math.isclose(there, here, rel_tol=1e-6):
         return new, "its own rows, already at that scale"
     return new.detach().double() * (there / here), f"its own rows × {there / here:.3g}"

@@ -15,7 +15,7 @@ from ..files import save_as
 from ..show import Picture, page, still_html
 
 # %% auto #0
-__all__ = ['SHADE', 'front_end', 'here', 'film', 'Still', 'View']
+__all__ = ['front_end', 'here', 'film', 'Still', 'View']
 
 # %% ../../nbs/views/40_view.ipynb #a8e0c9c4
 def front_end(header: dict, environ: Mapping[str, str] = os.environ) -> str:
@@ -42,7 +42,7 @@ def here() -> str:
     request = kernel.get_parent() if kernel else None
     return front_end((request or {}).get("header") or {})
 
-# %% ../../nbs/views/40_view.ipynb #2ffb432f
+# %% ../../nbs/views/40_view.ipynb #39e4d5f9
 def _animate(milliseconds: int) -> dict:
     "Plotly's words for one frame that is shown for so long."
     duration = dict(duration=milliseconds, redraw=True)
@@ -50,6 +50,7 @@ def _animate(milliseconds: int) -> dict:
 
 SHADE = "rgba(127,127,127,.3)"     # seen on a light page and on a dark one
 
+# %% ../../nbs/views/40_view.ipynb #2ffb432f
 def film(figure: Any, frames: Sequence[Sequence[Any]], names: Sequence[Any], prefix: str = "",
          milliseconds: int = 150) -> Any:
     """`figure` (plotly) with a frame per entry of `frames`, play and pause buttons and a slider.

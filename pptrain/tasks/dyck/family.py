@@ -43,7 +43,7 @@ def fixed_length(c: DyckConfig) -> bool:
     "Whether every row has `length` tokens."
     return c.language in ("dyck", "shuffle") or (c.packed and c.language.startswith("hu_"))
 
-def longest_row(c: DyckConfig) -> int:
+def longest_kept(c: DyckConfig) -> int:
     "Tokens of the longest row that is kept."
     if fixed_length(c):
         return c.length
@@ -87,7 +87,7 @@ class Dyck(SymbolicTaskFamily):
         fill = row_filler(c.language, c.packed, c.tokens)
         if fill is None:
             return None
-        rows = Columns.empty(len(indices), longest_row(c))
+        rows = Columns.empty(len(indices), longest_kept(c))
         keys = item_keys(seed, split, epoch, indices)
         tries = 2 * self.max_sampling_attempts
         fill(keys, rows.ids, rows.lengths, walk_of(c), self.table, tries)

@@ -27,7 +27,7 @@ from .structure import bracket_facts, depth, match
 __all__ = []
 
 # %% ../../../nbs/tasks/dyck/30_replay.ipynb #1941abe8
-class OfficialDraws:
+class ScriptDraws:
     "Draws as the papers' scripts make them after seeding both of Python's generators."
 
     def __init__(self, seed: int, language: str):
@@ -51,7 +51,7 @@ class OfficialDraws:
 # %% ../../../nbs/tasks/dyck/30_replay.ipynb #7cd76b22
 TOPIC_SENTENCES = 64   # Ri's sentences come in batches that share a topic
 
-def official_sentences(draws: OfficialDraws, config: DyckConfig) -> Iterator[list[int]]:
+def official_sentences(draws: ScriptDraws, config: DyckConfig) -> Iterator[list[int]]:
     "Ri's sentences, endlessly, a batch at a time: topic, lengths, words, and then the pairs."
     table = word_table(config.tokens, config.words, draws)
     while True:
@@ -66,7 +66,7 @@ def official_sentences(draws: OfficialDraws, config: DyckConfig) -> Iterator[lis
 
 def official_stream(seed: int, config: DyckConfig) -> Iterator[list[int]]:
     "The sequences of an official run, endlessly."
-    draws = OfficialDraws(seed, config.language)
+    draws = ScriptDraws(seed, config.language)
     if config.language not in ("dyck", "shuffle", "hu_dyck"):
         yield from official_sentences(draws, config)
     while True:

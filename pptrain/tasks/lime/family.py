@@ -19,8 +19,8 @@ from ...data.draws import item_draws, item_keys
 from ...errors import InputError
 from .ops import SPACE, ops
 from .problems import (
-    PARTS, PROBLEMS, VARIABLES, Roles, Sizes, draw_roles, plain)
-from .rows import encoded, mode_filler, roles_words
+    PARTS, PROBLEMS, VARIABLES, Roles, Sizes, draw_roles, without_arrays)
+from .rows import joined_ids, mode_filler, roles_words
 from .settings import LIME_PRESETS, MIXED, LimeConfig
 from ..pairs import pair_rows
 from ...vocab import TokenizerSpec, Vocab
@@ -126,8 +126,8 @@ class Lime(OpFamily):
         "A problem of one mode for a cast."
         needs = self.ops.needs(name)
         shown, parts = PROBLEMS[needs[0]](rng, roles, self.sizes)
-        named = dict(zip(PARTS[needs[0]], map(plain, parts)))
-        printed = {role: plain(symbols) for role, symbols in shown._asdict().items()}
+        named = dict(zip(PARTS[needs[0]], map(without_arrays, parts)))
+        printed = {role: without_arrays(symbols) for role, symbols in shown._asdict().items()}
         return SymbolicTask(name, {part: named[part] for part in needs}, printed)
 
     def execute_task(self, task: SymbolicTask) -> ExecutedSymbolicTask:
@@ -142,8 +142,8 @@ class Lime(OpFamily):
         "Cast and given parts, ⇒, asked parts, eos."
         given, asked = executed.payload
         roles = Roles(**executed.metadata)
-        words = encoded([roles_words(roles), *given], self.code_list)
-        source, target = self.announced(executed.name) + words, encoded(asked, self.code_list)
+        words = joined_ids([roles_words(roles), *given], self.code_list)
+        source, target = self.announced(executed.name) + words, joined_ids(asked, self.code_list)
         facts = {"variables": len(roles.upper),
                  "source_length": len(source), "target_length": len(target)}
         return pair_example(source, target, self.vocab["⇒"], self.vocab["<eos>"],

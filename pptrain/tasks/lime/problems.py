@@ -225,12 +225,12 @@ PARTS = {   # what a problem has, in order
 VARIABLES = {"pattern": 5, "rule": 20, "rules": 7}   # that a problem may need
 
 # %% ../../../nbs/tasks/lime/01_problems.ipynb #de5750da
-def plain(part: Any) -> Any:
+def without_arrays(part: Any) -> Any:
     "A part without arrays: whole numbers, lists of them, a dict of lists, or a rule."
     if isinstance(part, RewriteRule):
-        return RewriteRule(plain(part.left), plain(part.right))
+        return RewriteRule(without_arrays(part.left), without_arrays(part.right))
     if isinstance(part, dict):
-        return {int(variable): plain(symbols) for variable, symbols in part.items()}
+        return {int(variable): without_arrays(symbols) for variable, symbols in part.items()}
     if isinstance(part, list) and part and isinstance(part[0], RewriteRule):
-        return [plain(rule) for rule in part]
+        return [without_arrays(rule) for rule in part]
     return np.array(part, np.int64).tolist()

@@ -29,7 +29,7 @@ def roles_words(roles):
     return words
 
 @kernel
-def encoded(parts, codes):
+def joined_ids(parts, codes):
     "Ids of the words of all `parts`, with `<space>` between them; `codes` holds them."
     ids = []
     for i, part in enumerate(parts):
@@ -71,8 +71,8 @@ def mode_filler(solve: Callable, draw_problem: Callable, needs: int) -> Filler |
                 roles = draw_roles(keys[place], sizes)
                 shown, parts = draw_problem(keys[place], roles, sizes)
                 given, asked = solve(*parts[:needs])
-                source = encoded([roles_words(shown)] + given, codes)
-                target = encoded(asked, codes)
+                source = joined_ids([roles_words(shown)] + given, codes)
+                target = joined_ids(asked, codes)
                 size = len(head) + len(source) + len(target) + 2
                 if size <= rows.shape[1]:
                     answers[place] = write_pair(rows[place, :size], head, source, target, arrow)

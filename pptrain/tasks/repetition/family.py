@@ -44,7 +44,7 @@ class RepetitionConfig(FamilyConfig):
                              f"to carry loss; the smallest length that works is {self.repeat + 1}")
 
 # %% ../../../nbs/tasks/repetition/10_family.ipynb #5adc6852
-def shares(config: RepetitionConfig) -> np.ndarray:
+def token_shares(config: RepetitionConfig) -> np.ndarray:
     "How frequent each token of a word is, float64 (tokens,), summing to 1."
     count = config.vocab_size // 2 if config.language == "paired" else config.vocab_size
     offset = np.arange(count) + 2.7
@@ -65,7 +65,7 @@ def echoes(words: np.ndarray, places: np.ndarray, config: RepetitionConfig) -> n
         return words + config.vocab_size // 2
     remainders = np.arange(config.vocab_size) % config.modulus
     order = np.argsort(remainders, kind="stable")
-    ends = shares(config)[order].cumsum()
+    ends = token_shares(config)[order].cumsum()
     last = np.searchsorted(remainders[order], words % config.modulus, side="right") - 1
     first = np.searchsorted(remainders[order], words % config.modulus)
     begin = np.where(first > 0, ends[first - 1], 0)
@@ -88,7 +88,7 @@ class Repetition(AddressedTask):
     def __init__(self, config: RepetitionConfig):
         super().__init__(config)
         self.vocab = Vocab([*map(str, range(config.vocab_size)), "<pad>"])
-        self.ends = shares(config).cumsum()
+        self.ends = token_shares(config).cumsum()
 
     def op_names(self) -> tuple[str, ...]:
         return (self.config.language,)

@@ -18,7 +18,7 @@ from ...data.draws import between, item_draws, item_keys, shuffle, uniform
 from ...data.kernels import kernel
 from ...errors import InputError
 from ..pairs import pair_rows
-from ..set_order import difference, intersection, members, set_of, union
+from ..set_order import intersection, members, set_difference, set_of, union
 from .mbpp import EXERCISES
 from .rows import body_size, legal_lists, row_filler
 from .settings import SimplerTasksConfig, simpler_tasks_presets
@@ -27,7 +27,8 @@ from pptrain.tasks.simpler_tasks.t5_ids import (
 )
 from pptrain.tasks.simpler_tasks.token_lists import (
     Sizes, distinct_symbols, find_query, in_runs, join_lists, list_and_order,
-    list_and_pair, list_and_pairs, list_and_symbol, parts, split_list, times_in, tokens, two_sets,
+    list_and_pair, list_and_pairs, list_and_symbol, random_parts, split_list, times_in, tokens,
+    two_sets,
 )
 from ...vocab import Vocab
 
@@ -62,7 +63,7 @@ def list_of_words(draws, sizes):
     n = between(draws, max(sizes.low - count + 1, count), sizes.high - count + 1)
     seq = tokens(draws, n + count - 1, sizes)
     mark = -1
-    for size in parts(draws, n, count, 1)[:-1]:
+    for size in random_parts(draws, n, count, 1)[:-1]:
         mark += size + 1
         seq[mark] = WORD
     return (seq,)
@@ -77,7 +78,7 @@ def list_with_query(draws, sizes):
     times = between(draws, 1, n // size)
     seq, query = tokens(draws, n, sizes), tokens(draws, size, sizes)
     at = 0
-    for gap in parts(draws, n - times * size, times + 1, 0)[:-1]:
+    for gap in random_parts(draws, n - times * size, times + 1, 0)[:-1]:
         at += gap
         seq[at : at + size] = query
         at += size
@@ -279,13 +280,13 @@ def in_both(seq1, seq2):
 @kernel
 def in_first_only(seq1, seq2):
     "In the first only; Python's `list(set(seq1) - set(seq2))`."
-    return difference(set_of(seq1), set_of(seq2))
+    return set_difference(set_of(seq1), set_of(seq2))
 
 @ops.drawn("set_2_minus_1", two_sets)
 @kernel
 def in_second_only(seq1, seq2):
     "In the second only; Python's `list(set(seq2) - set(seq1))`."
-    return difference(set_of(seq2), set_of(seq1))
+    return set_difference(set_of(seq2), set_of(seq1))
 
 # %% ../../../nbs/tasks/simpler_tasks/10_family.ipynb #d4958d4d
 for name, (solve, sampler) in EXERCISES.items():

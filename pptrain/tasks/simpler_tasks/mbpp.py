@@ -13,8 +13,8 @@ from ...data.draws import among, below, between, integers, shuffle
 from ...data.kernels import kernel
 from .t5_ids import COLON, DICT, OPEN, SECOND, WORD
 from pptrain.tasks.simpler_tasks.token_lists import (
-    different, distinct_symbols, find_query, join_lists, parts, split_list, stands_at, times_in,
-    tokens,
+    different, distinct_symbols, find_query, join_lists, random_parts, split_list, stands_at,
+    times_in, tokens,
 )
 
 # %% auto #0
@@ -80,7 +80,7 @@ def lexicon(draws, n, k, share, sizes):
 
     A word with m of them occurs up to m / `share` times."""
     words = []
-    for size in parts(draws, n, k, 1):
+    for size in random_parts(draws, n, k, 1):
         times = between(draws, 1, size // share)
         word = tokens(draws, size // times, sizes)
         for _ in range(times):

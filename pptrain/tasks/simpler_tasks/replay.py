@@ -56,7 +56,7 @@ def check_tasks(expect: Callable, order: list[str] | None, tasks: Mapping) -> No
         expect("tasks that the order leaves out", sorted(set(tasks) - set(order)), [])
         expect("order of the tasks", [task for task in ORDER if task in order], order)
 
-def check_numbers(expect: Callable, meta: Mapping) -> None:
+def check_written_numbers(expect: Callable, meta: Mapping) -> None:
     "Check T5's numbers, and which of them are written alike."
     numbers = {str(n): ids for n, ids in enumerate(NUMBERS, -1)}
     times = Counter(map(tuple, NUMBERS))
@@ -76,7 +76,7 @@ def check_head(expect: Callable, meta: Mapping, tasks: Mapping) -> None:
         expect("seeds of the two generators", len(set(seeds)), 1)
     expect("generator", GENERATOR, meta.get("generator", GENERATOR))
     if "number_token_ids" in meta:
-        check_numbers(expect, meta)
+        check_written_numbers(expect, meta)
 
 # %% ../../../nbs/tasks/simpler_tasks/30_replay.ipynb #e3a9fc7b
 def weighted_total(hist: Mapping[str, int], start: int = 0) -> int:

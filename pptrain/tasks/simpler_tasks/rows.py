@@ -42,7 +42,7 @@ def legal_lists(sampler: Callable) -> Callable:
 END = 1   # of a sequence: the model's id, and T5's
 
 @kernel
-def put(row, at, xs, codes):
+def put_codes(row, at, xs, codes):
     "Write the codes of `xs` into `row` from place `at` on; the place behind them."
     for x in xs:
         row[at] = codes[x]
@@ -52,16 +52,16 @@ def put(row, at, xs, codes):
 @kernel
 def write_item(row, head, lists, answer, codes, arrow):
     "Write an item into `row`, int64 (width,); where its answer begins, and where it ends."
-    at = put(row, 0, head, codes)
+    at = put_codes(row, 0, head, codes)
     for i, xs in enumerate(lists):
         if i:
-            at = put(row, at, (SECOND,), codes)
-        at = put(row, at, xs, codes)
+            at = put_codes(row, at, (SECOND,), codes)
+        at = put_codes(row, at, xs, codes)
     row[at] = arrow
     begin = at + 1
-    end = put(row, begin, answer, codes)
+    end = put_codes(row, begin, answer, codes)
     if len(answer) == 0:
-        end = put(row, begin, (EMPTY,), codes)
+        end = put_codes(row, begin, (EMPTY,), codes)
     row[end] = END
     return begin, end + 1
 

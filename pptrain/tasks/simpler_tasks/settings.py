@@ -13,7 +13,7 @@ from ...errors import InputError
 from .t5_ids import NAMES
 
 # %% auto #0
-__all__ = ['OP_NAMES', 'ALIASES', 'COUNTABLE', 'SimplerTasksConfig', 'simpler_tasks_presets']
+__all__ = ['OP_NAMES', 'ALIASES', 'SimplerTasksConfig', 'simpler_tasks_presets']
 
 # %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #454388bb
 OP_NAMES = tuple("""
@@ -30,10 +30,11 @@ ALIASES = {
     "set2_minus_set1": "set_2_minus_1",
 }
 
-# %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #17844a2f
+# %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #48ba00eb
 # tokens of a body in which length, count (without query and divider) and place reach 220
 COUNTABLE = {"length": 220, "count": 222, "get_index": 223}
 
+# %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #17844a2f
 @dataclass
 class SimplerTasksConfig(PairConfig):
     "Settings of the simpler tasks; the defaults are the paper's. Raises `InputError`."

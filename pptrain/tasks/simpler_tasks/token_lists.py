@@ -33,7 +33,7 @@ def different(draws, n, sizes):
     return 2 + sample(draws, sizes.symbols, min(n, sizes.symbols))
 
 @kernel
-def parts(draws, n, k, least):
+def random_parts(draws, n, k, least):
     "`n` balls thrown into `k` cells, int64 (k,), after `least` were put into each."
     cells = np.full(k, least)
     for cell in integers(draws, k, n - least * k):
@@ -116,7 +116,7 @@ def in_runs(draws, symbols, n):
     "`n` tokens, a run for each of `symbols`, in their order; runs are as long as chance wills."
     seq = np.empty(n, np.int64)
     begin = 0
-    for symbol, size in zip(symbols, parts(draws, n, len(symbols), 1)):
+    for symbol, size in zip(symbols, random_parts(draws, n, len(symbols), 1)):
         seq[begin : begin + size] = symbol
         begin += size
     return seq

@@ -83,7 +83,7 @@ def one_free(numbers, line, end, first):
     return end
 
 @kernel
-def insert(doc, sizes, line, at, token):
+def insert_token(doc, sizes, line, at, token):
     "Put `token` before place `at` of a line."
     for i in range(sizes[line], at, -1):
         doc[line, i] = doc[line, i - 1]
@@ -115,10 +115,10 @@ def mark_one_line(numbers, doc, sizes, first, task, markers):
     if task == QUOTED:
         begin = number(numbers, 1 if is_mark(doc[line, 0], first) else 0, sizes[line])
         end = number(numbers, begin + 1, sizes[line] + 1)
-        insert(doc, sizes, line, end, first[task] + 1)
-        insert(doc, sizes, line, begin, first[task])
+        insert_token(doc, sizes, line, end, first[task] + 1)
+        insert_token(doc, sizes, line, begin, first[task])
     elif task == BULLETED:
-        insert(doc, sizes, line, 0, first[task])
+        insert_token(doc, sizes, line, 0, first[task])
     elif task == BREAK:
         pair = several(numbers, markers, 2)
         places = free_before(doc[line], sizes[line] - 1, first)
@@ -169,7 +169,7 @@ def late(numbers, doc, sizes, table, task):
     return needs
 
 @kernel
-def add(out, tokens):
+def append_all(out, tokens):
     "Write `tokens` behind the list `out`."
     for token in tokens:
         out.append(token)
@@ -177,7 +177,7 @@ def add(out, tokens):
 @kernel
 def add_sentence(out, table, task, which):
     "Write a fixed sentence."
-    add(out, table.says[task, which, 1 : 1 + table.says[task, which, 0]])
+    append_all(out, table.says[task, which, 1 : 1 + table.says[task, which, 0]])
 
 # %% ../../../nbs/tasks/summarization/06_marked_rows.ipynb #ab2e0f59
 @kernel
@@ -194,18 +194,18 @@ def add_lines(out, doc, sizes, marks, table, task, needs):
             add_sentence(out, table, task, kind)
             for k, (line, _) in enumerate(marks):
                 if kinds[k] == kind:
-                    add(out, doc[line, : sizes[line]])
+                    append_all(out, doc[line, : sizes[line]])
         return
     for at in order:
         line = marks[at][0]
-        add(out, doc[line, : sizes[line]])
+        append_all(out, doc[line, : sizes[line]])
 
 @kernel
 def add_joined(out, doc, sizes, marks, table):
     "The answer of JoinClauses: each marker with what follows, without the last token."
     add_sentence(out, table, JOIN, 0)
     for line, place in marks:
-        add(out, doc[line, place : sizes[line] - 1])
+        append_all(out, doc[line, place : sizes[line] - 1])
     out.append(0)
 
 # %% ../../../nbs/tasks/summarization/06_marked_rows.ipynb #ca7da035
@@ -215,26 +215,26 @@ def add_parts(out, doc, sizes, marks, task, needs):
     line, place = marks[0]
     text, size = doc[line], sizes[line]
     if task == BULLETED:
-        add(out, text[1:size])
+        append_all(out, text[1:size])
     elif task == QUOTED:
         end = marks[1][1]
-        add(out, text[place + 1 : end])
+        append_all(out, text[place + 1 : end])
         if text[end - 1] != 0:
             out.append(0)
     elif task == TRUNCATE:
-        add(out, text[:place])
+        append_all(out, text[:place])
         out.append(0)
     elif task == BREAK:
         second = marks[1][1]
-        add(out, text[:second])
+        append_all(out, text[:second])
         out.append(0)
-        add(out, text[:place])
-        add(out, text[second : size - 1])
+        append_all(out, text[:place])
+        append_all(out, text[second : size - 1])
         out.append(0)
     else:
-        add(out, text[:place])
+        append_all(out, text[:place])
         out.append(needs[0])
-        add(out, text[place + 1 : size])
+        append_all(out, text[place + 1 : size])
 
 # %% ../../../nbs/tasks/summarization/06_marked_rows.ipynb #0df06a39
 @kernel
@@ -262,9 +262,9 @@ def add_said(out, doc, marks, table, task):
 def add_answer(out, doc, sizes, marks, table, task, needs):
     "Write the answer of a task behind the list `out`."
     if task == FIRST:
-        add(out, doc[0, : sizes[0]])
+        append_all(out, doc[0, : sizes[0]])
     elif task == LAST:
-        add(out, doc[-1, : sizes[-1]])
+        append_all(out, doc[-1, : sizes[-1]])
     elif task in (ONE, MANY, SHUFFLED, SORTED, TOPICS):
         add_lines(out, doc, sizes, marks, table, task, needs)
     elif task == JOIN:
@@ -288,7 +288,7 @@ def answers_to(numbers, doc, sizes, table, asked):
     return out
 
 @kernel
-def write_pair(row, doc, sizes, answer, spelled):
+def write_answered(row, doc, sizes, answer, spelled):
     "Write a document and an answer; where the answer begins, and the place behind."
     at = 0
     for line in range(len(sizes)):
@@ -310,7 +310,7 @@ def write_marked(numbers, items, rows, lengths, answers, shape, tasks, count, ta
             for task in asked:
                 mark(numbers, doc, sizes, table, task)
             answer = answers_to(numbers, doc, sizes, table, asked)
-            begin, end = write_pair(rows[row], doc, sizes, answer, spelled)
+            begin, end = write_answered(rows[row], doc, sizes, answer, spelled)
             if end <= rows.shape[1]:
                 answers[row], lengths[row] = begin, end
                 break

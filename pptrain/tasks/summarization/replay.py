@@ -39,7 +39,7 @@ def file_line(x: Example) -> str:
     "The line of the paper's file for an example."
     return json.dumps(x.official)
 
-def short_hash(line: str) -> str:
+def line_hash(line: str) -> str:
     "The first 16 digits of the sha256 of a line."
     return hashlib.sha256(line.encode()).hexdigest()[:16]
 
@@ -121,7 +121,7 @@ def check_facts(expect: Callable, record: Mapping, tasks: Sequence[str], params:
     answers = task_outputs(split_lines(stored), tasks, params)
     expect("output", list(map(line_texts, answers)), list(output))
     line = json.dumps({"article_lines": stored, "summary_lines": list(chain.from_iterable(output))})
-    expect("raw_sha16", short_hash(line), record["raw_sha16"])
+    expect("raw_sha16", line_hash(line), record["raw_sha16"])
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #0eb6ee1b
 def check_seed(expect: Callable, record: Mapping, family: Summarization, tasks: Sequence[str],
@@ -133,7 +133,7 @@ def check_seed(expect: Callable, record: Mapping, family: Summarization, tasks: 
     expect("inputs.before from the seed", line_texts(problem.before), record["inputs"]["before"])
     expect("inputs.params from the seed", problem.drawn, params)
     line = file_line(family.solve(task))
-    expect("raw_sha16 from the seed", short_hash(line), record["raw_sha16"])
+    expect("raw_sha16 from the seed", line_hash(line), record["raw_sha16"])
 
 def check_single(expect: Callable, record: Mapping) -> None:
     "Check a sample of one task: by its facts, from its seed, and call by call."
@@ -215,7 +215,7 @@ def check_step_record(expect: Callable, record: Mapping) -> None:
     expect("inputs.before from the seed", line_texts(task.payload.before), facts["before"])
     expect("attempts", task.metadata["attempts"], record["attempts"])
     expect("inputs.params", task.payload.drawn[0] | stored_sizes(name, before), facts["params"])
-    expect("raw_sha16", short_hash(file_line(family.solve(task))), record["raw_sha16"])
+    expect("raw_sha16", line_hash(file_line(family.solve(task))), record["raw_sha16"])
 
 # %% ../../../nbs/tasks/summarization/30_replay.ipynb #629a7a75
 def check_reader(expect: Callable, record: Mapping) -> None:

@@ -136,7 +136,7 @@ def lines_beyond(doc, sizes, reach, spelled):
     return 0
 
 @kernel
-def document_pieces(doc, sizes, most, spelled):
+def spelled_pieces(doc, sizes, most, spelled):
     "At most `most` pieces of a document, int64 (n,), and whether a word begins there, bool (n,)."
     pieces, opens, at = np.zeros(most, np.int64), np.zeros(most, np.bool_), 0
     for line in range(len(sizes)):
@@ -220,7 +220,7 @@ def write_source(numbers, row, doc, sizes, task, reach, words, spelled, lettered
         for line in several(numbers, len(sizes), len(sizes)):
             at = put_tokens(row, at, doc[line, : sizes[line]], spelled)
         return at
-    pieces, opens = document_pieces(doc, sizes, reach + SLACK, spelled)
+    pieces, opens = spelled_pieces(doc, sizes, reach + SLACK, spelled)
     if task == NEXT:
         return put_part(row, 0, pieces[: 2 * reach // 3], opens, lettered)
     first, text, last = masked_words(numbers, pieces, opens, reach, words, spelled, lettered)
@@ -231,7 +231,7 @@ def write_source(numbers, row, doc, sizes, task, reach, words, spelled, lettered
 def write_target(row, at, doc, sizes, task, reach, spelled, lettered):
     "The next third of the pieces, or the document."
     if task == NEXT:
-        pieces, opens = document_pieces(doc, sizes, reach + SLACK, spelled)
+        pieces, opens = spelled_pieces(doc, sizes, reach + SLACK, spelled)
         cut = 2 * reach // 3
         return put_part(row, at, pieces[cut:reach], opens[cut:], lettered)
     for line in range(len(sizes)):
