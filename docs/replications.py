@@ -56,9 +56,11 @@ def effect_words(row: Mapping[str, Any]) -> str:
 
 
 def verdict_words(row: Mapping[str, Any]) -> str:
-    "The verdict, with the seeds that would decide it."
+    "The verdict, with the seeds that would decide it, or why nobody knows how many."
     needed = row.get("needed_n")
-    return str(row["verdict"]) + (f" (≈ {needed} seeds would)" if pd.notna(needed) else "")
+    if pd.notna(needed):
+        return f"{row['verdict']} (≈ {needed} seeds would)"
+    return f"{row['verdict']} ({row['why']})" if row["verdict"] == "undecided" else row["verdict"]
 
 
 def p_words(row: Mapping[str, Any]) -> str:
@@ -132,7 +134,7 @@ def still_open(judged: Mapping[str, pd.DataFrame]) -> str:
         return "## Still open\n\nThe main claim of every paper is decided above."
     words = ("No result here decides these main claims. Counted by a dry run, all arms and "
              "searches of a rate included; hours of one thread, at the pace of r4_simpler_tasks "
-             f"({TIMED}).")
+             f"({TIMED}). Where a run was undecided, the seeds are those that would decide it.")
     columns = ["main claim", "the paper", "seeds", "tokens", "FLOPs", "hours", "command"]
     return "\n\n".join(["## Still open", fill(words, 100), table(rows, columns)])
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from pptrain.errors import InputError
 from pptrain.show import PALETTE, Picture, curves
-from pptrain.study import COLUMNS, Claim, all_effects, judge
+from pptrain.study import COLUMNS, Claim, all_effects, judge_study
 from pptrain.study.report import gather, read_claims, read_grid_manifest, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,12 +62,8 @@ class Study:
         "One row per claim and comparison, as every report judges them; none without claims."
         if not self.claims or not len(self.rows):
             return pd.DataFrame(columns=["claim", "kind", "verdict", "effect", "measure"])
-        counts = self.facts.get("parameters", {}).get("text", {})
-        size = f"{counts['all'] / 1e6:.3g}M parameters" if "all" in counts else ""
         profile = str(self.facts.get("profile", ""))
-        judged = judge(self.rows, self.claims, profile, size or str(self.settings.get("model", "")))
-        if self.settings.get("family") == "probes":     # no text was read
-            judged["size"] = judged["size"].str.replace("text tokens", "tokens")
+        judged = judge_study(self.rows, self.claims, self.settings, profile, self.facts)
         return judged.assign(study=self.name)
 
 

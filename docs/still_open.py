@@ -28,10 +28,10 @@ def paper_of(name: str) -> str:
 
 
 @cache
-def laptop_costs(family: str) -> dict[str, Any]:
-    "What profile laptop of a replication trains, all seeds: {seeds, tokens, FLOPs}."
+def laptop_costs(family: str, seeds: int | None = None) -> dict[str, Any]:
+    "What profile laptop trains of a replication: {seeds, tokens, FLOPs}; None: its own seeds."
     with quiet():
-        told = dry_run(plan("laptop", [family]))
+        told = dry_run(plan("laptop", [family], range(1, seeds + 1) if seeds else None))
     tokens = told["warm-up tokens"].sum() + told["text tokens"].sum()
     return {"seeds": len(told), "tokens": float(tokens), "flops": float(told["FLOPs"].sum())}
 
@@ -54,13 +54,25 @@ def undecided_families(verdicts: Iterable[pd.DataFrame]) -> list[str]:
             if paper_of(str(path)) not in done and can_be_counted(path)]
 
 
+def seeds_asked(family: str, verdicts: Iterable[pd.DataFrame]) -> int | None:
+    "The seeds that would decide what was run and is undecided; None where nothing says how many."
+    paper, asked = paper_of(str(replications()[family])), []
+    for table in verdicts:
+        if "needed_n" in table:
+            main = table[table.main.eq(True) & (table.study.map(paper_of) == paper)]
+            asked += main.needed_n.dropna().tolist()
+    return max(asked, default=None)
+
+
 def rows_still_open(verdicts: Iterable[pd.DataFrame]) -> list[list[str]]:
     "A row for each: claim, the paper, seeds, tokens, operations, hours, command."
-    rows = []
+    rows, verdicts = [], list(verdicts)
     for family in undecided_families(verdicts):
         main = next(c for c in replication_of(replications()[family]).claims if c.main)
-        costs = laptop_costs(family)
+        asked = seeds_asked(family, verdicts)
+        costs = laptop_costs(family, asked)
+        more = f" --seeds $(seq -s, {asked})" if asked else ""
         rows.append([main.claim, main.paper, str(costs["seeds"]), in_short(costs["tokens"]),
                      in_short(costs["flops"]), in_words(costs["flops"] / pace()),
-                     f"`pptrain replicate --profile laptop --family {family}`"])
+                     f"`pptrain replicate --profile laptop --family {family}{more}`"])
     return rows

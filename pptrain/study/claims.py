@@ -224,7 +224,8 @@ def claim_row(claim: Claim, decision: Decision, lost: str, profile: str) -> dict
             ("claim", "paper", "main", "kind", "measure", "variant", "against", "unit")}
     says["unit"] = claim.unit or EFFECT_UNITS.get(claim.measure, claim.measure.replace("_", " "))
     word = verdict_of(claim, decision, lost, profile)
-    needed = decision.needed_n if word["verdict"] == "undecided" else None
+    known = word["verdict"] == "undecided" and np.isfinite(decision.low)
+    needed = decision.needed_n if known else None
     return says | effect_cells(decision) | {"needed_n": needed} | word
 
 # %% ../../nbs/study/11_claims.ipynb #63a0dccc
@@ -292,10 +293,17 @@ def last_model(settings: Mapping[str, Any]) -> torch.nn.Module:
     with torch.device("meta"):
         return downstream_model(adapter, config.vocab_size, config.block_size, 0)
 
-def size_words(settings: Mapping[str, Any]) -> str:
+def counted(facts: Mapping[str, Any]) -> int | None:
+    "Parameters of the text model as its run counted them; None where it did not say."
+    try:
+        return int(facts["parameters"]["text"]["all"])
+    except (LookupError, TypeError, ValueError):
+        return None
+
+def size_words(settings: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> str:
     "The text model of a study in parameters, or its name where it cannot be built here."
     try:
-        count = sum(p.numel() for p in last_model(settings).parameters())
+        count = counted(facts) or sum(p.numel() for p in last_model(settings).parameters())
     except (InputError, RuntimeError):      # another version's, or beyond what can be counted
         return str(settings.get("model") or "")
     return f"{count / 1e6:.3g}M parameters" if count >= 1e5 else f"{count:,} parameters"
@@ -313,9 +321,12 @@ def data_setting(settings: Mapping[str, Any]) -> str:
 
 # %% ../../nbs/study/11_claims.ipynb #a47a5aac
 def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[str, Any],
-                profile: str = "") -> pd.DataFrame:
-    "`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`)."
-    size = size_words(settings) if len(table) else ""
+                profile: str = "", facts: Mapping[str, Any] = {}) -> pd.DataFrame:
+    """`judge` for a study with these `settings`: the fields of its `StudyConfig` (`study.json`).
+
+    `facts` are what its run left in `facts.json`: a text may have fewer tokens than were asked for,
+    and its model fewer parameters."""
+    size = size_words(settings, facts) if len(table) else ""
     judged = judge(table, claims, profile, size, data_setting(settings))
     if settings.get("donors") and len(judged):          # a skill reads no text
         judged["size"] = judged["size"].str.replace("text tokens", "tokens")

@@ -180,6 +180,12 @@ def learnt_word(loss: float, chance: float) -> str:
     "Whether a loss is well below that of frequency alone."
     return "hardly" if loss > .95 * chance else "yes"
 
+def chance_beside(facts: Mapping[str, Any], arm: str) -> Mapping[str, float]:
+    "What frequency alone reaches where the warm-up of an arm is measured; {} if nobody noted it."
+    on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
+    usual = facts.get("guessing") if on_the_task else None
+    return facts.get("guessing_of", {}).get(arm, usual) or {}
+
 def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
                 arms: Sequence[str] = ("transferred",)) -> str:
     """Whether the warm-up learnt its task, loss and accuracy beside chance.
@@ -194,9 +200,7 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     share = mean_of(rows, arm, "warmup_eval_accuracy")
     said = f"held-out loss {loss:.3g} nats per token"
     of = "" if arm == "transferred" else f" of {arm}"
-    on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
-    usual = facts.get("guessing") if on_the_task else None
-    chance = facts.get("guessing_of", {}).get(arm, usual)
+    chance = chance_beside(facts, arm)
     if not chance:
         return (f"Did the warm-up{of} learn its task? Not known: {said}, with no level of chance "
                 "beside it.")
@@ -274,9 +278,23 @@ class StudyHead:
         return f"{title}<ul>{lines}</ul>{table}{ran}"
 
 # %% ../../nbs/study/29_head.ipynb #3c817d97
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+
+def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str) -> str:
+    "Held-out loss of an arm's warm-up, with a word where it is known what frequency alone reaches."
+    loss = mean_of(rows, arm, "warmup_eval_loss")
+    if not np.isfinite(loss):
+        return "–"
+    try:
+        chance = float(chance_beside(facts, arm)["loss"])
+    except UNREADABLE:
+        return f"loss {loss:.3g}"
+    return f"{learnt_word(loss, chance)}: loss {loss:.3g}, by frequency {chance:.3g}"
+
 def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any],
                last_stage: str = "text") -> pd.DataFrame:
-    "One row an arm: a sentence, tokens of both stages, FLOPs, rates; means over seeds."
+    """One row an arm: a sentence, seeds, tokens of both stages, FLOPs, rates, and whether its
+    warm-up learnt; means over seeds."""
     told = facts.get("arms", {})
     table = []
     for variant in dict.fromkeys(rows.variant):
@@ -284,12 +302,14 @@ def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any],
         first = mean_of(rows, variant, "warmup_tokens")
         row: dict[str, Any] = {
             "arm": variant, "what it is": told.get(variant, ""),
+            "seeds": rows[rows.variant == variant].seed.nunique(),
             "warm-up tokens": f"{first:,.0f}", f"{last_stage} tokens": f"{text:,.0f}",
             "tokens in all": f"{first + text:,.0f}"}
         flops = mean_of(rows, variant, "flops")
         row["FLOPs in all"] = f"{flops:.3g}"
         for name, stage in (("warmup_lr", "warm-up"), ("text_lr", last_stage)):
             row[f"{stage} rate"] = f"{mean_of(rows, variant, name):g}"
+        row["warm-up learnt?"] = learnt_cell(rows, facts, variant)
         table.append(row)
     return pd.DataFrame(table).replace({"nan": "–"})
 
@@ -354,8 +374,6 @@ def inside_pictures(study: str, inside: pd.DataFrame | None,
     return pictures
 
 # %% ../../nbs/study/29_head.ipynb #4f4e9cf1
-UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
-
 def said_line(about: str, line: Callable[..., str], *given: Any) -> str:
     "A line of the head; where a file holds what cannot be said, which line is missing."
     try:

@@ -23,7 +23,7 @@ from .figures import all_effects, base_of, means_of_all, study_picture
 from .arms import arm_of
 from .budgets import StudyConfig, configure
 from .facts import chance_of
-from .head import learnt_word, mean_of
+from .head import learnt_word, mean_of, read_facts
 from .profiles import PROFILES, read_seeds
 from .representations import inside_study
 from .stacks import run_stacked
@@ -182,5 +182,6 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)
     save_inside(config, Path(out_dir), rows, say)
-    verdicts = judge_study(rows, replication.claims, asdict(config), profile)
+    facts = read_facts([Path(out_dir)])
+    verdicts = judge_study(rows, replication.claims, asdict(config), profile, facts)
     return ReplicationResult(replication, config, rows, verdicts)

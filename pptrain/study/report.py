@@ -26,7 +26,7 @@ from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    seeds_said, study_picture)
-from .head import StudyHead, glance, run_folders, study_head
+from .head import StudyHead, glance, read_facts, run_folders, study_head
 from .variants import COLUMNS, ORIGIN
 
 # %% auto #0
@@ -113,6 +113,7 @@ class RunFiles:
     "What a run left, as far as it can be read."
     study: str
     rows: pd.DataFrame                      # none, unless the run is done
+    place: Path                             # its folder
     claims: list[dict] | None = None
     settings: dict[str, Any] | None = None
 
@@ -136,7 +137,7 @@ def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
 def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles:
     "The files of a run in a grid's folder; what is damaged is missing, and a note names it."
     place = folder / "runs" / run["id"]
-    files = RunFiles(run["study"], pd.DataFrame(columns=COLUMNS + ORIGIN))
+    files = RunFiles(run["study"], pd.DataFrame(columns=COLUMNS + ORIGIN), place)
 
     def attempt(read: Callable[[], Any], default: Any = None) -> Any:
         try:
@@ -149,6 +150,8 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         files.claims = attempt(lambda: read_claims(place / "claims.json"))
     if (place / "study.json").exists():
         files.settings = attempt(lambda: read_settings(place / "study.json"))
+    if (place / "facts.json").exists():
+        attempt(lambda: read_json(place / "facts.json", "it is left out", "arms", "seeds"))
     if run["status"] == "done" and place.is_dir():
         files.rows = attempt(lambda: finished_rows(place, run), files.rows)
     if files.settings:       # rows of older versions do not say under which settings they were made
@@ -186,9 +189,12 @@ class Gathered:
     table: pd.DataFrame                                 # `COLUMNS` and `ORIGIN`, finished runs
     claims: dict[str, list[dict]] = field(default_factory=dict)
     settings: dict[str, dict] = field(default_factory=dict)
+    places: dict[str, list[Path]] = field(default_factory=dict)     # folders of its runs
 
     def add(self, name: str, run: RunFiles) -> None:
         "What a run says about the study `name`."
+        if run.place not in self.places.setdefault(name, []):
+            self.places[name].append(run.place)
         if run.claims is not None:
             self.claims[name] = run.claims
         if run.settings is not None:
@@ -229,18 +235,19 @@ NO_CLAIMS = ["study", "claim", "paper", "measure", "effect", "interval", "p", "n
 
 def judge_studies(table: pd.DataFrame, claims: Mapping[str, Sequence[Mapping]],
                   notes: list[str] | None = None, settings: Mapping[str, Mapping] = {},
-                  profile: str = "") -> pd.DataFrame:
+                  profile: str = "", places: Mapping[str, Sequence[Path]] = {}) -> pd.DataFrame:
     """`judge_study` for each study, its name in front. `claims` are what `claims.json` holds.
 
-    `settings` are what `study.json` holds, study by study. A study whose claims cannot be judged
-    becomes a note; without `notes`, an `InputError`."""
+    `settings` are what `study.json` holds, `places` the folders of its runs, study by study. A
+    study whose claims cannot be judged becomes a note; without `notes`, an `InputError`."""
     judged = []
     for study, listed in claims.items():
         if not listed: continue
         asked = [Claim(**claim) for claim in listed]
         rows = table[table.study == study]
         try:
-            said = judge_study(rows, asked, settings.get(study, {}), profile)
+            facts = read_facts(places.get(study, []))
+            said = judge_study(rows, asked, settings.get(study, {}), profile, facts)
             judged.append(said.assign(study=study))
         except InputError as e:
             if notes is None: raise
@@ -288,6 +295,7 @@ class GridResults:
     settings: dict[str, dict]       # study → its settings, where the runs are there
     notes: list[str] = field(default_factory=list)    # what is damaged, apart or diverged
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)     # our own, one row each
+    places: dict[str, list[Path]] = field(default_factory=dict)     # study → folders of its runs
 
     @classmethod
     def read(cls, folder: PathText) -> GridResults:
@@ -301,7 +309,8 @@ class GridResults:
         notes += diverged_notes(gathered.table)
         table = gathered.table[COLUMNS]
         profile = str(manifest.get("profile", ""))
-        judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile)
+        judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile,
+                               gathered.places)
         verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
         if not (home / "runs").exists() and (home / "results.csv").exists():
             table = read_rows(home / "results.csv")[COLUMNS]
@@ -309,7 +318,8 @@ class GridResults:
             if (home / "comparisons.csv").exists():
                 comparisons = read_verdicts(home / "comparisons.csv")
         notes = [" ".join(note.split()) for note in notes]
-        return cls(home, manifest, table, verdicts, gathered.settings, notes, comparisons)
+        return cls(home, manifest, table, verdicts, gathered.settings, notes, comparisons,
+                   gathered.places)
 
     @property
     def headline(self) -> str:
@@ -409,10 +419,12 @@ def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."
     ours = judged_table(results.comparisons, "main", "paper").rename(columns={"claim": "question"})
     gained = mean_gains(results.table).rename(columns=WITH_UNITS)
+    runs = pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)
+    runs["seconds"] = pd.to_numeric(runs.seconds, errors="coerce").round().astype("Int64")
     tables = {"Claims": judged_table(results.verdicts),
               "Comparisons of our own": ours,
               "Final loss and savings, mean over seeds": gained,
-              "Runs": pd.DataFrame(results.manifest["runs"], columns=RUN_COLUMNS)}
+              "Runs": runs}
     return {title: readable(table) for title, table in tables.items() if len(table)}
 
 # %% ../../nbs/study/31_report.ipynb #bbc737a1
@@ -423,7 +435,10 @@ def report_heads(results: GridResults) -> list[StudyHead]:
         verdicts = results.verdicts
         own = verdicts[verdicts.study == study] if len(verdicts) else verdicts
         settings = results.settings.get(str(study), {})
-        places = run_folders(results.folder, results.manifest["runs"], str(study))
+        own_places = results.places.get(str(study), [])
+        known = sum(results.places.values(), [])
+        others = run_folders(results.folder, results.manifest["runs"], str(study))
+        places = [*own_places, *(place for place in others if place not in known)]
         profile = str(results.manifest.get("profile", ""))
         heads.append(study_head(str(study), rows, settings, own, places, profile))
     return heads

@@ -52,7 +52,8 @@ def table(seeds, mark="a") -> pd.DataFrame:
 def root(tmp_path, monkeypatch):
     "A checkout with one study of six seeds, where a laptop's night is not counted anew."
     night = {"seeds": 8, "tokens": 1e8, "flops": 2e14}
-    monkeypatch.setattr(still_open, "laptop_costs", lambda family: night)
+    monkeypatch.setattr(still_open, "laptop_costs",
+                        lambda family, seeds=None: night | {"seeds": seeds or 8})
     folder = tmp_path / "results/looking"
     folder.mkdir(parents=True)
     (folder / "README.md").write_text(README)
@@ -115,7 +116,7 @@ def test_failed_attempts_are_logged_by_date(root):
 
 def open_families(text):
     part = text.partition("## Still open")[2].partition("## Failed")[0]
-    return [line.split("--family ")[1].split("`")[0] for line in part.splitlines()
+    return [line.split("--family ")[1].split("`")[0].split()[0] for line in part.splitlines()
             if "--family" in line]
 
 
@@ -131,7 +132,34 @@ def test_what_is_open_says_what_it_takes(root):
     assert open_families(replications.render(root)["REPLICATIONS.md"]) == left
     for path in folder.glob("rows-4*"):       # three seeds decide nothing
         path.unlink()
-    assert open_families(replications.render(root)["REPLICATIONS.md"]) == everybody
+    text = replications.render(root)["REPLICATIONS.md"]
+    assert open_families(text) == everybody
+    line = next(line for line in text.splitlines() if "--family simpler_tasks" in line)
+    assert "--seeds $(seq -s, 6)`" in line and "| 6 | 100M |" in line, "three would not decide"
+
+
+def test_where_nobody_knows_how_many_seeds_would_decide_none_are_named(root):
+    rows = table(range(1, 7))
+    rows.loc[rows.variant == "warm", "value"] = rows.value[rows.variant == "scratch"].to_numpy()
+    for path in (root / "results/looking").glob("rows*"):
+        path.unlink()
+    rows.to_csv(root / "results/looking/rows.csv", index=False)
+    text = replications.render(root)["REPLICATIONS.md"]
+    line = next(line for line in text.splitlines() if "The warm-up finds more" in line)
+    assert "undecided (all 6 differences are the same" in line and "seeds would" not in line
+
+
+def test_the_page_says_the_size_that_was_counted_and_the_data_that_was_read(root):
+    folder = root / "results/looking"
+    study = {"preset": "condattendstream_8", "overrides": {"length": 9}}
+    (folder / "study.json").write_text(json.dumps(study))
+    facts = {"parameters": {"text": {"all": 138_560}}}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    claims = [CLAIMS[0] | {"setting": "condattendstream_30"}]
+    (folder / "claims.json").write_text(json.dumps(claims))
+    text = replications.render(root)["REPLICATIONS.md"]
+    assert "0.139M parameters" in text
+    assert "data condattendstream_8 length=9, the paper's condattendstream_30" in text
 
 
 def test_pictures_follow_the_theme_and_mark_what_guessing_scores(root):

@@ -10,7 +10,7 @@ import pytest
 
 from pptrain.errors import InputError
 from pptrain.study import COLUMNS, Claim, save_results, write_report
-from pptrain.study.report import GridResults
+from pptrain.study.report import GridResults, report_heads
 
 CLAIM = Claim("it helps", "a lot", "loss_gain", "transferred")
 
@@ -79,6 +79,32 @@ def test_a_damaged_manifest_is_refused(grid, text):
     with pytest.raises(InputError, match="manifest.json") as refusal:
         write_report(grid)
     assert "\n" not in str(refusal.value) and not (grid / "report.md").exists()
+
+
+FACTS = {"arms": {"scratch": "fresh"}, "seeds": [1], "guessing": {"loss": 9., "accuracy": .1}}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_facts_are_not_passed_over_in_silence(grid, capsys, damage):
+    path, new = grid / "runs/one-0/facts.json", DAMAGE[damage]
+    written = json.dumps(FACTS).encode()
+    path.write_bytes(new(written) if callable(new) else new)
+    write_report(grid)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "runs/one-0/facts.json" in err, err
+
+
+def test_each_study_is_told_by_the_facts_of_its_own_runs(tmp_path):
+    sizes = {"a": 123_000, "b": 456_000}
+    runs = [a_run(tmp_path, "a", "one", [1, 2]), a_run(tmp_path, "b", "one", [3, 4], text_lr=1e-2)]
+    for name, count in sizes.items():
+        facts = FACTS | {"parameters": {"text": {"all": count, "without_embeddings": 1}}}
+        (tmp_path / "runs" / name / "facts.json").write_text(json.dumps(facts))
+    results = GridResults.read(a_grid(tmp_path, *runs))
+    said = [" ".join(head.lines) for head in report_heads(results)]
+    assert "123,000 parameters" in said[0] and "456,000 parameters" in said[1]
+    assert [size.split(",")[0] for size in results.verdicts["size"]] == [
+        "0.123M parameters", "0.456M parameters"]
 
 
 def test_other_settings_are_no_more_seeds(tmp_path, capsys):
