@@ -224,7 +224,7 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     done = pptrain("replicate", "--test", "--seeds", "3,4", "--dry-run")
     assert done.returncode == 0 and not done.stderr and not list(tmp_path.iterdir())
-    for said in ("dyck", "procedural", "3,4", "6 runs", "tokens", "FLOPs", "nothing was run"):
+    for said in ("dyck", "procedural", "3,4", "8 runs", "tokens", "FLOPs", "nothing was run"):
         assert said in done.stdout
     refused(pptrain("replicate", "--family", "nosuch", "--dry-run"), "nosuch", "dyck")
 
