@@ -68,6 +68,17 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_the_front_page_has_a_study_once_as_it_ran_last(root):
+    for date in ("2026-01-05", "2026-02-01"):
+        night = root / f"results/laptop/{date}/runs/looking"
+        shutil.copytree(root / "results/looking", night)
+    (root / "results/looking/claims.json").unlink()         # explored: says nothing there
+    (night / "rows-4-6.csv").unlink()
+    written = json.loads(replications.render(root)["index.ipynb"])
+    listed = "".join(written["cells"][1]["source"])
+    assert listed.count("looking") == 1 and "3 seeds" in listed, listed
+
+
 def test_verdicts_are_those_of_the_rule(root):
     study, = results.read_studies(root)
     verdicts = study.verdicts()
