@@ -293,7 +293,7 @@ def last_model(settings: Mapping[str, Any]) -> torch.nn.Module:
     with torch.device("meta"):
         return downstream_model(adapter, config.vocab_size, config.block_size, 0)
 
-def counted(facts: Mapping[str, Any]) -> int | None:
+def counted_parameters(facts: Mapping[str, Any]) -> int | None:
     "Parameters of the text model as its run counted them; None where it did not say."
     try:
         return int(facts["parameters"]["text"]["all"])
@@ -303,7 +303,8 @@ def counted(facts: Mapping[str, Any]) -> int | None:
 def size_words(settings: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> str:
     "The text model of a study in parameters, or its name where it cannot be built here."
     try:
-        count = counted(facts) or sum(p.numel() for p in last_model(settings).parameters())
+        count = counted_parameters(facts)
+        count = count or sum(p.numel() for p in last_model(settings).parameters())
     except (InputError, RuntimeError):      # another version's, or beyond what can be counted
         return str(settings.get("model") or "")
     return f"{count / 1e6:.3g}M parameters" if count >= 1e5 else f"{count:,} parameters"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,26 +34,37 @@ from ..vocab import TokenizerSpec
 __all__ = ['study_costs']
 
 # %% ../../nbs/study/41_costs.ipynb #c38a12d5
-@cache
-def replication_of(notebook: str) -> Replication:
-    """The value `replication` of a notebook of the package: its cells are run up to there.
+STARTS = re.compile(r"^(result = run\(|rows = run_skill\()", re.M)     # what starts a study
 
-    Raises `InputError` for one that makes none; nothing of it is run."""
-    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells
-             if cell.cell_type == "code"]
-    places = [i for i, source in enumerate(cells) if re.search("^replication = ", source, re.M)]
-    if not places:
-        raise InputError(f"{Path(notebook).name} makes no value `replication`, so what it costs "
+def names_before(notebook: str, parameters: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """What a notebook's cells make, with these `parameters`, before the line that starts its study.
+
+    Raises `InputError` for a notebook without such a line; nothing of it is run."""
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    last = next((i for i, cell in enumerate(cells) if STARTS.search(cell.source)), None)
+    if last is None:
+        raise InputError(f"{Path(notebook).name} starts no study that is known, so what it costs "
                          "is not known before it runs")
     names: dict[str, Any] = {}
-    for source in cells[:places[0] + 1]:
-        exec(source, names)
-    return names["replication"]
+    for cell in cells[:last + 1]:
+        exec(STARTS.split(cell.source)[0], names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= parameters
+    return names
+
+@cache
+def replication_of(notebook: str) -> Replication:
+    "The value `replication` of a notebook. Raises `InputError` for one that starts no study."
+    return names_before(notebook)["replication"]
+
+def is_own(spec: RunSpec) -> bool:
+    "Whether a run is one of the package's notebooks."
+    own = [Path(path).resolve() for path in replications().values()]
+    return Path(spec.notebook).resolve() in own
 
 def is_replication(spec: RunSpec) -> bool:
     "Whether a run is one of the package's notebooks, and one that can be counted."
-    own = [Path(path).resolve() for path in replications().values()]
-    return Path(spec.notebook).resolve() in own and can_be_counted(str(spec.notebook))
+    return is_own(spec) and can_be_counted(str(spec.notebook))
 
 @cache
 def can_be_counted(notebook: str) -> bool:

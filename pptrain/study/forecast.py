@@ -20,7 +20,8 @@ from ..runs.text import downstream_model
 from .budgets import StudyConfig, configure
 from .costs import is_replication, searching, study_costs, study_of
 from .grid import RunSpec
-from .skill_costs import is_skill, skill_costs, skill_of, stack_seconds, stack_steps
+from .skill_costs import (
+    is_skill, skill_costs, skill_of, stack_seconds, steps_of_stacks)
 from .skills import SkillConfig
 from .variants import VARIANTS
 
@@ -98,7 +99,7 @@ def planned_steps(
     try:
         if is_skill(spec):
             skill, numbers = skill_of(spec)
-            return skill, stack_steps(skill, skill_costs(skill, numbers, search))
+            return skill, steps_of_stacks(skill, skill_costs(skill, numbers, search))
         config, seeds, variants = study_of(spec)
         told = study_costs(config, seeds, variants, search)
     except Exception:       # what cannot run says so in its own run; an estimate sinks no grid

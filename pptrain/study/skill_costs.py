@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 
 from ..core import create_task
 from ..runs.many import ManyGPT2, many_losses
 from .budgets import training_flops
-from .grid import RunSpec, replications
+from .costs import is_own, names_before
+from .grid import RunSpec
 from .skills import (
     Donor, SkillConfig, check_seeds, datasets, donor_cost, donor_rows, gifts, real_tokens,
     skill_model, small_model)
@@ -27,29 +27,18 @@ from .stacks import StackRows
 __all__ = ['skill_costs', 'planned_donor']
 
 # %% ../../nbs/study/41_skill_costs.ipynb #23293c3c
-STARTS = "rows = run_skill("     # the line of a notebook that trains a skill
-
 @cache
 def trains_a_skill(notebook: str) -> bool:
     "Whether a notebook trains a skill."
-    return STARTS in Path(notebook).read_text(encoding="utf-8")
+    return "rows = run_skill(" in Path(notebook).read_text(encoding="utf-8")
 
 def is_skill(spec: RunSpec) -> bool:
     "Whether a run is one of the package's notebooks that train a skill."
-    own = [Path(path).resolve() for path in replications().values()]
-    return Path(spec.notebook).resolve() in own and trains_a_skill(str(spec.notebook))
+    return is_own(spec) and trains_a_skill(str(spec.notebook))
 
 def skill_of(spec: RunSpec) -> tuple[SkillConfig, list[int]]:
     "`(settings, seeds)` of a run of such a notebook; nothing of it is trained."
-    names: dict[str, Any] = {}
-    for cell in nbformat.read(spec.notebook, as_version=4).cells:
-        if cell.cell_type == "code":
-            before, starts, _ = cell.source.partition(STARTS)
-            exec(before, names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names |= spec.parameters
-            if starts:
-                break
+    names = names_before(spec.notebook, spec.parameters)
     return names["config"], list(names["seeds"])
 
 # %% ../../nbs/study/41_skill_costs.ipynb #4266a31b
@@ -101,7 +90,7 @@ def stack_seconds(config: SkillConfig, steps: int = 3) -> float:
         times.append(time.perf_counter() - start)
     return min(times)
 
-def stack_steps(config: SkillConfig, costs: pd.DataFrame) -> float:
+def steps_of_stacks(config: SkillConfig, costs: pd.DataFrame) -> float:
     "Steps of such a stack that all training amounts to, by its tokens."
     one = costs["text tokens"].sum() / costs.texts.sum() / config.steps * len(config.arms)
     return float((costs["warm-up tokens"].sum() + costs["text tokens"].sum()) / one)

@@ -185,7 +185,7 @@ def uniforms(keys: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     return (bits.double() + .5) * 2.0**-53
 
 # %% ../../../nbs/tasks/nca/01_automata.ipynb #4f205a47
-def exp_minus(x: torch.Tensor) -> torch.Tensor:
+def torch_exp_minus(x: torch.Tensor) -> torch.Tensor:
     "exp(−x) for float64 x ≥ 0, the same bits on every device; beyond 600 it stays there."
     x = x.clamp(max=MOST)
     halvings = torch.floor(x * HALVINGS + .5)
@@ -200,7 +200,7 @@ def pick_states(logits: torch.Tensor, coins: torch.Tensor, temperature: float) -
     if temperature == 0:
         return best.expand_as(coins)
     behind = (logits.gather(1, best) - logits) / temperature
-    share = exp_minus(behind).mul_(2.0**48).round_()
+    share = torch_exp_minus(behind).mul_(2.0**48).round_()
     share.scatter_(1, best, 0.0)
     sums = share.long().cumsum(1).double()
     thrown = coins * (sums[:, -1:] + 2.0**48)
