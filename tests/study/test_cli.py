@@ -254,7 +254,7 @@ def test_a_dry_run_in_a_process_of_its_own_complains_of_nothing():
     "What libraries warn of once is said in a fresh process only."
     done = script("replicate", "--test", "--family", "dyck", "--dry-run")
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert " 8 " in done.stdout and "scratch, transferred, shuffled, natural" in done.stdout
+    assert "4 arms a seed in dyck: scratch; transferred; shuffled; natural" in done.stdout
 
 
 def test_the_console_script_in_a_process_of_its_own():
