@@ -176,9 +176,20 @@ def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
             f"pptrain {facts['version']}, {facts.get('date', '')[:10]}.")
 
 # %% ../../nbs/study/29_head.ipynb #abe71fe9
+LEARNT = {"yes": .8, "partly": .05}     # word → the least share of the way; below, "no"
+
+def way_learnt(loss: float, chance: float) -> float:
+    "Share of the way that a loss has come from that of frequency alone (0) to none at all (1)."
+    return 1 - loss / chance if chance else 0.
+
+def way_said(loss: float, chance: float) -> str:
+    "That share in words."
+    return f"{round(way_learnt(loss, chance), 2) + 0:.0%} of the way"
+
 def learnt_word(loss: float, chance: float) -> str:
-    "Whether a loss is well below that of frequency alone."
-    return "hardly" if loss > .95 * chance else "yes"
+    "Whether a warm-up learnt its task, by the share of that way: yes, partly or no."
+    share = way_learnt(loss, chance)
+    return next((word for word, least in LEARNT.items() if share >= least), "no")
 
 def chance_beside(facts: Mapping[str, Any], arm: str) -> Mapping[str, float]:
     "What frequency alone reaches where the warm-up of an arm is measured; {} if nobody noted it."
@@ -205,9 +216,10 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
         return (f"Did the warm-up{of} learn its task? Not known: {said}, with no level of chance "
                 "beside it.")
     word = learnt_word(loss, chance["loss"]).capitalize()
-    said += f" ({chance['loss']:.3g} by frequency alone)"
+    said += (f", {way_said(loss, chance['loss'])} from frequency alone ({chance['loss']:.3g}) "
+             "to zero")
     if np.isfinite(share):
-        said += f", accuracy {share:.0%} ({chance['accuracy']:.0%} by frequency alone)"
+        said += f"; accuracy {share:.0%} ({chance['accuracy']:.0%} by frequency alone)"
     return f"Did the warm-up{of} learn its task? {word}: {said}."
 
 # %% ../../nbs/study/29_head.ipynb #5e234252
@@ -289,7 +301,8 @@ def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str) -> str:
         chance = float(chance_beside(facts, arm)["loss"])
     except UNREADABLE:
         return f"loss {loss:.3g}"
-    return f"{learnt_word(loss, chance)}: loss {loss:.3g}, by frequency {chance:.3g}"
+    word, way = learnt_word(loss, chance), way_said(loss, chance)
+    return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}"
 
 def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any],
                last_stage: str = "text") -> pd.DataFrame:

@@ -23,7 +23,7 @@ from .figures import all_effects, base_of, means_of_all, study_picture
 from .arms import arm_of
 from .budgets import StudyConfig, configure
 from .facts import chance_of
-from .head import learnt_word, mean_of, read_facts
+from .head import learnt_word, mean_of, read_facts, way_learnt
 from .profiles import PROFILES, read_seeds
 from .representations import inside_study
 from .stacks import run_stacked
@@ -96,8 +96,10 @@ def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
         table.append({"arm": name, "tokens": round(mean_of(rows, name, "warmup_tokens")),
                       "loss": loss, "by frequency": chance["loss"], "accuracy": share,
                       "by the commonest": chance["accuracy"],
+                      "of the way": way_learnt(loss, chance["loss"]),
                       "learnt": learnt_word(loss, chance["loss"])})
-    columns = ["arm", "tokens", "loss", "by frequency", "accuracy", "by the commonest", "learnt"]
+    columns = ["arm", "tokens", "loss", "by frequency", "accuracy", "by the commonest",
+               "of the way", "learnt"]
     return pd.DataFrame(table, columns=columns).set_index("arm").round(3)
 
 # %% ../../nbs/study/40_replication.ipynb #1929e45e
@@ -131,8 +133,9 @@ class ReplicationResult:
     def warm_ups(self) -> pd.DataFrame:
         """What each warm-up reached on held-out rows, mean over seeds, and whether it learnt.
 
-        Beside it what guessing by frequency reaches there (nats per token), and always saying the
-        commonest token (share of right ones)."""
+        Beside it what guessing by frequency reaches there (nats per token), always saying the
+        commonest token (share of right ones), and the share of the way from the loss of frequency
+        to zero: from .8 on it learnt, below .05 not, in between partly."""
         return warm_up_table(self.rows, StudySetup(self.config, "unused"))
 
     def claims(self) -> pd.DataFrame:

@@ -369,7 +369,9 @@ CAUTION = """These are small models, short budgets and little text: a verdict sp
 direction of an effect at the size in its row, not about the paper's models. A gain is above zero.
 Intervals are 95 % t-intervals over paired seeds; p is an exact sign-flip test, and decides together
 with the interval. The main claim of a study is tested alone, the others are corrected among
-themselves (Holm). Tokens are counted with those of the warm-up.""".replace("\n", " ")
+themselves (Holm). Tokens are counted with those of the warm-up. Whether a warm-up learnt is said by
+the way from the loss of frequency alone to zero: yes from 80 % of it on, no below 5 %; where rows
+have chance in them, no model gets to its end.""".replace("\n", " ")
 
 def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     "A table rounded for reading, gaps as dashes."

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pptrain.study.report import GridResults, report_heads
 
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "results/laptop").glob("*"))
+LEARNT = re.compile(r"(yes|partly|no), (-?\d+)% of the way: loss ([\d.]+), by frequency ([\d.]+)$")
 TOLD = ("warm-up tokens", "tokens in all", "FLOPs in all")
 
 
@@ -39,10 +41,27 @@ def test_every_arm_says_what_it_cost_and_whether_its_warm_up_learnt(results):
             assert arm["seeds"] == 8 and "–" not in [arm[name] for name in TOLD]
             assert float(arm[f"{stage} rate"]) > 0
             if arm["warm-up tokens"] != "0":
-                assert arm["warm-up learnt?"].startswith(("yes", "hardly"))
+                assert LEARNT.match(arm["warm-up learnt?"])
                 assert float(arm["warm-up rate"]) > 0
         facts = json.loads((results.places[head.study][0] / "facts.json").read_text())
         assert len(facts["corpus_sha256"]) == 64
+
+
+def test_a_warm_up_that_is_near_chance_has_not_learnt_its_task(results):
+    for head in report_heads(results):
+        for said in filter(LEARNT.match, head.arms["warm-up learnt?"]):
+            word, share, loss, chance = LEARNT.match(said).groups()
+            way = 1 - float(loss) / float(chance)
+            assert abs(100 * way - int(share)) < 1
+            assert word == ("yes" if way >= .8 else "partly" if way >= .05 else "no")
+
+
+def test_half_learnt_donors_of_lime_are_no_yes():
+    heads = {head.study: head for head in report_heads(GridResults.read(GRIDS[-1]))}
+    arms = heads["lime"].arms.set_index("arm")["warm-up learnt?"]
+    assert arms["induct"].startswith("partly, 16% of the way")
+    assert arms["shuffled"].startswith("partly, 7% of the way")
+    assert heads["lime"].lines[1].startswith("Did the warm-up learn its task? Partly")
 
 
 def test_a_verdict_speaks_about_the_model_that_was_trained(results):
