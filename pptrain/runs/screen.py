@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,11 @@ def say(line: str) -> None:
     in_notebook = ipython is not None and ipython.get_ipython() is not None
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print_line(line, sys.stdout if in_notebook else sys.stderr)
+
+@functools.cache
+def say_once(line: str) -> None:
+    "`say`, the first time that a process has this line to say."
+    say(line)
 
 # %% ../../nbs/runs/02_screen.ipynb #791f1799
 Origin = Callable[[str], str]    # name of a setting → `given`, `preset` or `default`

@@ -54,6 +54,7 @@ def whereabouts(out: Path) -> str:
 
 # %% ../../nbs/study/18_progress.ipynb #2aa1dce1
 QUIET = 40.0    # seconds without a line, at most
+NOW = "now "    # begins a line about work that begins
 
 class RunProgress:
     """Says the lines of a run under its name, and what it is at where they fail to come.
@@ -63,6 +64,7 @@ class RunProgress:
     def __init__(self, name: str, out: Path, say: Callable[[str], Any], quiet: float = QUIET):
         self.name, self.out, self.say, self.quiet = name, out, say, quiet
         self.start = self.last = time.monotonic()
+        self.begun = "starting"
         self.ended = threading.Event()
         self.watcher = threading.Thread(target=self.watch, daemon=True)
 
@@ -82,12 +84,14 @@ class RunProgress:
     def line(self, text: str) -> None:
         "Say a line."
         self.last = time.monotonic()
+        if text.startswith(NOW):
+            self.begun = text.removeprefix(NOW)
         self.say(f"{self.name}: {text}")
 
     def watch(self) -> None:
         "What the thread does: wait, and break the silence."
         while not self.ended.wait(max(0.01, self.last + self.quiet - time.monotonic())):
             if time.monotonic() >= self.last + self.quiet:
-                where = whereabouts(self.out) or "starting"
+                where = whereabouts(self.out) or self.begun
                 with contextlib.suppress(OSError, ValueError):    # nobody may be listening
                     self.line(f"at work for {in_words(self.seconds)}; {where}")

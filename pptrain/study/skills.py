@@ -34,6 +34,7 @@ from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
 from .facts import guessing, machine
 from .profiles import read_seeds
+from .progress import NOW
 from .report import read_rows
 from .processes import MARK
 from .stacks import HeldOut, Stacking, StackRows
@@ -302,6 +303,8 @@ def tuning_folder(config: SkillConfig, folder: Path) -> Path:
 def choose_rates(config: SkillConfig, home: Path, stacking: Stacking) -> None:
     "Write `rates.json` and `tuning.csv` of every arm at every rate, on the tuning seed."
     pairs = [(arm, rate) for arm in config.arms for rate in config.rates]
+    stacking.say(f"tuning {len(config.arms)} arms, each at {len(config.rates)} rates, on seed "
+                 f"{config.tuning_seed}")
     table = train_arms(config, [config.tuning_seed], pairs, home / "tuning", stacking)
     write_atomic(home / "tuning.csv", table.to_csv(index=False))
     means = table[table.metric == "accuracy"].groupby(["variant", "rate"]).value.mean()
@@ -315,12 +318,15 @@ def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, fl
     if len(config.rates) == 1:
         return dict.fromkeys(config.arms, config.rates[0])
     home = tuning_folder(config, folder)
-    path = home / "rates.json"
+    path, waits = home / "rates.json", False
     while not path.exists():
         with claimed(home, "rates") as ours:
             if ours and not path.exists():
                 choose_rates(config, home, stacking)
-        if not ours:
+        if not (ours or waits):
+            stacking.say(f"{NOW}waiting for the rates, which another run chooses")
+        waits = not ours
+        if waits:
             time.sleep(1)
     again = "remove it, and the rates are chosen again"
     kept = read_json(path, again, *config.arms)

@@ -30,6 +30,7 @@ from .arms import Arm, Rates, arm_of, rates_to_try, short_hash
 from .budgets import StudyConfig
 from .crossing import keep_crossing
 from .own_rows import own_lengths
+from .progress import NOW
 from .representations import KeepWeights, weights_path
 from .trials import check_arm, check_crosses
 from .tuning import run_study, settle, tuned_rates, tuning_setup, what_to_run
@@ -115,6 +116,7 @@ class Stacking:
         Raises `TimeoutError` where `until` stopped it."""
         mark = hashlib.sha256(json.dumps(runs, default=str).encode()).hexdigest()[:8]
         many = ManyGPT2(models).to(self.device)
+        self.say(f"{NOW}training {folder.name}: {len(models)} models at once, {steps} steps")
         rows = train_many(many, batches, steps, folder=folder.with_name(f"{folder.name}-{mark}"),
                           until=self.until, workers=self.workers, **options)
         if rows[-1]["step"] < steps:
@@ -269,7 +271,6 @@ def train_texts(setup: StudySetup, stacking: Stacking,
     models = [start_of(setup, trial, donor) for trial, donor in given.items()]
     look = HeldOut(held, collate)
     before = look(ManyGPT2(models).to(stacking.device))["eval_loss"].tolist()
-    stacking.say(f"text: a stack of {len(trials)} models, {config.text_steps} steps")
     many, rows = stacking.train(
         models, batches, config.text_steps, setup.folder / "stacks" / "text", trials,
         every=config.eval_every, look=look, lr=[rates.text for *_, rates in trials],

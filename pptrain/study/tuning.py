@@ -26,8 +26,10 @@ from .budgets import StudyConfig
 from .facts import study_facts
 from .processes import MARK
 from .profiles import read_seeds
+from .progress import NOW
 from .trials import check_arm
-from .variants import COLUMNS, ORIGIN, VARIANTS, StudySetup, run_variant
+from .variants import (
+    COLUMNS, ORIGIN, VARIANTS, StudySetup, rows_path, run_variant)
 
 # %% auto #0
 __all__ = ['tuned_rates', 'best_rates', 'run_study']
@@ -76,13 +78,22 @@ def trial_place(config: StudyConfig, trial: Trial) -> str:
         return f"{arm.name}-text{rates.text:g}"
     return f"{arm.warm_up}-warmup{rates.warm_up:g}"
 
+def trial_words(config: StudyConfig, trial: Trial) -> str:
+    "The rates of a trial; an arm without a warm-up has one."
+    first = "" if arm_of(config, trial[0]).data == "nothing" else f"warm-up {trial[1].warm_up:g}, "
+    return f"{first}text {trial[1].text:g}"
+
+def loss_words(loss: float) -> str:
+    "A final loss, or that there is none."
+    return f"held-out loss {loss:.4f} nats per token" if math.isfinite(loss) else "diverged"
+
 def try_rates(setup: StudySetup, trials: Sequence[Trial], say: Callable[[str], Any],
               wait: float = 1.0) -> dict[Trial, float]:
     """Final loss of every trial on the tuning seed.
 
     Those that another process is at come last; every `wait` seconds it is asked again."""
     config, losses = setup.config, {}
-    open_trials = list(trials)
+    open_trials, left = list(trials), 0
     while open_trials:
         busy = []
         for trial in open_trials:
@@ -90,11 +101,17 @@ def try_rates(setup: StudySetup, trials: Sequence[Trial], say: Callable[[str], A
                 if not ours:
                     busy.append(trial)
                     continue
+                words = trial_words(config, trial)
+                if not rows_path(setup, trial[0], config.tuning_seed, trial[1]).exists():
+                    which = f"{trials.index(trial) + 1} of {len(trials)}"
+                    say(f"{NOW}tuning {trial[0]}, {which}: {words}")
                 loss = final_loss(run_variant(setup, trial[0], config.tuning_seed, trial[1]))
             losses[trial] = loss
-            rates = f"warm-up {trial[1].warm_up:g}, text {trial[1].text:g}"
-            say(f"tuning {trial[0]:<12} {rates}: {loss:.4f}")
+            say(f"tuning {trial[0]:<12} {words}: {loss_words(loss)}")
         if len(busy) == len(open_trials):
+            if left != len(busy):
+                left = len(busy)
+                say(f"{NOW}waiting for {left} of {len(trials)} rates, which another run tries")
             time.sleep(wait)
         open_trials = busy
     return losses
