@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -56,14 +57,24 @@ def keep_crossing(path: Path, arm: str, report: TransferReport) -> None:
     rows = crossing_table(report).to_dict("records")
     write_atomic(path, json.dumps({"arm": arm, "policy": policy, "rows": rows}))
 
+def read_crossing(path: Path) -> dict[str, Any]:
+    "What `keep_crossing` wrote. Raises `InputError` for a damaged file."
+    instead = "it is left out"
+    kept = read_json(path, instead, "arm", "policy", "rows")
+    try:
+        pd.DataFrame(kept["rows"])[COUNTED].astype({"tensors": int, "numbers": int})
+    except (ValueError, KeyError, TypeError):
+        why = "its rows do not say what crossed"
+        raise InputError(f"{path} is damaged: {why}; {instead}") from None
+    return kept
+
 def read_crossings(folders: Sequence[Path]) -> pd.DataFrame:
     "What crossed, a policy at a time (columns `CROSSING`); what is missing or damaged is left out."
     arms: dict[str, list[str]] = {}
     for path in sorted(path for folder in folders for path in folder.glob("transfers/*.json")):
         try:
-            kept = read_json(path, "it is left out", "arm", "policy", "rows")
-            pd.DataFrame(kept["rows"])[COUNTED].astype({"tensors": int, "numbers": int})
-        except (InputError, ValueError, KeyError, TypeError):
+            kept = read_crossing(path)
+        except InputError:          # the report of the grid names it
             continue
         same = arms.setdefault(json.dumps([str(kept["policy"]), kept["rows"]]), [])
         if kept["arm"] not in same:

@@ -48,15 +48,20 @@ def read_facts(folders: Sequence[Path]) -> dict[str, Any]:
 
 INSIDE = ("metric", "model_a", "model_b", "component", "value")     # what a look inside names
 
+def read_look(path: Path) -> pd.DataFrame:
+    "A look inside. Raises `InputError` for a damaged one."
+    table = read_table(path, INSIDE, keep_default_na=False, na_values={"value": ["", "nan"]})
+    if not pd.api.types.is_numeric_dtype(table.value):
+        raise InputError(f"{path} is damaged: its column 'value' is no numbers; it is left out")
+    return table
+
 def read_inside(folders: Sequence[Path]) -> pd.DataFrame | None:
     "The look inside of the first run that left one."
     for folder in folders:
-        path = folder / "inside.csv"
         try:
-            if path.exists():
-                missing = {"value": ["", "nan"]}
-                return read_table(path, INSIDE, keep_default_na=False, na_values=missing)
-        except InputError:
+            if (folder / "inside.csv").exists():
+                return read_look(folder / "inside.csv")
+        except InputError:          # the report of the grid names it
             continue
     return None
 

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .claims import Claim, judge_study
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    seeds_said, study_picture)
-from .head import StudyHead, glance, read_facts, run_folders, study_head
+from .crossing import read_crossing
+from .head import (
+    StudyHead, glance, read_facts, read_look, run_folders, study_head)
 from .variants import COLUMNS, ORIGIN
 
 # %% auto #0
@@ -152,6 +155,10 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         files.settings = attempt(lambda: read_settings(place / "study.json"))
     if (place / "facts.json").exists():
         attempt(lambda: read_json(place / "facts.json", "it is left out", "arms", "seeds"))
+    if (place / "inside.csv").exists():
+        attempt(lambda: read_look(place / "inside.csv"))
+    for path in sorted(place.glob("transfers/*.json")):
+        attempt(partial(read_crossing, path))
     if run["status"] == "done" and place.is_dir():
         files.rows = attempt(lambda: finished_rows(place, run), files.rows)
     if files.settings:       # rows of older versions do not say under which settings they were made

@@ -94,6 +94,30 @@ def test_damaged_facts_are_not_passed_over_in_silence(grid, capsys, damage):
     assert err.count("\n") == 1 and "runs/one-0/facts.json" in err, err
 
 
+LOOK = "metric,model_a,model_b,component,value\ncrossed,transferred,,all,0.5\n"
+CROSSED = {"arm": "transferred", "policy": "copy", "rows": [
+    {"component": "attention", "what": "copied", "tensors": 2, "numbers": 32}]}
+BESIDE = {"inside.csv": LOOK, "transfers/transferred-1.json": json.dumps(CROSSED)}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "no numbers", "no columns"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_damaged_look_inside_is_named(grid, capsys, name, damage):
+    path, whole = grid / "runs/one-0" / name, BESIDE[name].encode()
+    path.parent.mkdir(exist_ok=True)
+    changes = DAMAGE | {"no numbers": whole.replace(b"0.5", b"half").replace(b"32", b'"many"'),
+                        "cut": lambda b: b[:20], "no columns": b'{"arm": 1}\n'}
+    new = changes[damage]
+    path.write_bytes(new(whole) if callable(new) else new)
+    write_report(grid)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"runs/one-0/{name}" in err, err
+    assert Path(name).name in (grid / "report.md").read_text()
+    path.write_bytes(whole)
+    write_report(grid)
+    assert capsys.readouterr().err == "" and "crossed" in (grid / "report.html").read_text()
+
+
 def test_each_study_is_told_by_the_facts_of_its_own_runs(tmp_path):
     sizes = {"a": 123_000, "b": 456_000}
     runs = [a_run(tmp_path, "a", "one", [1, 2]), a_run(tmp_path, "b", "one", [3, 4], text_lr=1e-2)]

@@ -51,6 +51,7 @@ def test_stacks_say_what_they_train(heard):
     assert "training text: 4 models at once, 6 steps" in at
 
 
+@pytest.mark.slow
 def test_what_a_preset_decides_is_said_once_a_process(tmp_path, capfd):
     config = replace(SMALL, family="nca", preset="paper_n2", synthetic_steps=2, text_steps=2,
                      overrides={"grid_size": 6, "max_length": 60}, rates=[1e-3, 3e-3])
