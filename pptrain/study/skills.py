@@ -134,6 +134,11 @@ def check_skill(config: SkillConfig) -> None:
             if gift["donor"] not in config.donors:
                 raise unknown(f"donor of arm {arm!r}", gift["donor"], config.donors)
             create_policy(gift["policy"])
+    given = {gift["donor"] for start in config.arms.values() for gift in gifts(start)}
+    for name in config.donors:
+        if name not in given:
+            raise InputError(f"donor {name!r}: no arm gets anything of it; name it in an arm, or "
+                             "leave it out")
 
 # %% ../../nbs/study/35_skills.ipynb #a714fa49
 def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
@@ -303,8 +308,7 @@ def tuning_folder(config: SkillConfig, folder: Path) -> Path:
 def choose_rates(config: SkillConfig, home: Path, stacking: Stacking) -> None:
     "Write `rates.json` and `tuning.csv` of every arm at every rate, on the tuning seed."
     pairs = [(arm, rate) for arm in config.arms for rate in config.rates]
-    stacking.say(f"tuning {len(config.arms)} arms, each at {len(config.rates)} rates, on seed "
-                 f"{config.tuning_seed}")
+    stacking.say(f"tuning {len(config.arms)} arms, each at {len(config.rates)} rates")
     table = train_arms(config, [config.tuning_seed], pairs, home / "tuning", stacking)
     write_atomic(home / "tuning.csv", table.to_csv(index=False))
     means = table[table.metric == "accuracy"].groupby(["variant", "rate"]).value.mean()

@@ -10,6 +10,7 @@ import torch
 
 from pptrain import load_recipe
 from pptrain.core.starter import starter
+from pptrain.errors import InputError
 from pptrain.grid import plan, replications
 from pptrain.integrations import HFCausalLMAdapter
 from pptrain.study.costs import replication_of, study_costs, study_of
@@ -141,3 +142,16 @@ def test_a_grid_chooses_the_rates_of_a_skill_once(tmp_path, monkeypatch):
     assert len(list(tmp_path.rglob("rates.json"))) == 1
     rates = [r[r.metric == "text_lr"].value.unique().tolist() for r in rows]
     assert rates[0] == rates[1] == list(json.loads(chosen.read_text()).values())
+
+
+def test_a_donor_that_no_arm_uses_is_refused_not_trained_uncounted():
+    from dataclasses import replace
+
+    from pptrain.study.skill_costs import skill_costs, skill_of
+    for study in ("haystack", "addition"):
+        for profile in ("test", "laptop"):
+            config, seeds = skill_of(plan(profile, [study], [1])[0])
+            counted = skill_costs(config, seeds, search=False)
+            assert counted["warm-ups"].sum() == len(config.donors), "each is trained, once"
+            with pytest.raises(InputError, match="no arm gets anything of it"):
+                replace(config, arms={"scratch": None})

@@ -11,6 +11,7 @@ from pptrain.runs import RunConfig
 from pptrain.study import Claim, Replication, SkillConfig, StudyConfig, read_seeds, run
 from pptrain.study import run_skill, run_study
 from pptrain.study.stacks import run_stacked
+from pptrain.study.arms import arm_of
 from pptrain.study.trials import check_arm
 from pptrain.study.variants import StudySetup
 
@@ -54,7 +55,6 @@ def test_a_replications_fields(tmp_path):
 def test_an_arms_steps(tmp_path):
     config = replace(SMALL, arms={"slow": {"data": "nothing", "warmup_steps": "3"}})
     with pytest.raises(InputError, match="warmup_steps='3'"):
-        from pptrain.study.arms import arm_of
         check_arm(StudySetup(config, tmp_path), arm_of(config, "slow"))
 
 
