@@ -57,6 +57,11 @@ def framed(trace: Any, title: str, x: str = "", y: str = "") -> Any:
 # %% ../../nbs/show/03_figures.ipynb #8022703f
 LINE_DASHES = ("solid", "dash", "dot", "dashdot")   # lines differ in print, and where they overlap
 
+def line_look(i: int) -> tuple[str, str]:
+    "Colour and dash of line i: no two of the first 32 share both."
+    turn = i // len(PALETTE)
+    return PALETTE[i % len(PALETTE)], LINE_DASHES[(i + turn) % len(LINE_DASHES)]
+
 # %% ../../nbs/show/03_figures.ipynb #ec6408da
 def pushed_apart(places: Any, tall: Any, low: float = -np.inf, high: float = np.inf,
                  rounds: int = 200) -> np.ndarray:
@@ -140,8 +145,7 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, unit: str = "seed",
     heavy = dict(mode="lines+markers", marker=dict(size=4))
     area = dict(mode="lines", fill="toself", showlegend=False, hoverinfo="skip")
     for i, (name, rows) in enumerate(groups.items()):
-        color = PALETTE[i % len(PALETTE)]
-        dash = LINE_DASHES[i % len(LINE_DASHES)]
+        color, dash = line_look(i)
         line = dict(color=color, width=.8)
         if rows[unit].nunique() > 1:
             around, height = outline(rows, x, y)

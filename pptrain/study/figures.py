@@ -172,8 +172,10 @@ def effect_name(row: Mapping[Any, Any]) -> str:
 
 def effect_unit(measure: str, unit: str) -> str:
     "What the axis of an effect is called: the measure, and the unit of its claim."
-    label = UNITS.get(measure) or metric_label(measure)
-    return label if "(" in label or measure in UNITS or unit in ("", label) else f"{label} ({unit})"
+    if measure in UNITS:
+        return UNITS[measure]
+    label = f"difference in {metric_label(measure)}"
+    return label if "(" in label or unit in ("", metric_label(measure)) else f"{label} ({unit})"
 
 # %% ../../nbs/study/30_figures.ipynb #08f5d2c0
 def all_effects(verdicts: pd.DataFrame, title: str = "") -> Picture:

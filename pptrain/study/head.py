@@ -166,9 +166,13 @@ def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         first = [*dict.fromkeys(donor.get("lr", "?") for donor in settings["donors"].values())]
         stage = "the skill"
     tried, later = (", ".join(map(str, rates)) for rates in (first, then))
+    best = f"each arm's own best on seed {facts.get('tuning_seed')}, which is left out"
+    if facts.get("tuned") and (settings.get("donors") or len(first) == 1):
+        own = ", each donor's own," if settings.get("donors") else ""
+        return (f"Learning rates: {tried} in the warm-up{own} and not tuned; of {later} on "
+                f"{stage} {best}.")
     if facts.get("tuned"):
-        return (f"Learning rates: each arm's own best on seed {facts['tuning_seed']}, which is "
-                f"left out; tried {tried} for the warm-up, {later} afterwards.")
+        return f"Learning rates: {best}; tried {tried} for the warm-up, {later} afterwards."
     return (f"Learning rates: {tried} in the warm-up, {later} on {stage}, the same for all arms "
             "and not tuned.")
 
@@ -196,6 +200,16 @@ def learnt_word(loss: float, chance: float) -> str:
     share = way_learnt(loss, chance)
     return next((word for word, least in LEARNT.items() if share >= least), "no")
 
+def donors_of(settings: Mapping[str, Any], arm: str) -> list[str]:
+    "The donors of an arm of a skill, each once; none for any other arm."
+    start = settings.get("arms", {}).get(arm) if settings.get("donors") else None
+    return list(dict.fromkeys(gift["donor"] for gift in (start if isinstance(start, list) else [])))
+
+def several_learnt(rows: pd.DataFrame, arm: str, donors: Sequence[str]) -> str:
+    "What the donors of an arm learnt: in each seed the rows have the one that learnt least."
+    share = mean_of(rows, arm, "warmup_eval_accuracy")
+    return f"accuracy {share:.0%} of the one of {' and '.join(donors)} that learnt least"
+
 def chance_beside(facts: Mapping[str, Any], arm: str) -> Mapping[str, float]:
     "What frequency alone reaches where the warm-up of an arm is measured; {} if nobody noted it."
     on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
@@ -203,7 +217,8 @@ def chance_beside(facts: Mapping[str, Any], arm: str) -> Mapping[str, float]:
     return facts.get("guessing_of", {}).get(arm, usual) or {}
 
 def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
-                arms: Sequence[str] = ("transferred",)) -> str:
+                arms: Sequence[str] = ("transferred",),
+                settings: Mapping[str, Any] = {}) -> str:
     """Whether the warm-up learnt its task, loss and accuracy beside chance.
 
     It is that of the first of `arms` that had one, else of any."""
@@ -216,6 +231,9 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     share = mean_of(rows, arm, "warmup_eval_accuracy")
     said = f"held-out loss {loss:.3g} nats per token"
     of = "" if arm == "transferred" else f" of {arm}"
+    donors = donors_of(settings, arm)
+    if len(donors) > 1:
+        return f"Did the warm-up{of} learn its task? {several_learnt(rows, arm, donors)}."
     chance = chance_beside(facts, arm)
     if not chance:
         return (f"Did the warm-up{of} learn its task? Not known: {said}, with no level of chance "
@@ -228,6 +246,13 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     return f"Did the warm-up{of} learn its task? {word}: {said}."
 
 # %% ../../nbs/study/29_head.ipynb #5e234252
+def claim_words(main: pd.Series | None) -> str:
+    "The main claim with its verdict: what was replicated may be that something harms."
+    if main is None:
+        return "no main claim was named"
+    claim = str(main.get("claim") or "").rstrip(".")
+    return f"main claim{f' ({claim})' if claim else ''}: {main.verdict}"
+
 def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
     "Whether it helped, in one sentence about the two arms of the main claim."
     variant, against = pair_of(rows, verdicts)
@@ -238,7 +263,7 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
                 f"{main.n} seed{'s' if main.n > 1 else ''}")
         if profile == "test":
             return f"Did it help? Not judged (profile test): {said}."
-        return f"Did it help? {said[0].upper() + said[1:]}; main claim: {main.verdict}."
+        return f"Did it help? {said[0].upper() + said[1:]}; {claim_words(main)}."
     ran = rows[(rows.metric == "eval_loss") & rows.variant.isin([variant, against])]
     here = pd.DataFrame()
     if (ran.groupby("seed").variant.nunique() == 2).any():
@@ -254,8 +279,7 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
             f"of {against}, mean of {len(here)} seed{'s' if len(here) > 1 else ''}")
     if profile == "test":
         return f"Did it help? Not judged (profile test): {said}."
-    word = main.verdict if main is not None else "no main claim was named"
-    return f"Did it help? {said[0].upper() + said[1:]}; main claim: {word}."
+    return f"Did it help? {said[0].upper() + said[1:]}; {claim_words(main)}."
 
 # %% ../../nbs/study/29_head.ipynb #9bd82d85
 @dataclass
@@ -297,11 +321,14 @@ class StudyHead:
 # %% ../../nbs/study/29_head.ipynb #3c817d97
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 
-def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str) -> str:
+def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str,
+                donors: Sequence[str] = ()) -> str:
     "Held-out loss of an arm's warm-up, with a word where it is known what frequency alone reaches."
     loss = mean_of(rows, arm, "warmup_eval_loss")
     if not np.isfinite(loss):
         return "–"
+    if len(donors) > 1:
+        return several_learnt(rows, arm, donors)
     try:
         chance = float(chance_beside(facts, arm)["loss"])
     except UNREADABLE:
@@ -309,8 +336,13 @@ def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str) -> str:
     word, way = learnt_word(loss, chance), way_said(loss, chance)
     return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}"
 
-def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any],
-               last_stage: str = "text") -> pd.DataFrame:
+def rates_said(rows: pd.DataFrame, arm: str, metric: str) -> str:
+    "The rate of an arm, which all of its seeds share; those of several donors one after the other."
+    here = rows[(rows.variant == arm) & (rows.metric == metric)].value.dropna()
+    return ", ".join(f"{rate:g}" for rate in sorted(set(here))) or "–"
+
+def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any], last_stage: str = "text",
+               settings: Mapping[str, Any] = {}) -> pd.DataFrame:
     """One row an arm: a sentence, seeds, tokens of both stages, FLOPs, rates, and whether its
     warm-up learnt; means over seeds."""
     told = facts.get("arms", {})
@@ -326,8 +358,8 @@ def arms_table(rows: pd.DataFrame, facts: Mapping[str, Any],
         flops = mean_of(rows, variant, "flops")
         row["FLOPs in all"] = f"{flops:.3g}"
         for name, stage in (("warmup_lr", "warm-up"), ("text_lr", last_stage)):
-            row[f"{stage} rate"] = f"{mean_of(rows, variant, name):g}"
-        row["warm-up learnt?"] = learnt_cell(rows, facts, variant)
+            row[f"{stage} rate"] = rates_said(rows, variant, name)
+        row["warm-up learnt?"] = learnt_cell(rows, facts, variant, donors_of(settings, variant))
         table.append(row)
     return pd.DataFrame(table).replace({"nan": "–"})
 
@@ -411,7 +443,7 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
     last_stage = "skill" if settings.get("donors") else "text"
     lines = [
         help_line(rows, verdicts, profile),
-        said_line("Did the warm-up learn its task?", learnt_line, rows, facts, pair),
+        said_line("Did the warm-up learn its task?", learnt_line, rows, facts, pair, settings),
         said_line("What was compared", compared_line, facts, pair, list(rows.variant)),
         said_line("Model", model_line, settings, facts),
         said_line("Tokens", tokens_line, rows, facts, pair[1],
@@ -426,7 +458,7 @@ def study_head(study: str, rows: pd.DataFrame, settings: Mapping[str, Any],
         lines.append("A look inside: not shown, since inside.csv is damaged.")
     executed = [f"notebooks/{folder.name}.ipynb" for folder in folders
                 if (folder.parent.parent / "notebooks" / f"{folder.name}.ipynb").exists()]
-    table = arms_table(rows, facts, last_stage)
+    table = arms_table(rows, facts, last_stage, settings)
     return StudyHead(study, lines, table, pictures, executed, crossed)
 
 # %% ../../nbs/study/29_head.ipynb #1e58015d

@@ -422,7 +422,7 @@ def judged_table(verdicts: pd.DataFrame, *without: str) -> pd.DataFrame:
 WITH_UNITS = {"loss": "held-out loss (nats per token)",
               "loss_gain": "loss lower by (nats per token)",
               "token_saving": "tokens saved (share of all, warm-up included)",
-              "mrs": "MRS (tokens saved per token of the warm-up)"}
+              "mrs": "MRS (later tokens saved per token of the warm-up)"}
 
 def report_tables(results: GridResults) -> dict[str, pd.DataFrame]:
     "The tables of the report by title; those without a row are left out."

@@ -19,7 +19,7 @@ from ..data.streams import finite_number
 from ..errors import InputError, unknown
 from ..measure import after_warmup, token_saving, tokens_to_reach
 from ..show import PALETTE, Picture, html_table
-from ..show.figures import LINE_DASHES
+from ..show.figures import line_look
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
 from ..study.report import GridResults, readable
 from .view import MENU_STYLE, View
@@ -287,7 +287,8 @@ def variant_boxes(variants: Sequence[str]) -> list:
     "A checkbox per variant and a sample of its line: the legend of the figure."
     import ipywidgets as w
     rows = []
-    for color, dash, variant in zip(PALETTE * 9, LINE_DASHES * 18, variants):
+    for i, variant in enumerate(variants):
+        color, dash = line_look(i)
         line = f'stroke="{color}" stroke-width="3" stroke-dasharray="{SVG_DASHES[dash]}"'
         sample = w.HTML(f'<svg aria-hidden="true" width="34" height="12">'
                         f'<line x1="2" x2="34" y1="9" y2="9" {line}/></svg>')

@@ -13,6 +13,7 @@ from pptrain.study.report import GridResults, report_heads
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "results/laptop").glob("*"))
 LEARNT = re.compile(r"(yes|partly|no), (-?\d+)% of the way: loss ([\d.]+), by frequency ([\d.]+)$")
+SEVERAL = re.compile(r"accuracy \d+% of the one of set and eca that learnt least$")
 TOLD = ("warm-up tokens", "tokens in all", "FLOPs in all")
 
 
@@ -41,8 +42,10 @@ def test_every_arm_says_what_it_cost_and_whether_its_warm_up_learnt(results):
             assert arm["seeds"] == 8 and "–" not in [arm[name] for name in TOLD]
             assert float(arm[f"{stage} rate"]) > 0
             if arm["warm-up tokens"] != "0":
-                assert LEARNT.match(arm["warm-up learnt?"])
-                assert float(arm["warm-up rate"]) > 0
+                rates = arm["warm-up rate"].split(", ")
+                assert all(float(rate) > 0 for rate in rates)
+                kind = SEVERAL if len(rates) > 1 else LEARNT
+                assert kind.match(arm["warm-up learnt?"])
         facts = json.loads((results.places[head.study][0] / "facts.json").read_text())
         assert len(facts["corpus_sha256"]) == 64
 
@@ -62,6 +65,26 @@ def test_half_learnt_donors_of_lime_are_no_yes():
     assert arms["induct"].startswith("partly, 16% of the way")
     assert arms["shuffled"].startswith("partly, 7% of the way")
     assert heads["lime"].lines[1].startswith("Did the warm-up learn its task? Partly")
+
+
+def test_no_rate_is_told_at_which_nothing_was_trained(results):
+    for head in report_heads(results):
+        settings = results.settings[head.study]
+        donors = settings.get("donors", {}).values()
+        tried = {donor["lr"] for donor in donors} or {
+            *(settings["warmup_rates"] or [settings["synthetic_lr"]])}
+        for said in set(head.arms["warm-up rate"]) - {"–"}:
+            assert {float(rate) for rate in said.split(", ")} <= tried
+        if donors:
+            [line] = [line for line in head.lines if line.startswith("Learning rates")]
+            assert "in the warm-up, each donor's own, and not tuned; of " in line
+
+
+def test_a_replicated_claim_of_harm_is_not_read_as_help(results):
+    for head in report_heads(results):
+        claims = results.verdicts
+        [main] = claims[(claims.study == head.study) & claims.main].itertuples()
+        assert head.lines[0].endswith(f"main claim ({main.claim.rstrip('.')}): {main.verdict}.")
 
 
 def test_a_verdict_speaks_about_the_model_that_was_trained(results):
