@@ -200,7 +200,7 @@ def forest(panels: Sequence[Mapping[str, Any]], title: str = "") -> Picture:
     import plotly.graph_objects as go
     figure = go.Figure(layout=frame(title)).update_layout(showlegend=False, margin_l=20)
     beneath = 1.6                                       # an axis and its name, in rows
-    rows = sum(len(panel["names"]) for panel in panels) + beneath * (len(panels) - 1)
+    rows = sum(len(panel["names"]) for panel in panels) + beneath * max(len(panels) - 1, 0)
     top = 1.0
     for i, panel in enumerate(panels):
         k = str(i + 1) if i else ""
@@ -214,7 +214,7 @@ def forest(panels: Sequence[Mapping[str, Any]], title: str = "") -> Picture:
         figure.update_layout({f"xaxis{k}": across, f"yaxis{k}": upwards | plain})
         figure.add_traces(effect_traces(panel, k))
         top = bottom - beneath / rows
-    return Picture(figure, (5.2, .5 * rows + .3))
+    return Picture(figure, (5.2, .5 * rows + .3))       # of none, the title alone
 
 def effects(names: Sequence[str], effect: Sequence[float], low: Sequence[float],
             high: Sequence[float], title: str = "", unit: str = "") -> Picture:

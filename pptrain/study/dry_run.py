@@ -75,6 +75,13 @@ def in_short(count: float) -> str:
             return f"{count / size:.3g}{unit}" if unit else f"{count:.2e}"
     return f"{count:.0f}"
 
+def search_lines(table: pd.DataFrame) -> list[str]:
+    "Which runs train more than their own seeds: each arm at every rate, to choose one."
+    own = table.arms.map(len) * table.seeds.map(len)
+    studies = ", ".join(dict.fromkeys(table.study[table.texts > own]))
+    return [f"in the first run of {studies} also a search of each arm's rates, on a seed that is "
+            "left out"] if studies else []
+
 def arm_lines(table: pd.DataFrame) -> list[str]:
     "The arms of the studies of a dry run, a line for those that have the same."
     lines = []
@@ -134,5 +141,5 @@ def dry_run_text(specs: Sequence[RunSpec], workers: int,
     runs = f"{len(specs)} runs, {min(workers, len(specs))} at a time"
     cost = (f"{in_short(tokens)} tokens, {in_short(table['FLOPs'].sum())} FLOPs, "
             f"{price_line(specs, workers, step)}")
-    return "\n".join([shown.to_string(index=False), runs, *arm_lines(table), cost, *left_out,
-                      *launch_text(specs)])
+    return "\n".join([shown.to_string(index=False), runs, *search_lines(table), *arm_lines(table),
+                      cost, *left_out, *launch_text(specs)])

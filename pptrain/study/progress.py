@@ -19,11 +19,13 @@ __all__ = []
 
 # %% ../../nbs/study/18_progress.ipynb #e4543096
 def in_words(seconds: float) -> str:
-    "A rough duration: seconds, minutes or hours, in one or two digits."
+    "A rough duration: seconds, minutes, hours or days, in one or two digits."
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     unit, count = ("hours", seconds / 3600) if seconds >= 5400 else ("minutes", seconds / 60)
-    return f"{count:.1f} {unit}" if count < 2.95 else f"{count:.0f} {unit}"
+    if seconds >= 4 * 86400:
+        unit, count = "days", seconds / 86400
+    return f"{count:.1f} {unit}" if count < 2.95 else f"{float(f'{count:.2g}'):,.0f} {unit}"
 
 # %% ../../nbs/study/18_progress.ipynb #42de00d8
 STAGES = ("warm-up", "text")    # folders of a study, in the order of the work

@@ -116,12 +116,21 @@ class ReplicationResult:
         title = f"{self.replication.title} ({self.config.preset or self.config.family})"
         return study_picture(self.rows, metric, title=title)
 
-    def effects(self, measure: str = "loss_gain") -> Picture:
-        "The effects of the claims in one measure, with their intervals."
-        return all_effects(self.verdicts[self.verdicts.measure == measure])
+    def effects(self, measure: str = "") -> Picture:
+        """The effects of the claims in one measure, with their intervals; without a name, in that
+        of the main claim, or of the first.
+
+        Raises `InputError` for a measure that no claim is about."""
+        known = self.verdicts.sort_values("main", ascending=False, kind="stable").measure.unique()
+        if measure and measure not in known:
+            raise unknown("measure of a claim", measure, known)
+        chosen = measure or next(iter(known), "")
+        return all_effects(self.verdicts[self.verdicts.measure == chosen])
 
     def summary(self) -> pd.DataFrame:
-        """Per variant, mean over seeds: held-out loss of the warm-up, final loss, and the gains.
+        """Per variant, mean over seeds: final loss and how much lower it is than scratch (nats per
+        token), share of all tokens saved, text tokens saved per token of the warm-up (`mrs`), and
+        held-out loss of the warm-up (nats per token).
 
         NaN where a seed diverged."""
         warmups = self.rows[self.rows.metric == "warmup_eval_loss"]

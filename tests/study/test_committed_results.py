@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pptrain.errors import InputError
+from pptrain.study.replication import ReplicationResult
 from pptrain.study.report import GridResults, report_heads
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +87,19 @@ def test_a_replicated_claim_of_harm_is_not_read_as_help(results):
         claims = results.verdicts
         [main] = claims[(claims.study == head.study) & claims.main].itertuples()
         assert head.lines[0].endswith(f"main claim ({main.claim.rstrip('.')}): {main.verdict}.")
+
+
+def test_the_effects_of_a_result_are_those_of_its_main_claim(results):
+    for study, settings in results.settings.items():
+        verdicts = results.verdicts[results.verdicts.study == study]
+        main = verdicts[verdicts.main].measure.iloc[0]
+        if "donors" not in settings:
+            result = ReplicationResult(None, None, results.table, verdicts)
+            assert result.effects().figure.layout.xaxis.title.text == \
+                result.effects(main).figure.layout.xaxis.title.text
+            assert result.effects().svg()
+            with pytest.raises(InputError, match="measure of a claim"):
+                result.effects("loss")
 
 
 def test_a_verdict_speaks_about_the_model_that_was_trained(results):
