@@ -158,6 +158,16 @@ def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     ids = f", {facts['vocabulary']:,} token ids" if facts.get("vocabulary") else ""
     return f"Text: corpus {name}{sha}{ids}."
 
+def edge_words(tried: Sequence[float], facts: Mapping[str, Any]) -> str:
+    "How many arms took a last rate at an edge of those tried: a better one may lie beyond it."
+    chosen = [rates.get("text") for rates in facts.get("rates", {}).values()]
+    edge = sum(rate in (min(tried), max(tried)) for rate in chosen)
+    if not chosen or len(tried) < 2:
+        return ""
+    if not edge:
+        return "; no arm ends at the lowest or the highest"
+    return f"; {edge} of {len(chosen)} arms end at the lowest or the highest, which may not be best"
+
 def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "Learning rates, and how they were chosen."
     first = settings.get("warmup_rates") or [settings.get("synthetic_lr", "?")]
@@ -167,12 +177,13 @@ def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         stage = "the skill"
     tried, later = (", ".join(map(str, rates)) for rates in (first, then))
     best = f"each arm's own best on seed {facts.get('tuning_seed')}, which is left out"
+    edge = edge_words(then, facts)
     if facts.get("tuned") and (settings.get("donors") or len(first) == 1):
         own = ", each donor's own," if settings.get("donors") else ""
         return (f"Learning rates: {tried} in the warm-up{own} and not tuned; of {later} on "
-                f"{stage} {best}.")
+                f"{stage} {best}{edge}.")
     if facts.get("tuned"):
-        return f"Learning rates: {best}; tried {tried} for the warm-up, {later} afterwards."
+        return f"Learning rates: {best}; tried {tried} for the warm-up, {later} afterwards{edge}."
     return (f"Learning rates: {tried} in the warm-up, {later} on {stage}, the same for all arms "
             "and not tuned.")
 
