@@ -37,7 +37,7 @@ from ..processes import once
 from .folder import (
     INSTEAD, SEAL, checkpoints, clear, damage, is_measurement, keep_newest, newest_checkpoint,
     owes_measurement, seal, tidy_rows, write_history, write_record)
-from .screen import Screen, say, say_once
+from .screen import Screen, say
 from .settings import RunConfig, first_line, trying
 
 # %% auto #0
@@ -469,8 +469,8 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
         callbacks: Sequence[Any] = (), note: str = "") -> LoopTrainer:
     """Trains `model` on `data` in the claimed directory of `settings`, from its newest checkpoint.
 
-    The lines of `note` are said when all is ready, each once a process. Of a wrapped model the
-    inner one is trained, compiled if the wrapper compiles it.
+    `note` is said when all is ready. Of a wrapped model the inner one is trained, compiled if the
+    wrapper compiles it.
 
     Returns the Trainer at its end, held-out data measured. Raises `InputError` for settings that
     cannot work, `Diverged`, and `KeyboardInterrupt` with the state saved."""
@@ -482,8 +482,8 @@ def fit(model: nn.Module, data: DatasetBundle, settings: RunConfig, spec: Mappin
         with trying("push_to_hub=True" if args.push_to_hub else "run settings"):
             trainer = LoopTrainer(model, args, data, functions, watchers, end_measures)
         once(lambda: start_record(run_dir, spec, settings))
-        if trainer.is_world_process_zero():
-            for line in note.splitlines(): say_once(line)
+        if note and trainer.is_world_process_zero():
+            say(note)
         set_seed(settings.seed)
         for watcher in (Owed, WithinStep):
             trainer.add_callback(watcher(trainer))

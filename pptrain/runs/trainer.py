@@ -20,12 +20,13 @@ from ..data.draws import GENERATOR_VERSION
 from ..errors import InputError, check_kind
 from ..files import read_json, write_atomic
 from ..integrations import CausalLMAdapter, check_model, plain_state, weights_sha256
-from ..processes import once
+from ..processes import once, process_number
 from .fit import LoopTrainer, final_metrics, first_rows, fit
 from .folder import (
     INSTEAD, checkpoints, claim, mean_loss, remove_folder, result_fields, write_history)
 from .packing import packed_data
 from .rehearsal import rehearse
+from .screen import say_once
 from .settings import RunConfig
 from ..transfer.bundle import file_sha256
 from ..transfer import TransferBundle, TransferPolicy, create_policy
@@ -215,7 +216,9 @@ class PrePreTrainer:
             data, packing = packed_data(
                 model, data, config, longest, self.task.tokenizer_spec().eos_token_id)
             rehearse(model, data, config, self.measures)
-            note = "\n".join(filter(None, [advice_taken(self), packing]))
+            advice = advice_taken(self)
+            if advice and process_number() == 0:
+                say_once(advice)
             loop = fit(model, data, config, spec, measures=self.measures,
-                       callbacks=self.callbacks, note=note)
+                       callbacks=self.callbacks, note=packing)
             return finish(self, loop, spec, rows["supervised_share"])
