@@ -39,9 +39,8 @@ def check_numbers(name: str, given: Any, taken: Any) -> None:
             check_numbers(name, one, other)
     if isinstance(given, bool) and isinstance(taken, (int, float)) and not isinstance(taken, bool):
         raise InputError(f"{name}={shown(given)}: must be a number, not yes or no")
-    text, number = isinstance(given, (str, bytes)), isinstance(taken, (int, float))
-    if text and number and not isinstance(taken, bool):
-        raise InputError(f"{name}={shown(given)}: must be a number, not text")
+    if isinstance(given, str) and isinstance(taken, (int, float)) and "_" in given:
+        raise InputError(f"{name}={shown(given)}: must be a number, without '_'")
 
 def typed(config: Any) -> None:
     """Give the fields of a dataclass made by hand the types that they declare, as `build_config`

@@ -5,7 +5,7 @@
 # %% ../../nbs/study/00_profiles.ipynb #7cea6c2e
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any
 
@@ -46,8 +46,7 @@ def seed_in_text(word: str) -> int:
 
 # %% ../../nbs/study/00_profiles.ipynb #901536bf
 def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:
-    """The text `"1,2,3"`, one number or any collection of numbers as a list; nothing is an empty
-    list.
+    """`"1,2,3"`, one number or any collection of them as a list; nothing is an empty list.
 
     Raises `InputError` for anything but distinct whole numbers from zero on, below 2**32."""
     if seeds is None:
@@ -56,13 +55,12 @@ def read_seeds(seeds: str | int | Iterable[int] | None) -> list[int]:
         raise InputError(f"seeds={shown(seeds)}: give a list of whole numbers, or text such as 1,2")
     if isinstance(seeds, str):
         given: list = [part.strip() for part in seeds.split(",") if part.strip()]
-        read: Callable[[Any], int] = seed_in_text
     else:
-        given, read = list(seeds) if isinstance(seeds, Iterable) else [seeds], index
+        given = list(seeds) if isinstance(seeds, Iterable) else [seeds]
     if any(isinstance(seed, bool) for seed in given):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3")
     try:
-        numbers = [read(seed) for seed in given]
+        numbers = [seed_in_text(seed) if isinstance(seed, str) else index(seed) for seed in given]
     except (TypeError, ValueError):
         raise InputError(f"seeds={seeds!r}: give whole numbers, such as 1,2,3") from None
     if any(number < 0 for number in numbers):

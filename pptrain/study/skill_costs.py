@@ -19,7 +19,7 @@ from .budgets import training_flops
 from .costs import is_own, names_before
 from .grid import RunSpec
 from .skills import (
-    Donor, SkillConfig, checked_seeds, datasets, donor_cost, donor_rows, gifts, real_tokens,
+    Donor, SkillConfig, check_seeds, datasets, donor_cost, donor_rows, gifts, real_tokens,
     skill_model, small_model)
 from .stacks import StackRows
 
@@ -48,7 +48,7 @@ def skill_costs(config: SkillConfig, seeds: Sequence[int], search: bool = True) 
     Columns as of `study_costs`: arm, warm-ups and texts (how many), warm-up tokens and text tokens,
     FLOPs (of all of them). Texts are trainings on the skill. Without `search` the rates are there
     already. Raises `InputError` for seeds that `run_skill` refuses."""
-    seeds = checked_seeds(config, seeds)
+    check_seeds(config, seeds)
     search = search and len(config.rates) > 1
     model, times = skill_model(config, 0), len(seeds) + search
     held = datasets(config.family, config.preset, seeds[0], config.eval_rows).eval_dataset

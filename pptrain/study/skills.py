@@ -339,15 +339,13 @@ def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, fl
     return {arm: kept[arm] for arm in config.arms}
 
 # %% ../../nbs/study/35_skills.ipynb #1de3f207
-def checked_seeds(config: SkillConfig, seeds: Any) -> list[int]:
-    "Seeds as numbers. Raises `InputError` for none, one named twice, and the tuning seed."
-    numbers = read_seeds(seeds)
-    if not numbers:
+def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
+    "Raises `InputError` for no seeds, one named twice, and the tuning seed."
+    if not read_seeds(seeds):
         raise InputError(f"seeds={seeds!r}: a study needs one")
-    if config.tuning_seed in numbers and len(config.rates) > 1:
+    if config.tuning_seed in seeds and len(config.rates) > 1:
         raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
                          "on a seed that is left out")
-    return numbers
 
 # %% ../../nbs/study/35_skills.ipynb #38dab4a0
 def arm_words(start: Any) -> str:
@@ -391,7 +389,7 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
     `run_stacked`, `until` among them, which stops it early. A run whose loss is no number says so
     in `diverged`. Raises `InputError` for no seeds or the tuning seed, and for the folder of
     another study."""
-    seeds = checked_seeds(config, seeds)
+    check_seeds(config, seeds)
     folder, mark = Path(out_dir), settings_mark(config)
     path, stacking = folder / "study.json", Stacking(say, **options)
     if path.exists():

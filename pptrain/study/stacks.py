@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from ..data import IGNORE, Collate, TaskDataset
 from ..data.examples import attended_tokens
-from ..data.streams import number_within
 from ..errors import InputError
 from ..files import read_json, write_atomic
 from ..integrations import plain_state
@@ -104,10 +103,6 @@ class Stacking:
     device: str = "cpu"
     together: int = 64          # models of the last stage in a stack, at most
     workers: int = 0            # processes that make the batches
-
-    def __post_init__(self) -> None:
-        number_within(self.together, "together", 1, 2**31)
-        number_within(self.workers, "workers", 0, 2**31)
 
     def train(self, models: Sequence[nn.Module], batches: StackRows, steps: int, folder: Path,
               runs: Any, **options: Any) -> tuple[ManyGPT2, list[dict[str, Any]]]:
