@@ -9,7 +9,6 @@ from .rows import (
     TextBlocks as TextBlocks,
     TextDataset as TextDataset,
     block_order as block_order,
-    token_ids as token_ids,
 )
 from .sources import (
     Document as Document,
