@@ -58,7 +58,7 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .figures import all_effects as all_effects
     from .figures import mean_gains as mean_gains
     from .figures import study_picture as study_picture
-    from .report import GridResults as GridResults
+    from .gathering import GridResults as GridResults
     from .report import write_report as write_report
 
     # a paper's experiment
@@ -89,7 +89,8 @@ _ROOMS = {
     "pptrain.study.figures": [
         "all_effects", "mean_gains", "study_picture",
     ],
-    "pptrain.study.report": ["GridResults", "write_report"],
+    "pptrain.study.gathering": ["GridResults"],
+    "pptrain.study.report": ["write_report"],
     "pptrain.study.replication": ["Replication", "ReplicationResult", "run"],
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -34,7 +34,7 @@ from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
 from .facts import guessing, machine
 from .profiles import read_seeds
-from .report import read_rows
+from .gathering import read_rows
 from .processes import MARK
 from .stacks import HeldOut, Stacking, StackRows
 from .trials import check_crosses
