@@ -81,15 +81,16 @@ def content_hash(source: Source, told: Any = None) -> str:
         digest.update(example.ids.tobytes() + example.mask.tobytes())
     return digest.hexdigest()
 
-# %% ../../nbs/generate/01_source.ipynb #fac1c7a5
+# %% ../../nbs/generate/01_source.ipynb #746106e2
 def spec_of_stream(source: Source, task: Task | None) -> dict[str, Any]:
-    "What a source is, in plain values: equal specs, equal items."
+    "What a source is, in plain values; of a dataset, the settings of its examples."
     return plain({
         "task": task.name if task else None, "config": task.export_config() if task else None,
         "generator": GENERATOR_VERSION,
         "seed": source.seed, "split": source.split, "epoch": source.epoch, "count": source.count,
         "fingerprint": content_hash(source, None if task else described(source.examples))})
 
+# %% ../../nbs/generate/01_source.ipynb #c187358e
 def counted(count: int | None, data: Any, addressed: bool) -> int:
     "How many items: all of `data`, or `count`. Raises `InputError` past the end of a list."
     number = number_within(len(data) if count is None else count, "count", 1, 2**62)

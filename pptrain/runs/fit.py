@@ -233,12 +233,7 @@ def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
         trainer.args, state, trainer.control, metrics)
     return metrics
 
-# %% ../../nbs/runs/03_fit.ipynb #e7042fc3
-def copied_state(model: Any) -> dict[str, torch.Tensor]:
-    "Every tensor of a module, tied ones as copies."
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-# %% ../../nbs/runs/03_fit.ipynb #e1dac827
+# %% ../../nbs/runs/03_fit.ipynb #9b97c3e5
 class LoopTrainer(WaitlessTrainer):
     """The Trainer of both stages: one meaning of a loss, for any module.
 
@@ -301,7 +296,10 @@ class LoopTrainer(WaitlessTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         at_rest(self.model)  # type: ignore[arg-type]
-        super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
+        if self.by_hand:               # tied tensors are there as copies
+            own: Any = self.model
+            state_dict = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+        super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, *place: Any, **more: Any) -> None:
         at_rest(self.model)  # type: ignore[arg-type]

@@ -101,17 +101,16 @@ def place_pieces(trained: Tensor, new: nn.Parameter, found: Sequence[Piece],
     why = f"{len(crossing)} of {len(found)} pieces: {', '.join(roles)}"
     return "partly", why, sum(piece.of(new).numel() for piece in crossing)
 
-# %% ../../nbs/transfer/03_policies.ipynb #ae88e84e
+# %% ../../nbs/transfer/03_policies.ipynb #8e926700
 def length(parameter: Tensor) -> float:
     "Euclidean norm."
     return float(torch.linalg.vector_norm(parameter.detach().float()))
 
 def unshared(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     "The tensors; those that lie in the memory of `model`, which is written, as copies."
-    def memory(tensor: Tensor) -> tuple[object, ...]:
-        return storage(tensor)[:2]
-    places = {memory(parameter) for parameter in named(model).values()}
-    return {name: t.detach().clone() if memory(t) in places else t for name, t in tensors.items()}
+    places = {storage(parameter)[:2] for parameter in named(model).values()}
+    return {name: t.detach().clone() if storage(t)[:2] in places else t
+            for name, t in tensors.items()}
 
 # %% ../../nbs/transfer/03_policies.ipynb #5131e849
 class Crossing:
