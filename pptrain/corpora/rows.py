@@ -101,14 +101,6 @@ def token_line(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase
     line = build() if facts is None else cached(build, cache_dir, "ids", 2, *facts, eos, *texts)
     return np.frombuffer(line, np.uint32).reshape(2, -1)
 
-# %% ../../nbs/corpora/06_rows.ipynb #1cadd454
-def token_ids(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase,
-              cache_dir: str | Path | None = None) -> np.ndarray:
-    """All documents in one line of ids, those of calling `tokenizer`, `eos` after each.
-
-    1-D, uint16 if the ids allow, else uint32. Raises `InputError` without an `eos`."""
-    return small(token_line(documents, tokenizer, cache_dir)[0])
-
 # %% ../../nbs/corpora/06_rows.ipynb #2a1f9983
 def small(ids: np.ndarray) -> np.ndarray:
     "Ids as uint16, if they allow."
