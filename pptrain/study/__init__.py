@@ -21,7 +21,6 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .variants import StudySetup as StudySetup
     from .variants import TextTask as TextTask
     from .variants import run_variant as run_variant
-    from .variants import split_corpus as split_corpus
     from .variants import text_model as text_model
     from .variants import warm_up as warm_up
     from .tuning import best_rates as best_rates
@@ -71,8 +70,7 @@ _ROOMS = {
     "pptrain.study.budgets": ["StudyConfig", "configure", "parameter_counts", "training_flops"],
     "pptrain.study.arms": ["KNOWN_ARMS", "Arm", "Rates", "arm_of"],
     "pptrain.study.variants": [
-        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "run_variant", "split_corpus",
-        "text_model", "warm_up",
+        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "run_variant", "text_model", "warm_up",
     ],
     "pptrain.study.tuning": ["best_rates", "run_study", "tuned_rates"],
     "pptrain.study.stacks": ["run_stacked"],
