@@ -25,7 +25,7 @@ import pandas as pd
 from pptrain.errors import InputError
 from pptrain.show import PALETTE, Picture, curves
 from pptrain.study import COLUMNS, Claim, all_effects, judge_study
-from pptrain.study.report import gather, read_claims, read_grid_manifest, read_rows
+from pptrain.study.gathering import gather, read_claims, read_grid_manifest, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 FAILED = re.compile(r"(?:#+ *|\*\*)(?:log of )?failed attempts.*", re.I)

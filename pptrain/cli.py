@@ -268,7 +268,7 @@ def example_text(task: Any, example: Example, width: int) -> list[str]:
         lines = [f"first frames, a state per cell; in the row, {grid['key']}", *frames_text(grid)]
     return [*lines, *text_strip(names, example.mask.tolist(), width)]
 
-# %% ../nbs/50_cli.ipynb #96ca976c
+# %% ../nbs/50_cli.ipynb #8905cdc2
 @app.command("show")
 def show_command(
     family: str,
@@ -281,9 +281,7 @@ def show_command(
 ) -> None:
     "Print examples of a family; tokens that carry loss stand on lines of their own."
     from pptrain.core import create_task
-    config = parse_settings(settings or [])
-    if preset:
-        config["preset"] = preset
+    config = parse_settings(settings or []) | ({"preset": preset} if preset else {})
     task = create_task(family, config)
     examples = [task.sample(i, split=split, seed=seed) for i in range(n)]
     if as_json:
@@ -341,8 +339,8 @@ def report_command(folder: str) -> None:
     from pptrain.study.report import write_report
     print(f"report: {write_report(home)}")
 
-# %% ../nbs/50_cli.ipynb #296a272f
-def check_replication(profile: str, families: Sequence[str], seeds: str) -> None:
+# %% ../nbs/50_cli.ipynb #7c81149b
+def check_replication(families: Sequence[str], seeds: str) -> None:
     "Raises `InputError` for what can be seen without loading anything."
     folder = Path(str(resources.files("pptrain") / "notebooks"))
     known = [path.stem.partition("_")[2] for path in folder.glob("r*_*.ipynb")]
@@ -366,14 +364,7 @@ def run_replication(profile: str, families: Sequence[str], seeds: Sequence[int],
         report_command(str(home))
     return int(any(manifest.status(spec) != "done" for spec in specs))
 
-def print_dry_run(profile: str, families: Sequence[str], seeds: Sequence[int],
-                  workers: int) -> None:
-    "Print what a replication grid would run, and what it costs."
-    from pptrain.grid import plan
-    from pptrain.study.dry_run import dry_run_text
-    print(dry_run_text(plan(profile, families, seeds), workers))
-
-# %% ../nbs/50_cli.ipynb #e497425b
+# %% ../nbs/50_cli.ipynb #0af91222
 @app.command("replicate")
 def replicate_command(
     test: Annotated[bool, typer.Option(
@@ -396,11 +387,13 @@ def replicate_command(
     if test and profile not in ("", "test"):
         raise InputError(f"--test and --profile {profile} exclude each other")
     name = "test" if test else profile or "laptop"
-    check_replication(name, family or [], seeds)
+    check_replication(family or [], seeds)
     where = chosen_executor(executor, executor_option)
     from pptrain.study import read_seeds
     if dry_run:
-        return print_dry_run(name, family or [], read_seeds(seeds), workers)
+        from pptrain.grid import plan
+        from pptrain.study.dry_run import dry_run_text
+        return print(dry_run_text(plan(name, family or [], read_seeds(seeds)), workers))
     folder = f"runs/replicate-{name}" if output_dir is None else output_dir
     raise typer.Exit(
         run_replication(name, family or [], read_seeds(seeds), folder, workers, where))

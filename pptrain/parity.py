@@ -65,33 +65,6 @@ def same_law(ours: Histogram, theirs: Histogram, least: int = 20) -> float:
         return 1.0
     return float(chi2_contingency(table, correction=False).pvalue)
 
-# %% ../nbs/04_parity.ipynb #cf00804f
-def uniform_law(counts: Histogram, values: Sequence[int]) -> float:
-    """p-value of a chi-square test that `counts` {value: count} are uniform on `values`; 0.0 if
-    others occur."""
-    from scipy.stats import chisquare
-    seen = {int(value): int(count) for value, count in counts.items()}
-    if set(seen) - set(values):
-        return 0.0
-    return float(chisquare([seen.get(value, 0) for value in values]).pvalue)
-
-# %% ../nbs/04_parity.ipynb #d4aa9b3c
-def close_mean(ours: np.ndarray, theirs: float, their_sd: float | None = None,
-               their_n: int | None = None) -> float:
-    """p-value of a two-sided z-test that independent samples `ours`, float (n,), have mean
-    `theirs`.
-
-    Where `their_n` is given, the error of their own mean counts too (`their_sd`, else the spread
-    of ours)."""
-    from scipy.stats import norm
-    variance = ours.var(ddof=1) / len(ours)
-    if their_n:
-        variance += (their_sd or ours.std(ddof=1)) ** 2 / their_n
-    gap = abs(ours.mean() - theirs)
-    if not variance:
-        return float(gap < 1e-9)
-    return float(2 * norm.sf(gap / variance**0.5))
-
 # %% ../nbs/04_parity.ipynb #eb5476b6
 LEAST_P = 1e-4   # a distribution test fails at or below this p-value
 

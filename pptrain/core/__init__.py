@@ -5,11 +5,11 @@ from pptrain.errors import InputError
 from pptrain.vocab import TokenizerSpec, Vocab
 
 from .look import Look
-from .mixture import MixtureConfig, TaskMixture, mixture_words
+from .mixture import MixtureConfig, TaskMixture
 from .ops import ExecutedSymbolicTask, OpFamily, Ops, SymbolicTask, SymbolicTaskFamily
 from .registry import (
-    RegisteredTask, check_fit, create_task, register_family, register_task, registered_presets,
-    registered_task, registered_tasks,
+    RegisteredTask, create_task, register_family, register_task, registered_presets, registered_task,
+    registered_tasks,
 )
 from .task import AddressedTask, Task, TokenSequenceTask, as_example, example_at
 
@@ -17,6 +17,5 @@ __all__ = [
     "AddressedTask", "DatasetBundle", "Example", "ExecutedSymbolicTask", "FamilyConfig", "InputError",
     "MixtureConfig", "OpFamily", "Ops", "PairConfig", "RegisteredTask", "SymbolicTask",
     "SymbolicTaskFamily", "Task", "TaskMixture", "TaskPreset", "TokenSequenceTask", "TokenizerSpec",
-    "Vocab", "create_task", "mixture_words", "pair_example",
-    "register_family", "register_task", "registered_presets", "registered_task", "registered_tasks",
+    "Vocab", "create_task", "pair_example", "register_family", "register_task", "registered_presets", "registered_task", "registered_tasks",
 ]

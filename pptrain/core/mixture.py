@@ -20,7 +20,7 @@ from ..errors import InputError, shown, unknown
 from ..vocab import TokenizerSpec, Vocab
 
 # %% auto #0
-__all__ = ['mixture_words', 'data_words', 'part_labels', 'MixtureConfig', 'TaskMixture']
+__all__ = ['data_words', 'part_labels', 'MixtureConfig', 'TaskMixture']
 
 # %% ../../nbs/core/05_mixture.ipynb #5829f214
 PART = ("name", "config", "weight")
@@ -51,7 +51,7 @@ def checked_part(part: Any, number: int) -> dict[str, Any]:
         raise InputError(f"config of {where} must be a mapping of fields, not {shown(config)}")
     return jsonable({"name": part["name"], "config": config, "weight": weight_of(part)})
 
-# %% ../../nbs/core/05_mixture.ipynb #725f69b6
+# %% ../../nbs/core/05_mixture.ipynb #bb61d189
 def mixture_words(parts: Sequence[Mapping[str, Any]]) -> str:
     "The parts of a mixture in one line, with the shares of their items."
     parts = [checked_part(part, number) for number, part in enumerate(parts, 1)]
@@ -64,6 +64,7 @@ def mixture_words(parts: Sequence[Mapping[str, Any]]) -> str:
         words.append(f"{share} {name}")
     return "a mixture of " + ", ".join(words)
 
+# %% ../../nbs/core/05_mixture.ipynb #c816013c
 def data_words(name: str, config: Mapping[str, Any]) -> str:
     "A family with its preset, or a mixture with its parts, in a few words."
     if name == "mixture" and config.get("parts"):

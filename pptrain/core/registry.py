@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['TASKS', 'RegisteredTask', 'register_task', 'register_family', 'registered_tasks', 'registered_task',
-           'registered_presets', 'check_fit', 'create_task']
+           'registered_presets', 'create_task']
 
 # %% ../../nbs/core/03_registry.ipynb #c4d2225d
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,10 @@ from .python import code_documents as code_documents, docs_documents as docs_doc
 from .rows import (
     TextBlocks as TextBlocks,
     TextDataset as TextDataset,
-    block_order as block_order,
-    token_ids as token_ids,
 )
 from .sources import (
     Document as Document,
     TextRequest as TextRequest,
-    cached as cached,
-    collect as collect,
-    digest as digest,
     register_source as register_source,
     registered_sources as registered_sources,
 )

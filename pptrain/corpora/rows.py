@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # %% auto #0
-__all__ = ['token_ids', 'small', 'TextBlocks', 'TextDataset']
+__all__ = ['small', 'TextBlocks', 'TextDataset']
 
 # %% ../../nbs/corpora/06_rows.ipynb #d7b4fe09
 def byte_ends(text: str) -> np.ndarray:
@@ -101,14 +101,7 @@ def token_line(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase
     line = build() if facts is None else cached(build, cache_dir, "ids", 2, *facts, eos, *texts)
     return np.frombuffer(line, np.uint32).reshape(2, -1)
 
-# %% ../../nbs/corpora/06_rows.ipynb #f5a06602
-def token_ids(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase,
-              cache_dir: str | Path | None = None) -> np.ndarray:
-    """All documents in one line of ids, those of calling `tokenizer`, `eos` after each.
-
-    1-D, uint16 if the ids allow, else uint32. Raises `InputError` without an `eos`."""
-    return small(token_line(documents, tokenizer, cache_dir)[0])
-
+# %% ../../nbs/corpora/06_rows.ipynb #2a1f9983
 def small(ids: np.ndarray) -> np.ndarray:
     "Ids as uint16, if they allow."
     return ids.astype(np.uint16) if ids.max(initial=0) < 2**16 else ids

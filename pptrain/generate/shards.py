@@ -104,7 +104,7 @@ def write_shard(job: Job, k: int, tell: Callable[..., Any] = lambda *news: None)
     return with_hash({"shard": k, "first_item": items.start, "items": len(items), "tokens": tokens,
                    "loss_tokens": carried, "files": facts})
 
-# %% ../../nbs/generate/03_shards.ipynb #f1e36263
+# %% ../../nbs/generate/03_shards.ipynb #8706e290
 MANIFEST = "manifest.json"
 
 def write_manifest(job: Job, records: Mapping[int, dict]) -> None:
@@ -118,14 +118,7 @@ def write_manifest(job: Job, records: Mapping[int, dict]) -> None:
     if not path.exists() or path.read_bytes() != text.encode():
         write_atomic(path, text)
 
-def check_same(job: Job, there: Mapping[str, Any]) -> None:
-    "Raises `InputError` naming the first thing in which what lies in the folder is another."
-    check_generator(there, f"out={str(job.folder)!r}", "choose another folder")
-    changes = differences(there, job.spec())
-    if changes:
-        raise InputError(f"out={str(job.folder)!r} holds another stream ({changes[0]}); "
-                         "choose another folder")
-
+# %% ../../nbs/generate/03_shards.ipynb #328f99ae
 def is_whole(job: Job, record: Any) -> bool:
     "Whether a record is as it was written, and the files of its shard byte for byte."
     try:
@@ -136,11 +129,20 @@ def is_whole(job: Job, record: Any) -> bool:
     except (OSError, LookupError, TypeError, ValueError, AttributeError):
         return False
 
+# %% ../../nbs/generate/03_shards.ipynb #15b5aa18
 def remove_drafts(folder: Path) -> None:
     "Remove what writers that were killed have left half-written."
     for path in folder.glob(f".*{PART}"):
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+def check_same(job: Job, there: Mapping[str, Any]) -> None:
+    "Raises `InputError` naming the first thing in which what lies in the folder is another."
+    check_generator(there, f"out={str(job.folder)!r}", "choose another folder")
+    changes = differences(there, job.spec())
+    if changes:
+        raise InputError(f"out={str(job.folder)!r} holds another stream ({changes[0]}); "
+                         "choose another folder")
 
 def finished_shards(job: Job) -> dict[int, dict]:
     """Records of the shards that are there, verified; drafts of a run that was killed are removed.

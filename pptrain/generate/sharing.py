@@ -12,7 +12,7 @@ from ..files import write_atomic
 from .work import Generated, generate
 
 # %% auto #0
-__all__ = ['write_card', 'check_login', 'push_to_hub']
+__all__ = ['write_card', 'push_to_hub']
 
 # %% ../../nbs/generate/05_sharing.ipynb #0e8e53cc
 CARD = """---
@@ -46,7 +46,7 @@ def write_card(written: Generated) -> Any:
     path = written.folder / "README.md"
     return path if path.exists() else write_atomic(path, card_text(written))
 
-# %% ../../nbs/generate/05_sharing.ipynb #fc0bdd17
+# %% ../../nbs/generate/05_sharing.ipynb #2955626f
 def check_login(repo_id: str) -> None:
     "Raises `InputError` for a name that is none, and when nobody is logged in."
     from huggingface_hub import get_token
@@ -61,6 +61,7 @@ def check_login(repo_id: str) -> None:
         raise InputError(f"nobody is logged in who could push to {repo_id!r}; "
                          "log in with `hf auth login`")
 
+# %% ../../nbs/generate/05_sharing.ipynb #0edb2a19
 def push_to_hub(written: Generated, repo_id: str, private: bool | None = None) -> str:
     "Send a folder to a dataset repository, which is made if missing; its address. `InputError`."
     from huggingface_hub import HfApi

@@ -33,9 +33,7 @@ class ListedExamples:
                  indices: Sequence[int]) -> list[Example]:
         return [example_at(self.dataset, i) for i in indices]
 
-# %% ../../nbs/generate/01_source.ipynb #7d51fe74
-LOOKED_AT = 32    # items whose content is part of a source's identity
-
+# %% ../../nbs/generate/01_source.ipynb #74bce441
 @dataclass
 class Source:
     "The first `count` items of a stream, and `spec`, which says in plain values what they are."
@@ -51,6 +49,13 @@ class Source:
     def batch(self, indices: Sequence[int]) -> list[Example]:
         "The examples at `indices`."
         return self.examples(self.seed, self.split, self.epoch, indices)
+
+# %% ../../nbs/generate/01_source.ipynb #02c97355
+LOOKED_AT = 32    # items whose content is part of a source's identity
+
+def plain(value: Any) -> Any:
+    "`value` as JSON reads it back."
+    return json.loads(json.dumps(value, default=plain_value))
 
 def described(value: Any) -> Any:
     "What decides the items of a stream, in plain values; a thing without settings by its name."
@@ -76,11 +81,16 @@ def content_hash(source: Source, told: Any = None) -> str:
         digest.update(example.ids.tobytes() + example.mask.tobytes())
     return digest.hexdigest()
 
-def plain(value: Any) -> Any:
-    "`value` as JSON reads it back."
-    return json.loads(json.dumps(value, default=plain_value))
+# %% ../../nbs/generate/01_source.ipynb #746106e2
+def spec_of_stream(source: Source, task: Task | None) -> dict[str, Any]:
+    "What a source is, in plain values; of a dataset, the settings of its examples."
+    return plain({
+        "task": task.name if task else None, "config": task.export_config() if task else None,
+        "generator": GENERATOR_VERSION,
+        "seed": source.seed, "split": source.split, "epoch": source.epoch, "count": source.count,
+        "fingerprint": content_hash(source, None if task else described(source.examples))})
 
-# %% ../../nbs/generate/01_source.ipynb #7be393e9
+# %% ../../nbs/generate/01_source.ipynb #c187358e
 def counted(count: int | None, data: Any, addressed: bool) -> int:
     "How many items: all of `data`, or `count`. Raises `InputError` past the end of a list."
     number = number_within(len(data) if count is None else count, "count", 1, 2**62)
@@ -115,11 +125,3 @@ def stream_of(origin: Any, count: int | None = None, seed: int | None = 0, split
         source.names = task.vocab.names if task.vocab else ()
     source.spec = spec_of_stream(source, task)
     return source
-
-def spec_of_stream(source: Source, task: Task | None) -> dict[str, Any]:
-    "What a source is, in plain values: equal specs, equal items."
-    return plain({
-        "task": task.name if task else None, "config": task.export_config() if task else None,
-        "generator": GENERATOR_VERSION,
-        "seed": source.seed, "split": source.split, "epoch": source.epoch, "count": source.count,
-        "fingerprint": content_hash(source, None if task else described(source.examples))})

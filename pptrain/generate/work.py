@@ -81,7 +81,7 @@ class Generated:
                 rows.append((name, shard["items"], facts["bytes"], facts["sha256"][:12]))
         return html_table(rows, ("file", "items", "bytes", "sha256"), row_names=False)
 
-# %% ../../nbs/generate/04_generate.ipynb #94dd120b
+# %% ../../nbs/generate/04_generate.ipynb #5cae3641
 def write_missing(job: Job, workers: int, executor: Executor, quiet: bool,
                   records: dict[int, dict[str, Any]]) -> None:
     "Write the shards that have no record, and note the record and the manifest after each."
@@ -105,6 +105,7 @@ def write_missing(job: Job, workers: int, executor: Executor, quiet: bool,
     finally:
         progress.close()
 
+# %% ../../nbs/generate/04_generate.ipynb #7e93e9ed
 def run_shards(job: Job, workers: int, executor: Executor, quiet: bool) -> None:
     "Write the shards that are missing; what goes wrong is one sentence."
     records = finished_shards(job)

@@ -9,10 +9,8 @@ from .adapters import (
     is_causal as is_causal,
 )
 from .architectures import (
-    BUILT_IN as BUILT_IN,
     HFModelConfig as HFModelConfig,
     build as build,
-    built_in as built_in,
     context_length as context_length,
     hub_reachable as hub_reachable,
     model_config as model_config,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 # %% auto #0
-__all__ = ['BUILT_IN', 'built_in', 'hub_reachable', 'HFModelConfig', 'model_config', 'quiet', 'build', 'context_length']
+__all__ = ['hub_reachable', 'HFModelConfig', 'model_config', 'quiet', 'build', 'context_length']
 
 # %% ../../nbs/integrations/01_architectures.ipynb #fc73825f
 def gpt2_size(layers: int, heads: int, width: int) -> tuple[str, dict[str, Any]]:

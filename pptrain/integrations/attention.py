@@ -58,12 +58,10 @@ def role_of(name: str) -> str:
             return role
     return ""
 
-# %% ../../nbs/integrations/04_attention.ipynb #2d58b2be
+# %% ../../nbs/integrations/04_attention.ipynb #c07a79fc
 HEADS = ("num_heads", "n_heads", "n_head", "num_attention_heads", "nhead", "heads", "nheads")
 SHARED = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads",
           "kv_n_heads")
-
-CHANNELS = ("rwkv",)      # every channel by itself, whatever a config says of heads
 
 def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
     "The first of the attributes that is a whole number above 0; 0 if none is."
@@ -74,11 +72,6 @@ def first_int(holders: Iterable[Any], names: Iterable[str]) -> int:
             if type(value) is int and value > 0:
                 return value
     return 0
-
-def own_head(name: str) -> int | None:
-    "The number of the head that a parameter belongs to, where each is a module in a list."
-    number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
-    return int(number[2]) if number else None
 
 def declared(config: Any) -> Any:
     "What a config says of heads; words given to it that its kind of model does not read left out."
@@ -91,11 +84,20 @@ def declared(config: Any) -> Any:
             told[word] = getattr(config, word, None)
     return SimpleNamespace(**told)
 
+# %% ../../nbs/integrations/04_attention.ipynb #86a4858b
+def own_head(name: str) -> int | None:
+    "The number of the head that a parameter belongs to, where each is a module in a list."
+    number = re.search(r"(^|[._])heads?\.(\d+)\.", name.lower())
+    return int(number[2]) if number else None
+
 def listed_heads(modules: Iterable[nn.Module]) -> int:
     "How many heads are modules in a list that one of `modules` holds; 0 where none does."
     lists = [child for module in modules for name, child in module.named_children()
              if own_head(f"{name}.0.") is not None]
     return len(list(lists[0].children())) if lists else 0
+
+# %% ../../nbs/integrations/04_attention.ipynb #39dac90b
+CHANNELS = ("rwkv",)
 
 def head_counts(model: nn.Module, modules: Iterable[nn.Module]) -> tuple[int, int]:
     """`(heads, heads of keys and values)` as `modules` or the config tell; zeros if none does.
@@ -214,7 +216,7 @@ def attention_pieces(model: nn.Module, name: str, shape: tuple[int, ...],
     return [Piece(name, "attn", word, heads, (axis, size * n, size))
             for n, (word, heads) in enumerate(blocks)]
 
-# %% ../../nbs/integrations/04_attention.ipynb #43d762ba
+# %% ../../nbs/integrations/04_attention.ipynb #6d8a117a
 def layer_number(name: str) -> int | None:
     "The first number among the words of a parameter's name; None without one."
     number = re.search(r"(?:^|\.)(\d+)\.", name)
@@ -243,6 +245,7 @@ def read_widths(model: nn.Module, part: Mapping[str, str],
             found.setdefault(layer_number(name), set()).add(width)
     return {layer: max(widths) if len(widths) == 1 else 0 for layer, widths in found.items()}
 
+# %% ../../nbs/integrations/04_attention.ipynb #da22b814
 def own_heads(model: nn.Module) -> set[str]:
     "Names of token parameters that are not the token table and share no memory with it."
     from torch import nn

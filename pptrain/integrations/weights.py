@@ -184,7 +184,7 @@ def there_and_back(module: nn.Module) -> bool:
     plain = isinstance(module, nn.Sequential) and len(linear) > 1
     return plain and linear[0].in_features == linear[-1].out_features
 
-# %% ../../nbs/integrations/03_weights.ipynb #515bc66b
+# %% ../../nbs/integrations/03_weights.ipynb #7ee736fa
 def _prefixes(name: str) -> list[str]:
     "'a.b.c' → ['a', 'a.b']: the modules that a parameter's name leads through."
     steps = name.split(".")
@@ -200,6 +200,7 @@ def _part_by_company(name: str, way: Sequence[nn.Module], beside: bool) -> str:
     words = name.lower().split(".")[-2:]
     return "position" if any(re.search(PLACES, word) for word in words) else "other"
 
+# %% ../../nbs/integrations/03_weights.ipynb #9bb77b32
 def parts(model: nn.Module) -> dict[str, str]:
     """Every (plain) parameter name of a model → what part it plays.
 

@@ -24,7 +24,7 @@ from .measures import check_count, needs_text, register_measure, tokenizer_of
 from .sentences import check_fits, continuation, greedy_text
 
 # %% auto #0
-__all__ = ['arc_scores', 'human_eval_scores', 'completion']
+__all__ = ['arc_scores', 'human_eval_scores']
 
 # %% ../../nbs/measure/24_benchmarks.ipynb #9ae58a78
 def fitting(model: nn.Module, examples: Sequence[Example], what: str) -> list[int]:
@@ -162,7 +162,7 @@ def human_eval_problems(dataset_path: str | Path | None = None) -> list[dict[str
                 raise InputError(f"{path.name}: problem {number} has no text {name!r}")
     return problems
 
-# %% ../../nbs/measure/24_benchmarks.ipynb #b6eb45e7
+# %% ../../nbs/measure/24_benchmarks.ipynb #e44e2b0c
 LIMITS = """import sys
 try:
     import resource
@@ -192,18 +192,25 @@ def runs_through(program: str, seconds: float = 3.0) -> bool:
             process.wait()
     return output.decode(errors="replace").rstrip().endswith(word)
 
+# %% ../../nbs/measure/24_benchmarks.ipynb #be619cf1
+def solution(problem: Mapping[str, str], completion: str) -> str:
+    "The program that tests a completion."
+    parts = (problem["prompt"] + completion, problem["test"], f"check({problem['entry_point']})")
+    return "\n".join(parts)
+
+# %% ../../nbs/measure/24_benchmarks.ipynb #851333ec
 def check_permission(allowed: Any) -> None:
     "Raises `InputError` unless it is True or False."
     if not isinstance(allowed, bool):
         raise InputError(f"allow_code_execution={allowed!r}: must be true, to run what the model "
                          "wrote on this machine, or false")
 
-def solution(problem: Mapping[str, str], completion: str) -> str:
-    "The program that tests a completion."
-    parts = (problem["prompt"] + completion, problem["test"], f"check({problem['entry_point']})")
-    return "\n".join(parts)
+def completion(model: nn.Module, tokenizer: Any, problem: Mapping[str, str], most: int) -> str:
+    "What the model writes after the prompt, up to the next thing at the left margin."
+    ends = ("\ndef ", "\nclass ", "\nif ", "\nprint", "\n#", "\n@")
+    return greedy_text(model, tokenizer, problem["prompt"], most, ends)
 
-# %% ../../nbs/measure/24_benchmarks.ipynb #40219be7
+# %% ../../nbs/measure/24_benchmarks.ipynb #a4ac54cf
 def human_eval_scores(model: nn.Module, tokenizer: Any, dataset_path: str | Path | None = None,
                       max_examples: int | None = None, max_new_tokens: int = 256,
                       allow_code_execution: bool = False, batch_size: int = 8) -> dict[str, float]:
@@ -230,11 +237,6 @@ def human_eval_scores(model: nn.Module, tokenizer: Any, dataset_path: str | Path
                                                          max_new_tokens))) for i in places]
         scores["pass@1"] = sum(right) / len(problems)
     return {name: float(value) for name, value in scores.items()}
-
-def completion(model: nn.Module, tokenizer: Any, problem: Mapping[str, str], most: int) -> str:
-    "What the model writes after the prompt, up to the next thing at the left margin."
-    ends = ("\ndef ", "\nclass ", "\nif ", "\nprint", "\n#", "\n@")
-    return greedy_text(model, tokenizer, problem["prompt"], most, ends)
 
 # %% ../../nbs/measure/24_benchmarks.ipynb #cb9b9ac7
 def named_scores(name: str, scores: Mapping[str, float]) -> dict[str, float]:

@@ -84,7 +84,7 @@ def check_rows(rows: Any) -> None:
     if isinstance(rows, (str, bytes, Mapping)):
         raise InputError(f"rows={shown(rows)}: give {wanted}")
 
-# %% ../../nbs/measure/01_losses.ipynb #89c9f816
+# %% ../../nbs/measure/01_losses.ipynb #a0491e62
 def device_of(model: nn.Module) -> torch.device:
     "Where a model's numbers are; the CPU for a model without any."
     for tensors in (model.parameters(), model.buffers()):
@@ -109,6 +109,7 @@ def check_reads(model: nn.Module, ids: Tensor, name: str = "the model") -> None:
         raise InputError(f"rows of {ids.shape[-1]} tokens exceed the context of {name}, "
                          f"{context} tokens")
 
+# %% ../../nbs/measure/01_losses.ipynb #d872cb27
 def logits_of(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     "Logits (batch, length, ids) of a padded batch. Raises `InputError` for a model without."
     place, ids = device_of(model), batch["input_ids"]

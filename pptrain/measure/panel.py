@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['COMPARED', 'data_panel', 'panel_figure']
+__all__ = ['data_panel', 'panel_figure']
 
 # %% ../../nbs/measure/30_panel.ipynb #6e6e45bf
 def token_bytes(ids: np.ndarray) -> bytes:
@@ -165,7 +165,7 @@ def panel_rows(name: str, source: Any, items: int, seed: int | None) -> list[Exa
         return data.batch(places)
     return [row_of(data[i], name) for i in places]
 
-# %% ../../nbs/measure/30_panel.ipynb #bdbf18ad
+# %% ../../nbs/measure/30_panel.ipynb #e64e961e
 def data_panel(sources: Mapping[str, Any], items: int = 512, seed: int | None = 0) -> DataFrame:
     """The statistics of the first `items` rows of each source, a tidy table: source, statistic,
     value.
@@ -185,12 +185,12 @@ def data_panel(sources: Mapping[str, Any], items: int = 512, seed: int | None = 
             table.append({"source": name, "statistic": statistic, "value": float(value)})
     return pd.DataFrame(table, columns=["source", "statistic", "value"])
 
-COMPARED = ("supervised share", "gzip ratio", "LZ ratio", "entropy, 1 token", "entropy, 2 tokens",
-            "entropy, 3 tokens", "Zipf slope")
-
+# %% ../../nbs/measure/30_panel.ipynb #387761ed
 def panel_figure(table: DataFrame) -> Picture:
     "A row per source, a column per statistic that does not depend on the size."
+    compared = ["supervised share", "gzip ratio", "LZ ratio", "entropy, 1 token",
+                "entropy, 2 tokens", "entropy, 3 tokens", "Zipf slope"]
     wide = table.pivot(index="source", columns="statistic", values="value")
-    names = table["source"].unique()
-    values = wide.loc[names, list(COMPARED)].to_numpy()
-    return matrix(values, [str(name) for name in names], COMPARED, "data beside data")
+    names = list(table["source"].unique())
+    return matrix(wide.loc[names, compared].to_numpy(), list(map(str, names)), compared,
+                  "data beside data")

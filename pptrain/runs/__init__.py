@@ -14,7 +14,3 @@ from .text import learn_text as learn_text
 from .text import train_on_text as train_on_text
 from .trainer import PrePreTrainer as PrePreTrainer
 from .trainer import PrePreTrainingRun as PrePreTrainingRun
-from ..yaml12 import merge as merge
-from ..yaml12 import parse_settings as parse_settings
-from ..yaml12 import parse_yaml as parse_yaml
-from ..yaml12 import read_yaml as read_yaml

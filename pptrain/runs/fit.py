@@ -218,11 +218,22 @@ def loss_tokens(batch: Mapping[str, Any]) -> torch.Tensor:
     "How many tokens of a batch carry loss, the first of each row apart: nothing predicts it."
     return (batch["labels"][:, 1:] != -100).sum()
 
-# %% ../../nbs/runs/03_fit.ipynb #0c168a94
-def copied_state(model: Any) -> dict[str, torch.Tensor]:
-    "Every tensor of a module, tied ones as copies."
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+# %% ../../nbs/runs/03_fit.ipynb #3ecfdbec
+def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
+    "What the measures say about `rows`, logged at the current step."
+    state = trainer.state
+    asked = list(trainer.measures)
+    if state.global_step in (0, state.max_steps):
+        asked += trainer.end_measures
+    metrics: dict[str, float] = {}
+    for measure in asked:
+        metrics |= measure(trainer.model, rows, batch_size=trainer.args.eval_batch_size)
+    trainer.log(dict(metrics))
+    trainer.control = trainer.callback_handler.on_evaluate(
+        trainer.args, state, trainer.control, metrics)
+    return metrics
 
+# %% ../../nbs/runs/03_fit.ipynb #9b97c3e5
 class LoopTrainer(WaitlessTrainer):
     """The Trainer of both stages: one meaning of a loss, for any module.
 
@@ -285,7 +296,10 @@ class LoopTrainer(WaitlessTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         at_rest(self.model)  # type: ignore[arg-type]
-        super()._save(output_dir, copied_state(self.model) if self.by_hand else state_dict)
+        if self.by_hand:               # tied tensors are there as copies
+            own: Any = self.model
+            state_dict = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+        super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, *place: Any, **more: Any) -> None:
         at_rest(self.model)  # type: ignore[arg-type]
@@ -319,21 +333,6 @@ class LoopTrainer(WaitlessTrainer):
         if self.args.should_save:
             seal(place, owes=self.owes)
             keep_newest(place.parent, self.limit, self.state.best_global_step)
-
-# %% ../../nbs/runs/03_fit.ipynb #3ecfdbec
-def held_out_metrics(trainer: LoopTrainer, rows: Any) -> dict[str, float]:
-    "What the measures say about `rows`, logged at the current step."
-    state = trainer.state
-    asked = list(trainer.measures)
-    if state.global_step in (0, state.max_steps):
-        asked += trainer.end_measures
-    metrics: dict[str, float] = {}
-    for measure in asked:
-        metrics |= measure(trainer.model, rows, batch_size=trainer.args.eval_batch_size)
-    trainer.log(dict(metrics))
-    trainer.control = trainer.callback_handler.on_evaluate(
-        trainer.args, state, trainer.control, metrics)
-    return metrics
 
 # %% ../../nbs/runs/03_fit.ipynb #78b5e1ef
 COUNTED = ("uncounted", "current_flos", "_tr_loss")    # what a Trainer adds up, batch by batch

@@ -159,7 +159,7 @@ def saving(run_dir: Path) -> Iterator[None]:
                 remove_folder(path)
         raise InputError(f"output_dir={str(run_dir)!r} cannot be written ({why}); {kept}") from e
 
-# %% ../../nbs/runs/02_folder.ipynb #84ad3d67
+# %% ../../nbs/runs/02_folder.ipynb #cdf20e85
 def is_ours(path: Path) -> bool:
     "Whether a `history.csv` or `summary.json` looks as if a run had written it."
     text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
@@ -187,6 +187,7 @@ def check_claim(run_dir: Path, spec: Mapping[str, Any]) -> None:
     if recorded_spec(run_dir) is None and any(path.exists() for path in left):
         raise InputError(f"{run_dir} holds a run without run.json; {INSTEAD}")
 
+# %% ../../nbs/runs/02_folder.ipynb #6cc3026a
 def content(path: Path) -> bytes | None:
     "The bytes of a file, None where there is none."
     return path.read_bytes() if path.is_file() else None

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..integrations.weights import plain_state
 
 # %% auto #0
-__all__ = ['Batches', 'ManyGPT2', 'ManyModules', 'stack_models', 'places_of', 'many_losses', 'train_many']
+__all__ = ['Batches', 'ManyGPT2', 'stack_models', 'places_of', 'many_losses', 'train_many']
 
 # %% ../../nbs/runs/20_many.ipynb #e3283bf3
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def check_alike(models: Sequence[nn.Module]) -> Any:
                                  f"{shapes[0][field]!r}; stack models of one shape")
     return models[0].config
 
-# %% ../../nbs/runs/20_many.ipynb #c61cb978
+# %% ../../nbs/runs/20_many.ipynb #2f537fc0
 class ManyModules(nn.Module):
     """Modules of one class and shape, stacked by `torch.func.vmap`: ids in, logits out.
 
@@ -175,12 +175,6 @@ class ManyModules(nn.Module):
         model.load_state_dict(own, strict=False)
         return model
 
-def stack_models(models: Sequence[nn.Module]) -> ManyGPT2 | ManyModules:
-    "The stack that fits: `ManyGPT2` for GPT-2s, else `ManyModules`. Raises `InputError`."
-    shape = getattr(models[0], "config", None) if models else None
-    plain = getattr(shape, "model_type", None) == "gpt2"
-    return ManyGPT2(models) if plain or not models else ManyModules(models)
-
 # %% ../../nbs/runs/20_many.ipynb #2afa44ae
 def check_same_class(models: Sequence[nn.Module]) -> None:
     "Raises `InputError` for no model, another class, or weights of other names or shapes."
@@ -194,6 +188,13 @@ def check_same_class(models: Sequence[nn.Module]) -> None:
     trained = [name for name, m in models[0].named_modules() if isinstance(m, nn.BatchNorm1d)]
     if trained:
         raise InputError(f"many: {trained[0]} keeps running averages, which a stack does not")
+
+# %% ../../nbs/runs/20_many.ipynb #2ba88c71
+def stack_models(models: Sequence[nn.Module]) -> ManyGPT2 | ManyModules:
+    "The stack that fits: `ManyGPT2` for GPT-2s, else `ManyModules`. Raises `InputError`."
+    shape = getattr(models[0], "config", None) if models else None
+    plain = getattr(shape, "model_type", None) == "gpt2"
+    return ManyGPT2(models) if plain or not models else ManyModules(models)
 
 # %% ../../nbs/runs/20_many.ipynb #498cca8d
 def places_of(mask: Tensor) -> Tensor:
@@ -219,7 +220,7 @@ def many_losses(many: ManyGPT2 | ManyModules, ids: Tensor, places: Tensor) -> tu
     count = live.sum((1, 2))
     return losses.sum((1, 2)) / count, right.sum((1, 2)) / count
 
-# %% ../../nbs/runs/20_many.ipynb #cb320d3d
+# %% ../../nbs/runs/20_many.ipynb #ae5aedaf
 def clip_each(weights: Iterable[Tensor], limit: float) -> Tensor:
     "Clips each model's gradient to a norm of `limit`; the norms before, (models,)."
     grads = [w.grad for w in weights if w.grad is not None]
@@ -239,6 +240,7 @@ def stack_optimizer(many: ManyGPT2 | ManyModules, lr: float,
               {"params": plain, "weight_decay": 0.}]
     return torch.optim.AdamW(groups, lr=lr, fused=weights[0].is_cuda)
 
+# %% ../../nbs/runs/20_many.ipynb #b0ff4f4d
 def step_each(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer,
               shares: Tensor | None) -> None:
     "An AdamW step of which each model takes its share (models,): a rate of its own; None: all."
@@ -251,6 +253,7 @@ def step_each(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer,
         for w, old in zip(weights, before):
             w.copy_(old.lerp(w, shares.view(-1, *[1] * (w.ndim - 1))))
 
+# %% ../../nbs/runs/20_many.ipynb #a6c2f2ac
 def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
     "Share of the learning rate at a step: linear warm-up, then 'constant' or 'cosine' to 0."
     if step < warmup:
@@ -259,6 +262,29 @@ def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
         return 1.
     done = (step - warmup) / max(1, steps - warmup)
     return .5 * (1 + math.cos(math.pi * done))
+
+@dataclass
+class Pace:
+    "How fast each model of a stack learns, step by step."
+    rates: Tensor               # (models,)
+    warmups: Sequence[int]      # steps of a linear rise, a model each
+    schedule: str
+    steps: int
+
+    def __post_init__(self) -> None:
+        self.highest = float(self.rates.max())
+        self.alike = len(self.rates.unique()) == len(set(self.warmups)) == 1
+
+    def shares(self, step: int, optimizer: torch.optim.Optimizer) -> Tensor | None:
+        "Sets the highest rate of a step; the models' shares of it (models,), None: all alike."
+        rises = torch.tensor([rate_at(step, self.steps, own, self.schedule)
+                              for own in self.warmups])
+        top = float(rises.max())
+        for group in optimizer.param_groups:
+            group["lr"] = self.highest * top
+        if self.alike:
+            return None
+        return self.rates / self.highest * (rises / (top or 1.)).to(self.rates)
 
 # %% ../../nbs/runs/20_many.ipynb #dee6c40b
 @dataclass
@@ -273,49 +299,6 @@ def ahead(batches: Callable[[int], Any], begin: int, steps: int, workers: int) -
     "The batches of `begin`, `begin` + 1 …, made by `workers` processes where there are some."
     order = range(begin, steps)
     return DataLoader(Steps(batches), sampler=order, batch_size=None, num_workers=workers)
-
-# %% ../../nbs/runs/20_many.ipynb #4444ac72
-Batches = Callable[[int], tuple[Tensor, Tensor]]     # step → ids, places: (models, batch, …)
-
-def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
-               lr: float | Sequence[float] = 1e-3,
-               warmup: int | Sequence[int] = 0, schedule: str = "cosine", weight_decay: float = 0.,
-               max_grad_norm: float | None = 1., every: int = 100,
-               look: Callable[[Any, int], Mapping[str, Tensor]] | None = None,
-               folder: str | Path | None = None, until: Callable[[], bool] = lambda: False,
-               workers: int = 0) -> list[dict[str, Any]]:
-    """Trains all models of the stack in place; rows `{step, model, train_loss, …}` every `every`.
-
-    `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
-    there and the same call goes on from it; where `until()` is true the loop stops there early.
-    `lr` and `warmup` may be one for all or one per model; a `max_grad_norm` of 0 clips nothing.
-    `workers` processes make the batches ahead of time."""
-    rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
-    warmups = [warmup] * len(many) if isinstance(warmup, int) else list(warmup)
-    usual = float(rates.max())
-    alike = len(rates.unique()) == len(set(warmups)) == 1
-    optimizer = stack_optimizer(many, usual, weight_decay)
-    state_file = None if folder is None else Path(folder) / "many.pt"
-    begin, rows = restored(many, optimizer, state_file)
-    for step, batch in zip(range(begin, steps), ahead(batches, begin, steps, workers)):
-        rises = torch.tensor([rate_at(step, steps, own, schedule) for own in warmups])
-        top = float(rises.max())
-        for group in optimizer.param_groups:
-            group["lr"] = usual * top
-        shares = None if alike else rates / usual * (rises / (top or 1.)).to(rates)
-        losses, _ = many_losses(many, *(part.to(rates.device) for part in batch))
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        if max_grad_norm:
-            clip_each(many.weights, max_grad_norm)
-        step_each(many.weights, optimizer, shares)
-        if (step + 1) % every == 0 or step + 1 == steps:
-            columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
-            rows += stack_rows(step + 1, columns)
-            keep(many, optimizer, step + 1, rows, state_file)
-            if until():
-                break
-    return rows
 
 # %% ../../nbs/runs/20_many.ipynb #4ecc249a
 def stack_rows(step: int, columns: Mapping[str, Tensor]) -> list[dict[str, Any]]:
@@ -345,3 +328,40 @@ def restored(many: ManyGPT2 | ManyModules, optimizer: torch.optim.Optimizer,
     many.load_state_dict(saved["weights"])
     optimizer.load_state_dict(saved["optimizer"])
     return saved["step"], saved["rows"]
+
+# %% ../../nbs/runs/20_many.ipynb #cc58fd13
+Batches = Callable[[int], tuple[Tensor, Tensor]]     # step → ids, places: (models, batch, …)
+
+def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
+               lr: float | Sequence[float] = 1e-3,
+               warmup: int | Sequence[int] = 0, schedule: str = "cosine", weight_decay: float = 0.,
+               max_grad_norm: float | None = 1., every: int = 100,
+               look: Callable[[Any, int], Mapping[str, Tensor]] | None = None,
+               folder: str | Path | None = None, until: Callable[[], bool] = lambda: False,
+               workers: int = 0) -> list[dict[str, Any]]:
+    """Trains all models of the stack in place; rows `{step, model, train_loss, …}` every `every`.
+
+    `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
+    there and the same call goes on from it; where `until()` is true the loop stops there early.
+    `lr` and `warmup` may be one for all or one per model; a `max_grad_norm` of 0 clips nothing.
+    `workers` processes make the batches ahead of time."""
+    rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
+    warmups = [warmup] * len(many) if isinstance(warmup, int) else list(warmup)
+    pace = Pace(rates, warmups, schedule, steps)
+    optimizer = stack_optimizer(many, pace.highest, weight_decay)
+    state_file = None if folder is None else Path(folder) / "many.pt"
+    begin, rows = restored(many, optimizer, state_file)
+    for step, batch in zip(range(begin, steps), ahead(batches, begin, steps, workers)):
+        losses, _ = many_losses(many, *(part.to(rates.device) for part in batch))
+        optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        if max_grad_norm:
+            clip_each(many.weights, max_grad_norm)
+        step_each(many.weights, optimizer, pace.shares(step, optimizer))
+        if (step + 1) % every == 0 or step + 1 == steps:
+            columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
+            rows += stack_rows(step + 1, columns)
+            keep(many, optimizer, step + 1, rows, state_file)
+            if until():
+                break
+    return rows

@@ -160,7 +160,7 @@ class Recipe:
         columns = ("part", "setting", "value", "from")
         return html_table(self.settings(), columns, row_names=False)
 
-# %% ../../nbs/runs/07_recipe.ipynb #ccfc96af
+# %% ../../nbs/runs/07_recipe.ipynb #80768d63
 def preset_of(recipe: Recipe, what: str) -> dict[str, Any]:
     "What the preset of a recipe says about the task (`config`) or about `training`."
     preset = (recipe.task.get("config") or {}).get("preset")
@@ -183,6 +183,7 @@ def check_recipe(recipe: Recipe) -> None:
     for measure in recipe.measures or ():
         create_measure(measure)
 
+# %% ../../nbs/runs/07_recipe.ipynb #e11a5674
 def prepared_text(recipe: Recipe, trainer: PrePreTrainer) -> TextStage:
     "What the text stage needs, policy and freeze tried. `InputError` before any training."
     stage = prepare_text(trainer.model_adapter, recipe.eval_config() or EvalConfig())
@@ -195,20 +196,6 @@ def prepared_text(recipe: Recipe, trainer: PrePreTrainer) -> TextStage:
         if freeze:
             freeze.chosen(report, text_model)
     return stage
-
-def title_of(recipe: Recipe) -> str:
-    "What the first stage does, in a few words."
-    model = recipe.model_config()
-    weights = "pretrained weights" if model.pretrained else "from scratch"
-    name = data_words(recipe.task["name"], recipe.task.get("config") or {})
-    return f"{name} on {model.model_name_or_path}, {weights}"
-
-def recipe_yaml(recipe: Recipe) -> str:
-    "The recipe as YAML; what its preset adds stands in comments behind it."
-    lines = [f"# {part}.{name}: {value}" for part, name, value, origin in recipe.settings()
-             if origin == "preset"]
-    note = ["# from the preset:", *lines, ""] if lines else []
-    return write_yaml(recipe.to_dict()) + "\n".join(note)
 
 # %% ../../nbs/runs/07_recipe.ipynb #e427183f
 Setting = tuple[str, str, Any, str]
@@ -240,6 +227,21 @@ def recipe_settings(recipe: Recipe) -> list[Setting]:
     rows += of_config("policy", policy, chosen)
     origin = "default" if recipe.measures is None else "given"
     return rows + [("measures", "", recipe.measures or ["perplexity"], origin)]
+
+# %% ../../nbs/runs/07_recipe.ipynb #6ee34eb6
+def title_of(recipe: Recipe) -> str:
+    "What the first stage does, in a few words."
+    model = recipe.model_config()
+    weights = "pretrained weights" if model.pretrained else "from scratch"
+    name = data_words(recipe.task["name"], recipe.task.get("config") or {})
+    return f"{name} on {model.model_name_or_path}, {weights}"
+
+def recipe_yaml(recipe: Recipe) -> str:
+    "The recipe as YAML; what its preset adds stands in comments behind it."
+    lines = [f"# {part}.{name}: {value}" for part, name, value, origin in recipe.settings()
+             if origin == "preset"]
+    note = ["# from the preset:", *lines, ""] if lines else []
+    return write_yaml(recipe.to_dict()) + "\n".join(note)
 
 # %% ../../nbs/runs/07_recipe.ipynb #baa14a70
 def load_recipe(source: str | Path | Mapping[str, Any],

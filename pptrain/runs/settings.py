@@ -69,7 +69,7 @@ def check_range(name: str, value: Any) -> None:
     if name == "max_steps" and value < -1:
         raise InputError(f"max_steps={value!r}: give a number above zero, or -1 to count epochs")
 
-# %% ../../nbs/runs/01_settings.ipynb #cfe59f9b
+# %% ../../nbs/runs/01_settings.ipynb #a7f92226
 MEASURES = "held-out rows are measured by the measures, token by token"
 NOT_OBEYED = {   # setting → what happens instead of it
     "resume_from_checkpoint": "a run goes on by itself from its newest checkpoint",
@@ -89,8 +89,6 @@ NOT_OBEYED = {   # setting → what happens instead of it
     "enable_jit_checkpoint": "SIGTERM makes a run save its state and stop",
     "parallelism_config": "processes that are started together share the rows",
     "length_column_name": "rows are as long as their tokens"}
-NEEDS = {        # setting → the one without which it means nothing
-    "fsdp_config": "fsdp", "liger_kernel_config": "use_liger_kernel"}
 
 def check_obeyed(name: str, value: Any) -> None:
     "Raises `InputError` for a setting that would be taken and not obeyed."
@@ -99,6 +97,10 @@ def check_obeyed(name: str, value: Any) -> None:
     if value != usual:
         raise InputError(f"{name}={shown(value)} cannot be obeyed: {NOT_OBEYED[name]}; "
                          "leave it out")
+
+# %% ../../nbs/runs/01_settings.ipynb #cb1d263f
+NEEDS = {        # setting → the one without which it means nothing
+    "fsdp_config": "fsdp", "liger_kernel_config": "use_liger_kernel"}
 
 def check_needs(settings: Mapping[str, Any]) -> None:
     "Raises `InputError` for a setting that means nothing without another, which is not there."

@@ -8,8 +8,7 @@ from .markup import markdown_table as markdown_table, markdown_text as markdown_
 from .markup import page as page, still_html as still_html
 from .motion import arcs_svg as arcs_svg, film_svg as film_svg
 from .palette import GREY as GREY, INK as INK, PALETTE as PALETTE, PAPER as PAPER
-from .motion import arcs_svg as arcs_svg, film_svg as film_svg
 from .palette import state_colors as state_colors
-from .strip import strip_svg as strip_svg, text_strip as text_strip, token_box as token_box
+from .strip import strip_svg as strip_svg, text_strip as text_strip
 from .strip import token_strip as token_strip
 from .twin import Picture as Picture

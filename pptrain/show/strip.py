@@ -11,7 +11,7 @@ from itertools import groupby
 from textwrap import wrap
 
 # %% auto #0
-__all__ = ['token_box', 'token_strip', 'strip_svg', 'text_strip']
+__all__ = ['token_strip', 'strip_svg', 'text_strip']
 
 # %% ../../nbs/show/04_strip.ipynb #6eff3228
 BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;font-family:monospace;"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .variants import StudySetup as StudySetup
     from .variants import TextTask as TextTask
     from .variants import run_variant as run_variant
-    from .variants import split_corpus as split_corpus
     from .variants import text_model as text_model
     from .variants import warm_up as warm_up
     from .tuning import best_rates as best_rates
@@ -58,7 +57,7 @@ if TYPE_CHECKING:   # what editors and type checkers read; the table below is wh
     from .figures import all_effects as all_effects
     from .figures import mean_gains as mean_gains
     from .figures import study_picture as study_picture
-    from .report import GridResults as GridResults
+    from .gathering import GridResults as GridResults
     from .report import write_report as write_report
 
     # a paper's experiment
@@ -71,8 +70,7 @@ _ROOMS = {
     "pptrain.study.budgets": ["StudyConfig", "configure", "parameter_counts", "training_flops"],
     "pptrain.study.arms": ["KNOWN_ARMS", "Arm", "Rates", "arm_of"],
     "pptrain.study.variants": [
-        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "run_variant", "split_corpus",
-        "text_model", "warm_up",
+        "COLUMNS", "VARIANTS", "StudySetup", "TextTask", "run_variant", "text_model", "warm_up",
     ],
     "pptrain.study.tuning": ["best_rates", "run_study", "tuned_rates"],
     "pptrain.study.stacks": ["run_stacked"],
@@ -89,7 +87,8 @@ _ROOMS = {
     "pptrain.study.figures": [
         "all_effects", "mean_gains", "study_picture",
     ],
-    "pptrain.study.report": ["GridResults", "write_report"],
+    "pptrain.study.gathering": ["GridResults"],
+    "pptrain.study.report": ["write_report"],
     "pptrain.study.replication": ["Replication", "ReplicationResult", "run"],
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

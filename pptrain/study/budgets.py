@@ -76,13 +76,7 @@ class StudyConfig:
         "Sequences per step of the text stage."
         return self.batch_size if self.text_batch_size is None else self.text_batch_size
 
-# %% ../../nbs/study/01_budgets.ipynb #05452b56
-ABOVE_ZERO = ("corpus_bytes", "vocab_size", "block_size", "batch_size", "synthetic_steps",
-              "text_steps", "synthetic_lr", "text_lr", "eval_every", "eval_blocks",
-              "text_batch")
-
-MATCHES = ("tokens", "flops", "none")
-
+# %% ../../nbs/study/01_budgets.ipynb #534b7e46
 def check_rates(name: str, rates: Any) -> None:
     "Raises `InputError` unless `rates` are different numbers above zero."
     several = isinstance(rates, (list, tuple))
@@ -92,6 +86,12 @@ def check_rates(name: str, rates: Any) -> None:
             raise InputError(f"{name}={rates!r}: give a list of learning rates above zero")
     if len(set(rates)) < len(rates):
         raise InputError(f"{name}={rates!r} names a rate twice")
+
+# %% ../../nbs/study/01_budgets.ipynb #ff70bc92
+ABOVE_ZERO = ("corpus_bytes", "vocab_size", "block_size", "batch_size", "synthetic_steps",
+              "text_steps", "synthetic_lr", "text_lr", "eval_every", "eval_blocks",
+              "text_batch")
+MATCHES = ("tokens", "flops", "none")
 
 def check_study(config: StudyConfig) -> None:
     "Raises `InputError` for a wrong type, a size out of range, an unknown policy or measure."

@@ -277,7 +277,7 @@ def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[st
                 f"the claim {claim.claim!r} is about {claim.measure!r}, which the study does not "
                 f"measure; its measures are {', '.join(map(str, taken))}")
 
-# %% ../../nbs/study/11_claims.ipynb #d937e6e4
+# %% ../../nbs/study/11_claims.ipynb #1be528c1
 BESIDE = {"eval_sequence_count", "sequence_count"}      # how many rows, not which
 NOTED = {"settings", "generator"}       # of study.json: a hash and a version, no settings
 
@@ -309,6 +309,7 @@ def size_words(settings: Mapping[str, Any], facts: Mapping[str, Any] = {}) -> st
         return str(settings.get("model") or "")
     return f"{count / 1e6:.3g}M parameters" if count >= 1e5 else f"{count:,} parameters"
 
+# %% ../../nbs/study/11_claims.ipynb #30c740fd
 def data_setting(settings: Mapping[str, Any]) -> str:
     "The synthetic data of a study: its preset, and what was changed in it."
     overrides = settings.get("overrides") or {}

@@ -98,11 +98,7 @@ def pair_of(rows: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[str, str]:
             return pair
     return (arms[1], arms[0]) if len(arms) > 1 else ("transferred", "scratch")
 
-# %% ../../nbs/study/29_head.ipynb #35a4dabc
-def policy_words(policy: Mapping[str, Any] | str) -> str:
-    "A policy as one line of YAML, whether or not it is registered here."
-    return policy if isinstance(policy, str) else flow_yaml(policy)
-
+# %% ../../nbs/study/29_head.ipynb #44cf0af5
 def compared_line(facts: Mapping[str, Any], pair: tuple[str, str], arms: Sequence[str]) -> str:
     "What the two arms of the main claim are; how many others there are."
     told = facts.get("arms", {})
@@ -111,6 +107,11 @@ def compared_line(facts: Mapping[str, Any], pair: tuple[str, str], arms: Sequenc
     others = len(set(arms) - set(pair))
     more = f"; beside them {others} more arm{'s' if others > 1 else ''}" if others else ""
     return f"What was compared: {' with '.join(sides)}{more}."
+
+# %% ../../nbs/study/29_head.ipynb #6cf2c2cc
+def policy_words(policy: Mapping[str, Any] | str) -> str:
+    "A policy as one line of YAML."
+    return policy if isinstance(policy, str) else flow_yaml(policy)
 
 def family_words(settings: Mapping[str, Any]) -> str:
     "What the family of a study is, as its register says; empty for one that is unknown here."
@@ -135,6 +136,7 @@ def model_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     crosses = f" Policy: {policy_words(policy)}." if policy else ""
     return f"Model: {settings.get('model', '?')}{size}. Warm-up on {family}.{crosses}"
 
+# %% ../../nbs/study/29_head.ipynb #7ce08ac7
 def tokens_line(rows: pd.DataFrame, facts: Mapping[str, Any], base: str = "scratch",
                 last_stage: str = "text") -> str:
     "Tokens of both stages, and how often the arm `base` went over the text."

@@ -24,7 +24,7 @@ from .skills import (
 from .stacks import StackRows
 
 # %% auto #0
-__all__ = ['skill_costs', 'planned_donor']
+__all__ = ['skill_costs']
 
 # %% ../../nbs/study/41_skill_costs.ipynb #23293c3c
 @cache
@@ -41,7 +41,14 @@ def skill_of(spec: RunSpec) -> tuple[SkillConfig, list[int]]:
     names = names_before(spec.notebook, spec.parameters)
     return names["config"], list(names["seeds"])
 
-# %% ../../nbs/study/41_skill_costs.ipynb #4266a31b
+# %% ../../nbs/study/41_skill_costs.ipynb #0470fd6b
+def planned_donor(config: SkillConfig, name: str) -> dict[str, float]:
+    "What one donor costs."
+    donor = Donor(**config.donors[name])
+    vocab = create_task(donor.family, preset=donor.preset).tokenizer_spec().vocab_size
+    return donor_cost(donor, donor_rows(donor, [0])[1], small_model(config, vocab, 0))
+
+# %% ../../nbs/study/41_skill_costs.ipynb #99e39f15
 def skill_costs(config: SkillConfig, seeds: Sequence[int], search: bool = True) -> pd.DataFrame:
     """What `run_skill` would train, a row for each arm; nothing is trained.
 
@@ -69,12 +76,6 @@ def skill_costs(config: SkillConfig, seeds: Sequence[int], search: bool = True) 
                 row["FLOPs"] += times * cost["warmup_flops"]
         rows.append(row)
     return pd.DataFrame(rows)
-
-def planned_donor(config: SkillConfig, name: str) -> dict[str, float]:
-    "What one donor costs."
-    donor = Donor(**config.donors[name])
-    vocab = create_task(donor.family, preset=donor.preset).tokenizer_spec().vocab_size
-    return donor_cost(donor, donor_rows(donor, [0])[1], small_model(config, vocab, 0))
 
 # %% ../../nbs/study/41_skill_costs.ipynb #f45b6a82
 def stack_seconds(config: SkillConfig, steps: int = 3) -> float:

@@ -34,8 +34,8 @@ from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
 from .facts import guessing, machine
 from .profiles import read_seeds
+from .gathering import read_rows
 from .progress import NOW
-from .report import read_rows
 from .processes import MARK
 from .stacks import HeldOut, Stacking, StackRows
 from .trials import check_crosses
@@ -56,6 +56,22 @@ class Donor:
     steps: int = 3000
     batch_size: int = 32
     lr: float = 1e-2
+
+# %% ../../nbs/study/35_skills.ipynb #c9b72f61
+def check_room(family: str, preset: str, positions: int, what: str) -> None:
+    "Raises `InputError` for rows (200 are looked at) that are longer than a model is."
+    longest = max(len(row.ids) for row in create_task(family, preset=preset).head(200))
+    if longest > positions:
+        raise InputError(f"positions={positions}: {what} has rows of {longest} tokens; "
+                         f"give {longest} or more")
+
+def check_donor(name: str, donor: Donor, positions: int) -> None:
+    "Raises `InputError` for a donor that cannot be trained."
+    for part in ("steps", "batch_size"):
+        number_within(getattr(donor, part), f"donor {name!r}: {part}", 1, 2**31)
+    if not finite_number(donor.lr, f"donor {name!r}: lr", low=0):
+        raise InputError(f"donor {name!r}: lr=0: must be above zero")
+    check_room(donor.family, donor.preset, positions, f"donor {name!r}")
 
 # %% ../../nbs/study/35_skills.ipynb #f064feec
 @dataclass
@@ -82,29 +98,33 @@ class SkillConfig:
     def __post_init__(self) -> None:
         check_skill(self)
 
-# %% ../../nbs/study/35_skills.ipynb #ed257496
-COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
-
-def check_room(family: str, preset: str, positions: int, what: str) -> None:
-    "Raises `InputError` for rows (200 are looked at) that are longer than a model is."
-    longest = max(len(row.ids) for row in create_task(family, preset=preset).head(200))
-    if longest > positions:
-        raise InputError(f"positions={positions}: {what} has rows of {longest} tokens; "
-                         f"give {longest} or more")
-
-def check_donor(name: str, donor: Donor, positions: int) -> None:
-    "Raises `InputError` for a donor that cannot be trained."
-    for part in ("steps", "batch_size"):
-        number_within(getattr(donor, part), f"donor {name!r}: {part}", 1, 2**31)
-    if not finite_number(donor.lr, f"donor {name!r}: lr", low=0):
-        raise InputError(f"donor {name!r}: lr=0: must be above zero")
-    check_room(donor.family, donor.preset, positions, f"donor {name!r}")
-
+# %% ../../nbs/study/35_skills.ipynb #37cb2c62
 def gifts(start: Any) -> list[Any]:
     "What an arm is given, one donor after the other; nothing from scratch."
     if start is None:
         return []
     return start if isinstance(start, list) else [start]
+
+def check_arms(config: SkillConfig) -> None:
+    "Raises `InputError` for an arm that gets what no donor has, and a donor that no arm has."
+    given = set()
+    for arm, start in config.arms.items():
+        if start == []:
+            raise InputError(f"arm {arm!r} is an empty list; give donors, or None for scratch")
+        for gift in gifts(start):
+            if not isinstance(gift, Mapping) or set(gift) != {"donor", "policy"}:
+                raise InputError(f"arm {arm!r}: give a donor and a policy, or None for scratch")
+            if gift["donor"] not in config.donors:
+                raise unknown(f"donor of arm {arm!r}", gift["donor"], config.donors)
+            create_policy(gift["policy"])
+            given.add(gift["donor"])
+    for name in config.donors:
+        if name not in given:
+            raise InputError(f"donor {name!r}: no arm gets anything of it; name it in an arm, or "
+                             "leave it out")
+
+# %% ../../nbs/study/35_skills.ipynb #bbc86959
+COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
 
 def check_skill(config: SkillConfig) -> None:
     "Raises `InputError` for settings that cannot be run, before anything is."
@@ -125,20 +145,7 @@ def check_skill(config: SkillConfig) -> None:
     check_room(config.family, config.preset, config.positions, "the skill")
     for name, said in config.donors.items():
         check_donor(name, build_config(Donor, said), config.positions)
-    for arm, start in config.arms.items():
-        if start == []:
-            raise InputError(f"arm {arm!r} is an empty list; give donors, or None for scratch")
-        for gift in gifts(start):
-            if not isinstance(gift, Mapping) or set(gift) != {"donor", "policy"}:
-                raise InputError(f"arm {arm!r}: give a donor and a policy, or None for scratch")
-            if gift["donor"] not in config.donors:
-                raise unknown(f"donor of arm {arm!r}", gift["donor"], config.donors)
-            create_policy(gift["policy"])
-    given = {gift["donor"] for start in config.arms.values() for gift in gifts(start)}
-    for name in config.donors:
-        if name not in given:
-            raise InputError(f"donor {name!r}: no arm gets anything of it; name it in an arm, or "
-                             "leave it out")
+    check_arms(config)
 
 # %% ../../nbs/study/35_skills.ipynb #a714fa49
 def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
@@ -166,7 +173,7 @@ def datasets(family: str, preset: str, seed: int, held: int) -> Any:
     many: dict[str, Any] = {"sequence_count": 10**9, "eval_sequence_count": held}
     return create_task(family, preset=preset, **many).build_datasets(seed)
 
-# %% ../../nbs/study/35_skills.ipynb #effda4a2
+# %% ../../nbs/study/35_skills.ipynb #6795147d
 def donor_rows(donor: Donor, seeds: Sequence[int]) -> tuple[list[TaskDataset], TaskDataset]:
     "Training rows of a donor, of each seed its own, and held-out rows of all."
     built = [datasets(donor.family, donor.preset, 7000 + seed, 128) for seed in seeds]
@@ -182,6 +189,7 @@ def donor_cost(donor: Donor, held: TaskDataset, model: nn.Module) -> dict[str, f
     return {"warmup_tokens": tokens, "warmup_lr": donor.lr,
             "warmup_flops": training_flops(model, tokens, length)}
 
+# %% ../../nbs/study/35_skills.ipynb #14c28559
 def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Path,
                 stacking: Stacking) -> tuple[list[nn.Module], list[dict]]:
     "A donor a seed, and what each cost and learnt. `TimeoutError` if not finished."
@@ -222,8 +230,15 @@ def arm_cost(config: SkillConfig, arm: str,
     summed = {name: sum(fact[name] for fact in facts) for name in ("warmup_tokens", "warmup_flops")}
     return dict(facts[0]) | summed
 
-# %% ../../nbs/study/35_skills.ipynb #ddc2ce45
+# %% ../../nbs/study/35_skills.ipynb #2b3007a4
 Runs = list[tuple[str, float, int]]         # arm, rate, seed: a model each
+
+def by_arm(runs: Runs, shares: Sequence[float]) -> dict[str, list[float]]:
+    "Arm and rate → shares of its seeds, for a line that tells how far all are."
+    told: dict[str, list[float]] = {}
+    for (arm, rate, _), share in zip(runs, shares):
+        told.setdefault(f"{arm} {rate:g}", []).append(round(share, 2))
+    return told
 
 def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], folder: Path,
                   stacking: Stacking) -> list[dict]:
@@ -235,9 +250,7 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
 
     def look(many: ManyGPT2, step: int) -> dict[str, Tensor]:
         found = check(many, step)
-        told: dict[str, list[float]] = {f"{arm} {rate:g}": [] for arm, rate, _ in runs}
-        for (arm, rate, _), share in zip(runs, found["accuracy"].tolist()):
-            told[f"{arm} {rate:g}"].append(round(share, 2))
+        told = by_arm(runs, found["accuracy"].tolist())
         stacking.say(f"seeds {seeds} step {step}: {told}")
         return found
 
@@ -249,6 +262,7 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
         every=config.eval_every, look=look)
     return rows
 
+# %% ../../nbs/study/35_skills.ipynb #ce3d7026
 def lost_at(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     "Model → where its loss was no number, for those that diverged."
     lost: dict[int, str] = {}
@@ -276,6 +290,7 @@ def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
         table += [at | {"metric": name, "value": value} for name, value in told.items()]
     return pd.DataFrame(table)[[*COLUMNS, "rate", "diverged"]]
 
+# %% ../../nbs/study/35_skills.ipynb #f92a5c3e
 def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[str, float]],
                folder: Path, stacking: Stacking) -> pd.DataFrame:
     "Donors, then arms at their rates (`pairs`) and all `seeds` in one stack."
@@ -290,14 +305,13 @@ def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[
     rows = train_targets(config, runs, models, folder, stacking)
     return tidy(config, runs, rows, spent, models[0])
 
-# %% ../../nbs/study/35_skills.ipynb #eb9ceff5
+# %% ../../nbs/study/35_skills.ipynb #672203b5
 def settings_mark(config: SkillConfig) -> str:
     "Hash of all that decides a number; not of how many seeds ran together."
     told = {k: v for k, v in asdict(config).items() if k != "together"}
     text = json.dumps(told, sort_keys=True, default=plain_value)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-# %% ../../nbs/study/35_skills.ipynb #0071932d
 def tuning_folder(config: SkillConfig, folder: Path) -> Path:
     "Where rates are chosen: in a grid one place for all runs of the study."
     grid = os.environ.get(MARK)
@@ -305,6 +319,7 @@ def tuning_folder(config: SkillConfig, folder: Path) -> Path:
         return folder
     return Path(grid) / "tuning" / f"{config.study}-{settings_mark(config)}"
 
+# %% ../../nbs/study/35_skills.ipynb #033eacb5
 def choose_rates(config: SkillConfig, home: Path, stacking: Stacking) -> None:
     "Write `rates.json` and `tuning.csv` of every arm at every rate, on the tuning seed."
     pairs = [(arm, rate) for arm in config.arms for rate in config.rates]
@@ -316,9 +331,7 @@ def choose_rates(config: SkillConfig, home: Path, stacking: Stacking) -> None:
     write_atomic(home / "rates.json", json.dumps(best, indent=1) + "\n")
 
 def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, float]:
-    """Each arm's best rate on the tuning seed: the one of the highest mean accuracy on the way.
-
-    In a grid all runs of a study share one choice; who comes second waits for it."""
+    "Each arm's best rate on the tuning seed: the one of the highest mean accuracy on the way."
     if len(config.rates) == 1:
         return dict.fromkeys(config.arms, config.rates[0])
     home = tuning_folder(config, folder)
@@ -338,7 +351,20 @@ def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, fl
         raise InputError(f"{path} is damaged: it has rates that were not to be tried; {again}")
     return {arm: kept[arm] for arm in config.arms}
 
-# %% ../../nbs/study/35_skills.ipynb #1de3f207
+# %% ../../nbs/study/35_skills.ipynb #b19c2dd6
+def claim_folder(config: SkillConfig, folder: Path) -> str:
+    "Writes the settings of a study into its folder; their hash. `InputError` for another's."
+    path, mark = folder / "study.json", settings_mark(config)
+    if path.exists():
+        recorded = read_json(path, "give another folder")
+        check_generator(recorded, repr(str(folder)), "give another folder")
+        if recorded.get("settings") != mark:
+            raise InputError(f"{str(folder)!r} holds a study with other settings; "
+                             "give another folder")
+    settled = asdict(config) | {"settings": mark, "generator": GENERATOR_VERSION}
+    write_atomic(path, json.dumps(settled, indent=1, default=plain_value) + "\n")
+    return mark
+
 def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
     "Raises `InputError` for no seeds, one named twice, and the tuning seed."
     if not read_seeds(seeds):
@@ -380,7 +406,7 @@ def read_waves(folder: Path, seeds: Sequence[int]) -> pd.DataFrame:
     order = ["seed", "variant", "step", "metric"]
     return rows[rows.seed.isin(seeds)].sort_values(order).reset_index(drop=True)
 
-# %% ../../nbs/study/35_skills.ipynb #d4f56fc9
+# %% ../../nbs/study/35_skills.ipynb #78abc217
 def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
               say: Callable[[str], Any] = print, **options: Any) -> pd.DataFrame:
     """Tune, then run all arms of `seeds`, `together` seeds at a time; columns `COLUMNS`, `ORIGIN`.
@@ -390,16 +416,8 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
     in `diverged`. Raises `InputError` for no seeds or the tuning seed, and for the folder of
     another study."""
     check_seeds(config, seeds)
-    folder, mark = Path(out_dir), settings_mark(config)
-    path, stacking = folder / "study.json", Stacking(say, **options)
-    if path.exists():
-        recorded = read_json(path, "give another folder")
-        check_generator(recorded, repr(str(folder)), "give another folder")
-        if recorded.get("settings") != mark:
-            raise InputError(f"{str(folder)!r} holds a study with other settings; "
-                             "give another folder")
-    settled = asdict(config) | {"settings": mark, "generator": GENERATOR_VERSION}
-    write_atomic(path, json.dumps(settled, indent=1, default=plain_value) + "\n")
+    folder, stacking = Path(out_dir), Stacking(say, **options)
+    mark = claim_folder(config, folder)
     try:
         best = tuned(config, folder, stacking)
         facts = json.dumps(skill_facts(config, seeds, best), indent=1)

@@ -138,7 +138,7 @@ def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = prin
     "The rates at which a variant ends lowest on the tuning seed; the study's if it names none."
     return tuned_rates(setup, [variant], say)[0][variant]
 
-# %% ../../nbs/study/04_tuning.ipynb #12695c7f
+# %% ../../nbs/study/04_tuning.ipynb #62e005a2
 def what_to_run(config: StudyConfig, seeds: Any,
                 variants: Sequence[str]) -> tuple[list[int], list[Arm]]:
     "Seeds and arms of a study. Raises `InputError` for none, and for the tuning seed."
@@ -150,6 +150,7 @@ def what_to_run(config: StudyConfig, seeds: Any,
         raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
     return numbers, [arm_of(config, name) for name in names]
 
+# %% ../../nbs/study/04_tuning.ipynb #100e39a5
 def settle(config: StudyConfig, folder: Path) -> None:
     """Writes `study.json`. Raises `InputError` for another study's folder, for one whose rows are
     from another version's items, and for a damaged file."""
@@ -175,6 +176,7 @@ def write_facts(setup: StudySetup, seeds: Sequence[int], rates: Mapping[str, Rat
     facts = study_facts(setup, seeds, chosen) | {"trials": list(trials)}
     write_atomic(setup.folder / "facts.json", json.dumps(facts, indent=1))
 
+# %% ../../nbs/study/04_tuning.ipynb #a8d00b7f
 def result_line(rows: Sequence[dict[str, Any]]) -> str:
     "The end of a variant's rows, in words."
     if rows[0]["diverged"]:

@@ -38,8 +38,7 @@ from ..transfer import TransferBundle, TransferPolicy, TransferReport
 from ..vocab import TokenizerSpec
 
 # %% auto #0
-__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'SPENT', 'TextTask', 'StudySetup', 'warm_up_trainer', 'warm_up', 'text_model',
-           'rows_path', 'keep_rows', 'run_variant']
+__all__ = ['VARIANTS', 'COLUMNS', 'ORIGIN', 'TextTask', 'StudySetup', 'warm_up', 'text_model', 'run_variant']
 
 # %% ../../nbs/study/02_variants.ipynb #c8c39388
 class TextTask(Task):
@@ -295,7 +294,7 @@ def in_bfloat16(config: StudyConfig) -> bool:
     "Whether the stages multiply in bfloat16: where it is asked for and there is a GPU."
     return config.bf16 and torch.cuda.is_available()
 
-# %% ../../nbs/study/02_variants.ipynb #4a197b65
+# %% ../../nbs/study/02_variants.ipynb #72063013
 def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> PrePreTrainer:
     "The first stage of an arm that has one, ready to run."
     config = setup.config
@@ -311,6 +310,7 @@ def warm_up_trainer(setup: StudySetup, arm: Arm, seed: int, rates: Rates) -> Pre
     return PrePreTrainer(
         task, setup.adapter, run, wrap=control, measures=("perplexity", "accuracy"))
 
+# %% ../../nbs/study/02_variants.ipynb #628b28b2
 def warm_up(setup: StudySetup, variant: str, seed: int,
             rates: Rates | None = None) -> TransferBundle | None:
     """The first stage of a variant: a bundle, or None for scratch. A finished one is read back.
@@ -339,12 +339,27 @@ def text_model(setup: StudySetup, bundle: TransferBundle | None, seed: int,
     check_crosses(report, policy)
     return model, report
 
-# %% ../../nbs/study/02_variants.ipynb #ddb92d89
-COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
-ORIGIN = ["settings", "diverged"]    # hash of the settings; how the run diverged, or ""
+# %% ../../nbs/study/02_variants.ipynb #7ab490d9
+def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
+                   rates: Rates, frozen: Any = None) -> list[dict[str, Any]]:
+    "The text stage of an arm: its measured rows; `frozen` is held still for a while."
+    from pptrain.study.representations import KeepWeights, weights_path
+    config = setup.config
+    place = run_place(config, "text", arm.name, seed, rates)
+    text: TaskDataset = longer_text(setup, seed) if arm.longer else setup.text("train", seed)
+    steps = len(text) // config.text_batch if arm.longer else config.text_steps
+    kept = config.keep_models and seed != config.tuning_seed
+    end_measures = [KeepWeights(weights_path(setup, arm.name, seed))] if kept else []
+    return train_on_text(
+        model, text, setup.text("eval"), seed=seed, steps=steps,
+        batch_size=config.text_batch, learning_rate=rates.text,
+        warmup_steps=arm.rise_in(config), eval_every=config.eval_every, measures=config.measures,
+        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True,
+        bf16=in_bfloat16(config))
+
+# %% ../../nbs/study/02_variants.ipynb #6e6dd5c6
 SPENT = ("warmup_tokens", "flops", "text_lr", "warmup_lr")   # metrics of what went in
 
-# %% ../../nbs/study/02_variants.ipynb #46359dd9
 def warm_up_facts(training: Mapping[str, Any] | None, rates: Rates) -> dict[str, float]:
     "What a warm-up cost and what it reached; None: there was none."
     if training is None:
@@ -376,27 +391,7 @@ def flops_spent(setup: StudySetup, arm: Arm, seed: int, warm_up_tokens: int,
         total += warm_up_tokens * token_flops(setup, arm.data, length, task)
     return total
 
-# %% ../../nbs/study/02_variants.ipynb #85060aef
-def learn_the_text(setup: StudySetup, arm: Arm, model: nn.Module, seed: int,
-                   rates: Rates, frozen: Any = None) -> list[dict[str, Any]]:
-    "The text stage of an arm: its measured rows; `frozen` is held still for a while."
-    from pptrain.study.representations import KeepWeights, weights_path
-    config = setup.config
-    place = run_place(config, "text", arm.name, seed, rates)
-    text: TaskDataset = setup.text("train", seed)
-    steps, end_measures = config.text_steps, []
-    if arm.longer:
-        text = longer_text(setup, seed)
-        steps = len(text) // config.text_batch
-    if config.keep_models and seed != config.tuning_seed:
-        end_measures.append(KeepWeights(weights_path(setup, arm.name, seed)))
-    return train_on_text(
-        model, text, setup.text("eval"), seed=seed, steps=steps,
-        batch_size=config.text_batch, learning_rate=rates.text,
-        warmup_steps=arm.rise_in(config), eval_every=config.eval_every, measures=config.measures,
-        end_measures=end_measures, frozen=frozen, folder=setup.folder / place, disable_tqdm=True,
-        bf16=in_bfloat16(config))
-
+# %% ../../nbs/study/02_variants.ipynb #7feb2077
 def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
                training: Mapping[str, Any] | None, tokens: int) -> list[dict[str, Any]]:
     "What went into a run that read `tokens` tokens of text, as rows."
@@ -406,6 +401,7 @@ def spent_rows(setup: StudySetup, arm: Arm, seed: int, rates: Rates,
     facts["flops"] = flops_spent(setup, arm, seed, int(facts["warmup_tokens"]), tokens)
     return [dict(step=0, tokens=0, metric=name, value=value) for name, value in facts.items()]
 
+# %% ../../nbs/study/02_variants.ipynb #d10f28eb
 def how_it_diverged(rows: Sequence[Mapping[str, Any]]) -> str:
     "Where a value of a text run is no number; empty for a run that went well."
     lost = [row for row in rows if not math.isfinite(row["value"])]
@@ -415,6 +411,7 @@ def lost_in_warm_up(why: Any) -> tuple[list[dict[str, Any]], str]:
     "What `learn` returns where there was no model to go on with."
     return [dict(step=0, tokens=0, metric="eval_loss", value=math.nan)], f"warm-up: {why}"
 
+# %% ../../nbs/study/02_variants.ipynb #73b14c36
 def learn(setup: StudySetup, arm: Arm, seed: int,
           rates: Rates) -> tuple[list[dict[str, Any]], str]:
     "`(rows, how it diverged or '')`: warm up, transfer and learn the text."
@@ -435,6 +432,10 @@ def learn(setup: StudySetup, arm: Arm, seed: int,
     spent = spent_rows(setup, arm, seed, rates, training, tokens)
     return [*rows, *spent], how_it_diverged(rows)
 
+# %% ../../nbs/study/02_variants.ipynb #1186c9ee
+COLUMNS = ["study", "variant", "seed", "step", "tokens", "metric", "value"]
+ORIGIN = ["settings", "diverged"]    # hash of the settings; how the run diverged, or ""
+
 # %% ../../nbs/study/02_variants.ipynb #ed475c60
 def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
     "The rows in a file, or None. Raises `InputError` for a damaged file and for other settings."
@@ -449,7 +450,7 @@ def rows_kept(path: Path, settings_hash: str) -> list[dict[str, Any]] | None:
         raise InputError(f"{path} is damaged: its sha256 does not match; {again}")
     return kept["rows"]
 
-# %% ../../nbs/study/02_variants.ipynb #11a484a8
+# %% ../../nbs/study/02_variants.ipynb #0781879a
 def rows_path(setup: StudySetup, variant: str, seed: int, rates: Rates) -> Path:
     "Where the rows of a run are kept."
     return setup.folder / (run_place(setup.config, "rows", variant, seed, rates) + ".json")
@@ -464,6 +465,7 @@ def keep_rows(setup: StudySetup, variant: str, seed: int, rates: Rates,
     write_atomic(rows_path(setup, variant, seed, rates), json.dumps(record))
     return rows
 
+# %% ../../nbs/study/02_variants.ipynb #6258d243
 def run_variant(setup: StudySetup, variant: str, seed: int,
                 rates: Rates | None = None) -> list[dict[str, Any]]:
     """Warm up, transfer, learn the text: the rows of one variant and seed, at the study's `rates`.

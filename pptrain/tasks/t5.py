@@ -71,10 +71,3 @@ def t5_id(piece: str) -> int:
     if piece in _NAMED_IDS: return _NAMED_IDS[piece]
     if piece in t5_table(): return t5_table()[piece][0]
     raise InputError(f"{piece!r} is not among the T5 pieces that are known here")
-
-# %% ../../nbs/tasks/00_t5.ipynb #t5a00009
-def t5_number(n: int) -> list[int]:
-    "T5 ids of a whole number, -1 to 999, without a bare ▁ before it. Raises `InputError` outside."
-    if not -1 <= n <= 999: raise InputError(f"{n}: numbers from -1 to 999 can be spelt in pieces")
-    if n == -1: return [t5_id("-1")]
-    return [t5_id(piece) for piece in t5_cut(f"▁{n}") if piece != "▁"]

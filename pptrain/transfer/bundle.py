@@ -192,7 +192,7 @@ def read_weights(paths: list[Path]) -> dict[str, Tensor]:
             raise InputError(f"{path} cannot be read: {e}") from None
     return state
 
-# %% ../../nbs/transfer/04_bundle.ipynb #6a87480c
+# %% ../../nbs/transfer/04_bundle.ipynb #b051b4cb
 CARD = "README.md"
 
 def guests(folder: Path, known: bool = False) -> list[str]:
@@ -210,6 +210,7 @@ def guests(folder: Path, known: bool = False) -> list[str]:
             found.append(name)
     return found
 
+# %% ../../nbs/transfer/04_bundle.ipynb #30bdc9ca
 def check_place(folder: Path) -> None:
     "Raises `InputError` where a bundle would take the place of files of another kind."
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -87,7 +87,7 @@ def front_matter(task_name: str) -> str:
     facts = {"library_name": "pptrain", "tags": tags}
     return f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---\n"
 
-# %% ../../nbs/transfer/03_card.ipynb #294baaaf
+# %% ../../nbs/transfer/03_card.ipynb #58b0e08a
 USE = '''## Use
 
 ```python
@@ -117,6 +117,7 @@ def story(facts: Mapping[str, Any]) -> list[str]:
     return lines + ["They are meant to be carried over into a fresh model before it learns text. "
                     f"Recommended policy: `{policy}`.", ""]
 
+# %% ../../nbs/transfer/03_card.ipynb #f68f0e11
 def data_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     "Family, preset, ids, fingerprint and every setting of the data."
     spec = facts.get("tokenizer_spec", {})

@@ -149,7 +149,7 @@ def head_stays(piece: Piece, heads: Any) -> str | None:
 # %% ../../nbs/transfer/04_components.ipynb #a1964e7d
 BODY: tuple[str, ...] = ("attn", "mlp", "norm", "position", "other")
 
-# %% ../../nbs/transfer/04_components.ipynb #2bde31a8
+# %% ../../nbs/transfer/04_components.ipynb #bd7af4e9
 def why_spared(policy: ComponentTransferPolicy, piece: Piece) -> str | None:
     "Why a piece stays as it is under `policy`; None where it crosses or is filled by a rule."
     if piece.part == "embed" and policy.embeddings != "fresh":
@@ -168,6 +168,7 @@ def why_spared(policy: ComponentTransferPolicy, piece: Piece) -> str | None:
         return head_stays(piece, policy.heads)
     return None
 
+# %% ../../nbs/transfer/04_components.ipynb #2b30a8af
 def check_found(policy: ComponentTransferPolicy, model: nn.Module) -> None:
     "Raises `InputError` where the model has no such layer or head."
     every = [piece for found in pieces(model).values() for piece in found]

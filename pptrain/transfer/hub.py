@@ -16,7 +16,7 @@ from ..errors import InputError
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/transfer/03_hub.ipynb #fc2318bb
+# %% ../../nbs/transfer/03_hub.ipynb #b60ea09d
 LOGIN = "log in with `hf auth login`, or give token="
 WITHOUT = "without it: copy the directory and read it with TransferBundle.load(directory)"
 
@@ -39,6 +39,7 @@ def hub_refusal(error: Exception, repo_id: str, revision: str | None = None,
         return f"the Hub answers {status} for {repo_id}; try again later"
     return f"the Hub cannot be reached for {repo_id}; {without}"
 
+# %% ../../nbs/transfer/03_hub.ipynb #9d870ce8
 def network_errors() -> tuple[type[Exception], ...]:
     "What a Hub client of any release raises when the network fails."
     found: list[type[Exception]] = []

@@ -101,32 +101,18 @@ def place_pieces(trained: Tensor, new: nn.Parameter, found: Sequence[Piece],
     why = f"{len(crossing)} of {len(found)} pieces: {', '.join(roles)}"
     return "partly", why, sum(piece.of(new).numel() for piece in crossing)
 
-# %% ../../nbs/transfer/03_policies.ipynb #30583dc7
+# %% ../../nbs/transfer/03_policies.ipynb #8e926700
 def length(parameter: Tensor) -> float:
     "Euclidean norm."
     return float(torch.linalg.vector_norm(parameter.detach().float()))
 
-def second_names(state: Mapping[str, Tensor], tied: Mapping[str, str],
-                 model: nn.Module) -> dict[str, Tensor]:
-    "Of `tied` names, which a file leaves out, those that are a parameter of their own in `model`."
-    group = ties(model)
-    return {name: state[first] for name, first in tied.items()
-            if name not in state and first in state
-            and name in group and group[name] != group.get(first, first)}
-
-def bundle_state(bundle: TransferBundle, model: nn.Module) -> dict[str, Tensor]:
-    "The tensors of a bundle, under every name that has numbers of its own in `model`."
-    state = bundle.state_dict()
-    check_given(state, model)
-    return {**state, **second_names(state, getattr(bundle, "tied", {}), model)}
-
 def unshared(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     "The tensors; those that lie in the memory of `model`, which is written, as copies."
-    def memory(tensor: Tensor) -> tuple[object, ...]:
-        return storage(tensor)[:2]
-    places = {memory(parameter) for parameter in named(model).values()}
-    return {name: t.detach().clone() if memory(t) in places else t for name, t in tensors.items()}
+    places = {storage(parameter)[:2] for parameter in named(model).values()}
+    return {name: t.detach().clone() if storage(t)[:2] in places else t
+            for name, t in tensors.items()}
 
+# %% ../../nbs/transfer/03_policies.ipynb #5131e849
 class Crossing:
     "One transfer under way: what `policy` has still to do to `model`, and what became of it."
     def __init__(self, policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module):
@@ -177,6 +163,7 @@ class Crossing:
                     self.pieces[name][0].part if name in self.pieces else "", elements,
                     self.before.get(name), None if mine is None else length(mine))
 
+# %% ../../nbs/transfer/03_policies.ipynb #25f53be6
 def carry(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> list[Fate]:
     """Copies from `source` into `model` as `policy` says, in place.
 
@@ -208,7 +195,7 @@ def flow_yaml(settings: Mapping[str, Any]) -> str:
     text = yaml.safe_dump(dict(settings), default_flow_style=True, sort_keys=False, width=10**6)
     return text.strip()
 
-# %% ../../nbs/transfer/03_policies.ipynb #5b08240e
+# %% ../../nbs/transfer/03_policies.ipynb #35ebdb1b
 def check_given(source: Any, model: Any) -> None:
     "Raises `InputError` unless `source` maps names to tensors and `model` has parameters."
     tensors = isinstance(source, Mapping) and all(
@@ -225,6 +212,22 @@ def check_bundle(bundle: Any) -> None:
     if not callable(getattr(bundle, "state_dict", None)):
         raise InputError(f"{bundle!r:.60} is no bundle; read one with TransferBundle.load(path)")
 
+# %% ../../nbs/transfer/03_policies.ipynb #dd8914cc
+def second_names(state: Mapping[str, Tensor], tied: Mapping[str, str],
+                 model: nn.Module) -> dict[str, Tensor]:
+    "Of `tied` names, which a file leaves out, those that are a parameter of their own in `model`."
+    group = ties(model)
+    return {name: state[first] for name, first in tied.items()
+            if name not in state and first in state
+            and name in group and group[name] != group.get(first, first)}
+
+def bundle_state(bundle: TransferBundle, model: nn.Module) -> dict[str, Tensor]:
+    "The tensors of a bundle, under every name that has numbers of its own in `model`."
+    state = bundle.state_dict()
+    check_given(state, model)
+    return {**state, **second_names(state, getattr(bundle, "tied", {}), model)}
+
+# %% ../../nbs/transfer/03_policies.ipynb #97ad2d9a
 def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> None:
     "Raises `InputError` where what is to cross, or the new model, has no numbers."
     own = named(model)
@@ -250,6 +253,7 @@ def check_dtype(moving: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
             raise InputError(f"the trained model: {name} holds numbers beyond {limit:g}, which do "
                              f"not fit into {new}; load the new model in float32 or bfloat16")
 
+# %% ../../nbs/transfer/03_policies.ipynb #c8d98686
 def warn_of_nan(model: nn.Module) -> None:
     "Warns of parameters that stay as they are and hold NaN or infinity."
     broken = names_with_nan(named(model))
@@ -257,7 +261,6 @@ def warn_of_nan(model: nn.Module) -> None:
         warnings.warn(f"the new model holds NaN or infinity in {len(broken)} parameters, "
                       f"{', '.join(broken[:3])} first", stacklevel=3)
 
-# %% ../../nbs/transfer/03_policies.ipynb #5a922124
 def told(policy: TransferPolicy, fates: Sequence[Fate], model: nn.Module) -> TransferReport:
     "The report of what `policy` did. Warns when no parameter or layer is known, and of NaN."
     report = TransferReport.of(fates, policy.to_dict())

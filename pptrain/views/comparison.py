@@ -21,7 +21,8 @@ from ..measure import after_warmup, token_saving, tokens_to_reach
 from ..show import PALETTE, Picture, html_table
 from ..show.figures import line_look
 from ..study.figures import has_curve, metric_label, metric_rows, metrics_of, study_picture
-from ..study.report import GridResults, readable
+from ..study.gathering import GridResults
+from ..study.report import readable
 from .view import MENU_STYLE, View
 
 # %% auto #0

@@ -15,7 +15,7 @@ from ..files import save_as
 from ..show import Picture, page, still_html
 
 # %% auto #0
-__all__ = ['front_end', 'here', 'film', 'Still', 'View']
+__all__ = ['here', 'film', 'Still', 'View']
 
 # %% ../../nbs/views/40_view.ipynb #a8e0c9c4
 def front_end(header: dict, environ: Mapping[str, str] = os.environ) -> str:

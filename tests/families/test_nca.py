@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from pptrain.core import InputError, create_task, registered_presets, registered_task
-from pptrain.data import item_rngs
 from pptrain.data.fillers import Filler
 from pptrain.data.kernels import find_numba
 from pptrain.parity import find_vectors, load_vectors
@@ -26,7 +25,8 @@ from pptrain.tasks.nca.automata import (
     LAYERS, exact_logits, hidden_numbers, network_layers, next_grids, pick_states,
     quick_pass, rollout, start_grids, uniforms,
 )
-from pptrain.tasks.nca.family import draw_problems, kernel_shapes, run_films, weight_count
+from pptrain.tasks.nca.draws import Stream, draw_problems
+from pptrain.tasks.nca.family import kernel_shapes, run_films, weight_count
 from pptrain.tasks.nca.replay import replay_nca
 from pptrain.tasks.nca.rules import layer_shapes
 
@@ -179,7 +179,7 @@ def test_states_are_drawn_from_the_softmax(logits):
 def some_rules(count: int, states: int = 10) -> tuple[Rules, torch.Tensor, torch.Tensor]:
     "Rules, random grids and keys."
     c = NCAConfig(num_states=states, complexity_min=0.0)
-    drawn = draw_problems(item_rngs(4, "train", 0, range(count), lane=2), c, weight_count(c))
+    drawn = draw_problems(Stream(4, "train", 0), [2], range(count), c, weight_count(c))
     chance = torch.Generator().manual_seed(states)
     grids = torch.randint(0, states, (count, 12, 12), dtype=torch.int32, generator=chance)
     numbers = torch.from_numpy(drawn.numbers)
@@ -233,10 +233,31 @@ def test_alone_in_a_batch_and_in_any_order(settings):
 
 def test_batches_of_every_size_agree():
     c = NCAConfig()
-    drawn = draw_problems(item_rngs(8, "train", 0, range(300), lane=2), c, weight_count(c))
+    drawn = draw_problems(Stream(8, "train", 0), [2], range(300), c, weight_count(c))
     whole = run_films(drawn, c, 6)
     for begin, end in ((0, 1), (5, 7), (250, 300), (17, 50)):
         assert (run_films(drawn.part(begin, end), c, 6) == whole[begin:end]).all()
+
+
+@pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
+@pytest.mark.parametrize("states, weights, seed, split, lanes, items", [
+    (10, 656, 1, "train", [2, 3], range(2500)),
+    (2, 656, None, "eval", range(7), range(0, 900, 3)),
+    (15, 1, -7, "train", [0, 2**63], [2**64 - 1, 5, 0]),
+    (10, 0, 2**64 - 1, "eval", [0], range(3000)),
+    (21, 5000, 3, "train", [2], range(200)),
+])
+def test_machine_code_draws_the_problems_of_numpy(
+    states, weights, seed, split, lanes, items, monkeypatch
+):
+    place = Stream(seed, split, 2), lanes, items, NCAConfig(num_states=states), weights
+    monkeypatch.setattr(Filler, "ready", lambda filler: None)
+    numpys = draw_problems(*place)
+    monkeypatch.setattr(Filler, "ready", Filler.now)
+    ours = draw_problems(*place)
+    for name, column in vars(ours).items():
+        numpys_own = getattr(numpys, name)
+        assert column.dtype == numpys_own.dtype and (column == numpys_own).all(), name
 
 
 @pytest.mark.skipif(find_numba() is None, reason="numba is not here, or turned off")
@@ -251,7 +272,7 @@ def test_batches_of_every_size_agree():
 ])
 def test_machine_code_makes_the_films_of_torch(settings, monkeypatch):
     c = NCAConfig(**{"complexity_min": 0.0} | settings)
-    drawn = draw_problems(item_rngs(5, "train", 0, range(40), lane=2), c, weight_count(c))
+    drawn = draw_problems(Stream(5, "train", 0), [2], range(40), c, weight_count(c))
     monkeypatch.setattr(Filler, "ready", lambda filler: None)
     by_torch = run_films(drawn, c, 9)
     monkeypatch.setattr(Filler, "ready", Filler.now)

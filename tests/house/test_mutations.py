@@ -28,9 +28,9 @@ from pptrain.parity import load_vectors
 from pptrain.runs import load_recipe
 from pptrain.runs.outcome import compared
 from pptrain.study import COLUMNS, Claim, StudyConfig, save_results, write_report
+from pptrain.study.gathering import GridResults
 from pptrain.study.grid import Manifest, RunSpec, finished, run_folder
-from pptrain.study.report import (
-    GridResults, Report, report_figures, report_heads, report_tables)
+from pptrain.study.report import Report, report_figures, report_heads, report_tables
 
 pytestmark = pytest.mark.slow
 FAMILIES = [card.name for card in registered_tasks()]

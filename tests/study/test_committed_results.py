@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pptrain.errors import InputError
+from pptrain.study.gathering import GridResults
 from pptrain.study.replication import ReplicationResult
-from pptrain.study.report import GridResults, report_heads
+from pptrain.study.report import report_heads
 
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "results/laptop").glob("*"))

@@ -10,7 +10,8 @@ import pytest
 
 from pptrain.errors import InputError
 from pptrain.study import COLUMNS, Claim, save_results, write_report
-from pptrain.study.report import GridResults, report_heads
+from pptrain.study.gathering import GridResults
+from pptrain.study.report import report_heads
 
 CLAIM = Claim("it helps", "a lot", "loss_gain", "transferred")
 

@@ -13,7 +13,8 @@ from served import WAIT, open_in_lab
 from pptrain.errors import InputError
 from pptrain.grid import Manifest, RunSpec, run_folder
 from pptrain.study import COLUMNS, Claim, judge, mean_gains, save_results
-from pptrain.study.report import GridResults, write_report
+from pptrain.study.gathering import GridResults
+from pptrain.study.report import write_report
 from pptrain.views.comparison import OWN, ComparisonPanel, compare
 
 POLICY = {"name": "components", "keep": ["attn"]}

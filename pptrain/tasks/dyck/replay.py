@@ -180,7 +180,7 @@ def dyck_census(sequences: Iterable[list[int]], config: DyckConfig,
                 census[name].update(values)
     return census
 
-# %% ../../../nbs/tasks/dyck/30_replay.ipynb #8fef6d5d
+# %% ../../../nbs/tasks/dyck/30_replay.ipynb #7c9a7407
 def stored_counts(stored: Any) -> list[tuple[int, int]]:
     "A stored histogram, list of counts or single number as sorted (value, times), without zeros."
     if isinstance(stored, Mapping):
@@ -189,6 +189,7 @@ def stored_counts(stored: Any) -> list[tuple[int, int]]:
         pairs = list(enumerate(np.atleast_1d(stored).tolist()))
     return sorted((value, times) for value, times in pairs if times)
 
+# %% ../../../nbs/tasks/dyck/30_replay.ipynb #1ce6565f
 def official_census(seed: int, n: int, config: DyckConfig) -> dict[str, Counter]:
     "The census of the first `n` official sequences, with the two totals that the files store."
     census = dyck_census(islice(official_stream(seed, config), n), config)
@@ -207,6 +208,7 @@ def family_rows(family: Dyck, count: int) -> Iterator[list[int]]:
     else:
         yield from (ids[:end].tolist() for ids, end in zip(rows.ids, rows.lengths))
 
+# %% ../../../nbs/tasks/dyck/30_replay.ipynb #df252f36
 def replay_dyck_stats(tally: Tally, entry: Mapping) -> None:
     "Check one stored statistic: exactly from the official stream, in law from ours."
     section = f"stats {entry['name']}"

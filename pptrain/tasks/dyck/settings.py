@@ -13,7 +13,7 @@ from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['NESTED', 'CROSSED', 'SIZES', 'DYCK_PRESETS', 'DyckConfig', 'check_dyck']
+__all__ = ['NESTED', 'CROSSED', 'SIZES', 'DyckConfig']
 
 # %% ../../../nbs/tasks/dyck/00_settings.ipynb #f3b15376
 NESTED = ("dyck", "hu_dyck", "nesting")   # whoever opened last closes first
@@ -46,7 +46,7 @@ class DyckConfig(FamilyConfig):
         "Number of words that a sentence draws from."
         return self.bracket_types * (2 if self.language == "no_structure" else 1)
 
-# %% ../../../nbs/tasks/dyck/00_settings.ipynb #16ac57d9
+# %% ../../../nbs/tasks/dyck/00_settings.ipynb #fd5d8d56
 SIZES = {
     "bracket_types": (1, MOST // 2),
     "length": (1, MOST),
@@ -56,6 +56,7 @@ SIZES = {
     "word_seed": (0, 2**64),
 }
 
+# %% ../../../nbs/tasks/dyck/00_settings.ipynb #81fa01c9
 def check_dyck(config: DyckConfig) -> None:
     "Raise `InputError` for settings under which no sequence exists."
     check_ranges(config, **SIZES)

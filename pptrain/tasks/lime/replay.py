@@ -357,7 +357,7 @@ def lime_counts(section: str, examples: Iterable[Example]) -> dict[str, Counter 
             "pattern_symbol_bins": lime_bins(in_patterns, t5)}
     return {**histograms, **bins}
 
-# %% ../../../nbs/tasks/lime/30_replay.ipynb #23119587
+# %% ../../../nbs/tasks/lime/30_replay.ipynb #d12810fe
 OF_ONE_CHAIN = ("rule_rhs_len", "rule_n_vars")
 
 def lime_independent(section: str, name: str) -> bool:
@@ -372,6 +372,7 @@ def as_histogram(counts: Mapping | Sequence[int]) -> dict[str, int]:
         counts = dict(enumerate(counts))
     return {str(value): counts[value] for value in sorted(counts, key=int)}
 
+# %% ../../../nbs/tasks/lime/30_replay.ipynb #b0c8bf1c
 def own_examples(family: Lime, count: int) -> Iterator[Example]:
     "The first `count` training items, by kernels: all that a line is written from."
     rows = family.columns(0, "train", 0, range(count))

@@ -13,7 +13,7 @@ from ...config import PairConfig, TaskPreset
 from ...errors import InputError, shown
 
 # %% auto #0
-__all__ = ['MIXED', 'LONGEST', 'LIME_PRESETS', 'LimeConfig']
+__all__ = ['MIXED', 'LONGEST', 'LimeConfig']
 
 # %% ../../../nbs/tasks/lime/00_settings.ipynb #e50ff18d
 MIXED = ("induct", "deduct", "abduct")   # the paper's mixture

@@ -11,20 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import chain, product
+from itertools import product
 from time import thread_time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...core import AddressedTask, register_family
-from ...data import IGNORE, Example, item_rngs
+from ...data import IGNORE, Example
 from ...data.columns import Columns
 from ...data.fillers import Filler
 from ...errors import InputError
+from .draws import RuleRuns, Stream, draw_problems
 from .films import Run, film_filler, net_of
-from .rules import cut_normals, draw_start, layer_shapes
+from .rules import layer_shapes
 from .settings import NCAConfig, frame_count, frame_tokens, nca_presets
 from ...vocab import Vocab
 
@@ -49,32 +50,6 @@ def kernel_shapes(c: NCAConfig) -> list[tuple[int, ...]]:
 def weight_count(c: NCAConfig) -> int:
     "Numbers in the three kernels of a rule."
     return sum(math.prod(shape) for shape in kernel_shapes(c))
-
-# %% ../../../nbs/tasks/nca/10_family.ipynb #ff90fc69
-@dataclass
-class RuleRuns:
-    "Many problems, stacked."
-    numbers: np.ndarray   # float32 (problems, weights): the network, as cut normals
-    tilts: np.ndarray     # float64 (problems, states): how likely each state is at first
-    coins: np.ndarray     # float64 (problems, cells): one per cell of the first grid
-    keys: np.ndarray      # int64 (problems,): the stream of the coins of every later step
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def part(self, begin: int, end: int) -> RuleRuns:
-        "RuleRuns `begin` to `end` - 1."
-        return RuleRuns(*(column[begin:end] for column in vars(self).values()))
-
-# %% ../../../nbs/tasks/nca/10_family.ipynb #4a4d4516
-def draw_problems(rngs: Iterable[np.random.Generator], c: NCAConfig, weights: int) -> RuleRuns:
-    "One problem per generator; `weights` is `weight_count(c)`, or 0 where the rule is known."
-    numbers, starts = [], []
-    for rng in rngs:
-        numbers.append(cut_normals(rng, weights))
-        starts.append(draw_start(rng, c.num_states, c.grid_size**2))
-    tilts, coins, keys = zip(*starts)
-    return RuleRuns(np.array(numbers), np.array(tilts), np.array(coins), np.array(keys))
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #a92f59c3
 FEW, MANY = 64, 256   # runs at a time: fewer cost the same, more leave the cache
@@ -115,9 +90,13 @@ def film_blocks(
     block = max(1, min(block, CELLS // (c.grid_size**2 * (frames + 60))))   # 60 in a step
     fill = filler_of(c).ready() if device == "cpu" else None
     for begin in range(0, len(problems), block):
-        part, start = problems.part(begin, begin + block), thread_time()
-        films = fill_films(fill, part, c, frames) if fill else run_block(part, c, frames, device)
-        if device == "cpu" and not fill:
+        part = problems.part(begin, begin + block)
+        if fill:
+            yield fill_films(fill, part, c, frames)
+            continue
+        start = thread_time()
+        films = run_block(part, c, frames, device)
+        if device == "cpu":
             filler_of(c).spend(thread_time() - start)
         yield films
 
@@ -224,12 +203,6 @@ def patch_vocab(states: int, patch: int) -> Vocab:
     return Vocab([*names, "START", "END", "<pad>"], bos="START", eos="END")
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #df77f6a9
-class Stream(NamedTuple):
-    "The first part of an address."
-    seed: int | None
-    split: str
-    epoch: int
-
 @dataclass(slots=True)
 class Attempt:
     "One attempt at the rule of a sequence."
@@ -244,12 +217,12 @@ def look_ahead(waiting: int, made: int, accepted: int, few: int = FEW) -> int:
 
     `few` attempts cost as much as one."""
     attempts_per_success = made // (accepted + 1)
-    wanted = min(MANY // waiting, attempts_per_success // 2)
+    wanted = min(4 * few // waiting, attempts_per_success // 2)
     return max(1, few // waiting, wanted)
 
 def at_once(c: NCAConfig, device: str) -> int:
-    "How many attempts cost as much as one: by machine code none but itself."
-    return 1 if device == "cpu" and filler_of(c).ready() else FEW
+    "How many attempts cost as much as one: by machine code two, as calling costs one."
+    return 2 if device == "cpu" and filler_of(c).ready() else FEW
 
 # %% ../../../nbs/tasks/nca/10_family.ipynb #fd0c493e
 def probe_sizes(problems: RuleRuns, c: NCAConfig, device: str) -> list[int]:
@@ -263,8 +236,8 @@ def try_rules(
     c: NCAConfig, stream: Stream, rules: Sequence[int], attempts: range, device: str
 ) -> list[Attempt]:
     "Every attempt for every rule, attempts outermost."
-    rngs = (item_rngs(*stream, rules, lane=2 + attempt) for attempt in attempts)
-    problems = draw_problems(chain.from_iterable(rngs), c, weight_count(c))
+    lanes = [2 + attempt for attempt in attempts]
+    problems = draw_problems(stream, lanes, rules, c, weight_count(c))
     sizes = probe_sizes(problems, c, device)
     rows = zip(product(attempts, rules), sizes, problems.numbers)
     return [Attempt(rule, attempt, size, numbers) for (attempt, rule), size, numbers in rows]
@@ -392,7 +365,7 @@ class NCA(AddressedTask):
         pool = c.rule_count if stream.split == "train" else c.eval_rule_count
         own = [i % pool if pool else i for i in indices]
         accepted = find_rules(c, stream, own, self.device)
-        problems = draw_problems(item_rngs(*stream, indices), c, weights=0)
+        problems = draw_problems(stream, [0], indices, c, weights=0)
         problems.numbers = np.stack([accepted[rule].numbers for rule in own])
         tokens = run_tokens(problems, c, frame_count(c), self.device)
         ids, mask = write_rows(tokens, self.vocab["START"], c.max_length, c.min_frames)

@@ -19,8 +19,9 @@ from ...parity import Tally
 from pptrain.tasks.nca.automata import (
     CUT_STD, LAYERS, Rules, exact_logits, hidden_numbers, network_layers, rollout,
 )
+from .draws import Stream, draw_problems
 from pptrain.tasks.nca.family import (
-    change_fraction, draw_problems, gzip_sizes, in_band, kernel_shapes, official_pair,
+    change_fraction, gzip_sizes, in_band, kernel_shapes, official_pair,
     patch_tokens, run_films, unpatch, weight_count, write_rows,
 )
 from .jax_random import gumbel_noise, normal_floats, split_key, threefry
@@ -225,8 +226,8 @@ def check_gzip(expect: Callable, v: Arrays) -> None:
 def fresh_rules(count: int = 4000) -> dict[str, np.ndarray]:
     "What group g stores, of `count` fresh rules of ours at the paper's setting, unfiltered."
     c = NCAConfig()
-    rngs = item_rngs(0, "train", 0, range(count), lane=2)
-    films = run_films(draw_problems(rngs, c, weight_count(c)), c, 10)
+    runs = draw_problems(Stream(0, "train", 0), [2], range(count), c, weight_count(c))
+    films = run_films(runs, c, 10)
     last = films[:, -1].reshape(count, -1, 1)
     return {
         "gz_bytes": np.array(gzip_sizes(patch_tokens(films, 10, 2))),

@@ -1,9 +1,8 @@
 """Skills that are learnt suddenly, as data; importing this registers the family `probes`."""
 
-from .family import Probes, draw_haystack, draw_numbers, haystack_row, probe_vocab, sum_row
-from .settings import LARGEST, PROBE_PRESETS, PROBES, ProbesConfig, probe_width
+from .family import Probes, draw_haystack, haystack_row
+from .settings import LARGEST, PROBES, ProbesConfig
 
 __all__ = [
-    "LARGEST", "PROBES", "PROBE_PRESETS", "Probes", "ProbesConfig", "draw_haystack",
-    "draw_numbers", "haystack_row", "probe_vocab", "probe_width", "sum_row",
+    "LARGEST", "PROBES", "Probes", "ProbesConfig", "draw_haystack", "haystack_row",
 ]

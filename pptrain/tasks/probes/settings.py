@@ -12,7 +12,7 @@ from ...config import FamilyConfig, TaskPreset
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['PROBES', 'LARGEST', 'ProbesConfig', 'probe_width']
+__all__ = ['PROBES', 'LARGEST', 'ProbesConfig']
 
 # %% ../../../nbs/tasks/probes/00_settings.ipynb #6a29e37d
 PROBES = ("haystack", "addition", "reversed_addition", "multiplication", "sorting")

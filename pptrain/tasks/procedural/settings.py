@@ -13,7 +13,7 @@ from ...config import MOST, FamilyConfig, TaskPreset, check_ranges
 from ...errors import InputError
 
 # %% auto #0
-__all__ = ['PAPER_OPS', 'EXTRA_OPS', 'PROCEDURAL_PRESETS', 'ProceduralConfig', 'check_procedural', 'row_width']
+__all__ = ['PAPER_OPS', 'EXTRA_OPS', 'ProceduralConfig']
 
 # %% ../../../nbs/tasks/procedural/00_settings.ipynb #631377a6
 PAPER_OPS = ("identity", "reverse", "sort", "set", "union", "delete", "stack")

@@ -3,5 +3,4 @@
 from .family import SimplerTasks as SimplerTasks, ops as ops
 from .settings import (
     ALIASES as ALIASES, OP_NAMES as OP_NAMES, SimplerTasksConfig as SimplerTasksConfig,
-    simpler_tasks_presets as simpler_tasks_presets,
 )

@@ -13,7 +13,7 @@ from ...errors import InputError
 from .t5_ids import NAMES
 
 # %% auto #0
-__all__ = ['OP_NAMES', 'ALIASES', 'SimplerTasksConfig', 'simpler_tasks_presets']
+__all__ = ['OP_NAMES', 'ALIASES', 'SimplerTasksConfig']
 
 # %% ../../../nbs/tasks/simpler_tasks/00_settings.ipynb #454388bb
 OP_NAMES = tuple("""

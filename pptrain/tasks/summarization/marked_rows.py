@@ -12,9 +12,10 @@ import numpy as np
 
 from ...data.fillers import Filler
 from ...data.kernels import kernel
+from ...data.philox import open_at, skip_page
 from .marks import CLASSES, MARK_RULES
 from .rows import (
-    draw_document, next_page, number, open_at, put, put_tokens, several)
+    draw_document, number, put, put_tokens, several)
 
 # %% auto #0
 __all__ = []
@@ -314,6 +315,6 @@ def write_marked(numbers, items, rows, lengths, answers, shape, tasks, count, ta
             if end <= rows.shape[1]:
                 answers[row], lengths[row] = begin, end
                 break
-            next_page(numbers)
+            skip_page(numbers)
 
 MARKED = Filler(write_marked, times=8)

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...data.fillers import Filler
 from ...data.kernels import kernel
+from ...data.philox import open_at, skip_page, toss
 from .pieces import SENTINEL
 from .rows import (
-    draw_document, next_page, number, open_at, put, put_tokens, several, toss)
+    draw_document, number, put, put_tokens, several)
 from .step import SLACK
 from ..t5 import t5_table
 from ...vocab import Vocab
@@ -261,6 +262,6 @@ def write_step(numbers, items, rows, lengths, answers, shape, tasks, reaches, sp
                 row[at] = spelled.eos
                 answers[i], lengths[i] = begin, at + 1
                 break
-            next_page(numbers)
+            skip_page(numbers)
 
 STEP = Filler(write_step)
