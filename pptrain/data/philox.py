@@ -87,7 +87,7 @@ def toss(numbers):
     return unit(numbers[FIRST + at])
 
 @kernel
-def next_word(numbers):
+def draw_word(numbers):
     "The next word, uint64."
     toss(numbers)
     return numbers[FIRST + np.int64(numbers[NEXT]) - 1]

@@ -160,6 +160,7 @@ def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     ids = f", {facts['vocabulary']:,} token ids" if facts.get("vocabulary") else ""
     return f"Text: corpus {name}{sha}{ids}."
 
+# %% ../../nbs/study/29_head.ipynb #dfd95bd5
 def edge_words(tried: Sequence[float], facts: Mapping[str, Any]) -> str:
     "How many arms took a last rate at an edge of those tried: a better one may lie beyond it."
     chosen = [rates.get("text") for rates in facts.get("rates", {}).values()]
@@ -189,6 +190,7 @@ def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return (f"Learning rates: {tried} in the warm-up, {later} on {stage}, the same for all arms "
             "and not tuned.")
 
+# %% ../../nbs/study/29_head.ipynb #eed0dbaa
 def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     "Seeds, machine, version, date."
     seeds = ", ".join(str(seed) for seed in sorted(set(rows.seed)))
@@ -213,6 +215,7 @@ def learnt_word(loss: float, chance: float) -> str:
     share = way_learnt(loss, chance)
     return next((word for word, least in LEARNT.items() if share >= least), "no")
 
+# %% ../../nbs/study/29_head.ipynb #84479233
 def donors_of(settings: Mapping[str, Any], arm: str) -> list[str]:
     "The donors of an arm of a skill, each once; none for any other arm."
     start = settings.get("arms", {}).get(arm) if settings.get("donors") else None

@@ -19,7 +19,7 @@ from ...data.draws import unit
 from ...data.fillers import Filler
 from ...data.kernels import kernel
 from pptrain.data.philox import (
-    FIRST, NEXT, PAGE, next_word, numbers_of, open_at, skip_page, toss,
+    FIRST, NEXT, PAGE, draw_word, numbers_of, open_at, skip_page, toss,
 )
 from ...data.streams import item_rngs
 from .rules import cut_normals, draw_start
@@ -116,7 +116,7 @@ def half_coin(numbers, at):
     return (numbers[FIRST:].view(np.uint32)[at[0] - 1] >> 8) * 2.0**-24
 
 @kernel
-def settle(numbers, at, layers, layer, x):
+def lead_at(numbers, at, layers, layer, x):
     "Positive where `x` is taken, negative where it is not; NaN if it is close."
     if layer:
         return below_bell(layers, layer, np.float64(x), half_coin(numbers, at), CLOSE)
@@ -125,6 +125,7 @@ def settle(numbers, at, layers, layer, x):
         lead = in_tail(half_coin(numbers, at), half_coin(numbers, at))
     return lead
 
+# %% ../../../nbs/tasks/nca/01_draws.ipynb #01c962e1
 @kernel
 def draw_normals(numbers, at, layers, drawn):
     "Fill `drawn`, float32, with normals; ∞ stands for all beyond `END`. False if one is close."
@@ -141,7 +142,7 @@ def draw_normals(numbers, at, layers, drawn):
         taken = size < layers.inside[layer]
         if not taken:
             at[0] = place
-            lead = settle(numbers, at, layers, layer, x)
+            lead = lead_at(numbers, at, layers, layer, x)
             place = at[0]
             clear = clear and not np.isnan(lead)
             taken = lead > 0
@@ -156,7 +157,7 @@ def draw_normals(numbers, at, layers, drawn):
 def normal(numbers, layers):
     "A normal, float64; NaN if one is close, or far out."
     while True:
-        word = next_word(numbers)
+        word = draw_word(numbers)
         layer = np.int64(word & np.uint64(255))
         size = np.int64(word >> np.uint64(9)) & 0xFFFFFFFFFFFFF
         x = layers.unit[layer] * size * (1 - np.int64(word >> np.uint64(7) & np.uint64(2)))
@@ -195,11 +196,12 @@ def write_problems(layers, numbers, lanes, items, rules, tilts, coins, keys, cle
                 clear[at] &= not np.isnan(tilts[at, state])
             for cell in range(coins.shape[1]):
                 coins[at, cell] = toss(numbers)
-            keys[at] = next_word(numbers) ^ np.uint64(2**63)
+            keys[at] = draw_word(numbers) ^ np.uint64(2**63)
             at += 1
 
 WRITER = Filler(write_problems, times=2)
 
+# %% ../../../nbs/tasks/nca/01_draws.ipynb #a07f5f3d
 def draw_compiled(
     quick: Callable, stream: Stream, lanes: Sequence[int], items: Sequence[int],
     sizes: tuple[int, int, int],
