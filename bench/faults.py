@@ -29,8 +29,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
+
+import card
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = "import sys; from pptrain.cli import main; sys.exit(main())"
@@ -185,12 +186,9 @@ def one_kill(job: Job, folder: Path, number: int, truth: dict, seed: int) -> dic
 
 def machine() -> dict:
     "What the figures were taken on."
-    import torch
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
                             capture_output=True).stdout.strip()
-    return {"machine": platform.node(), "cores": os.cpu_count(), "load": os.getloadavg(),
-            "system": platform.platform(), "python": platform.python_version(),
-            "torch": torch.__version__, "commit": commit, "date": date.today().isoformat()}
+    return card.machine() | {"commit": commit}
 
 
 def table(rows: list[dict]) -> str:

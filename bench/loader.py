@@ -11,13 +11,11 @@ bench/results/loader-<machine>.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import resource
 import time
 from pathlib import Path
 
+import card
 import torch
 from torch.utils.data import DataLoader
 
@@ -60,7 +58,7 @@ def measure(family: str, workers: int, size: int, batches: int) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batches", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, default=card.RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     fillers.WORTH = 0   # machine code from the first row on
@@ -70,13 +68,7 @@ def main():
             for workers in (0, 2):
                 rows.append(measure(family, workers, size, options.batches))
                 print(rows[-1], flush=True)
-    facts = {"machine": platform.node(), "cores": os.cpu_count(), "load": os.getloadavg(),
-             "python": platform.python_version(), "torch": torch.__version__,
-             "date": time.strftime("%Y-%m-%d"), "rows": rows}
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"loader-{platform.node()}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n")
-    print(path)
+    card.keep("loader", card.machine() | {"rows": rows}, options.out)
 
 
 if __name__ == "__main__":

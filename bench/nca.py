@@ -12,7 +12,6 @@ and writes bench/results/nca-<machine>.json.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -21,6 +20,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import card
 
 ROOT = Path(__file__).resolve().parents[1]
 BANDS = {
@@ -167,18 +168,9 @@ def processor() -> str:
 def machine() -> dict:
     "Name, processor and versions."
     import torch
-    return {
-        "machine": platform.node(),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "load": list(os.getloadavg()),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "simd": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "date": time.strftime("%Y-%m-%d"),
-    }
+    return card.machine() | {
+        "cpu": processor(), "simd": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None}
 
 
 def contestants(options: argparse.Namespace) -> list[Contestant]:
@@ -246,12 +238,8 @@ def main():
                 if speed is not None:
                     speeds[who.label].append(speed)
         rows += rows_of(name, speeds)
-    folder = options.out or Path(__file__).parent / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"nca-{head['machine']}.json"
     facts = head | {"device": options.device, "load_at_end": list(os.getloadavg()), "rows": rows}
-    path.write_text(json.dumps(facts, indent=1) + "\n")
-    print(path)
+    card.keep("nca", facts, options.out or card.RESULTS)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,10 @@ counts. Prints a table and writes bench/results/packing-<machine>.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import time
 from pathlib import Path
 
+import card
 import torch
 import transformers
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -70,7 +68,7 @@ def measure(family: str, size: int) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, default=card.RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -79,14 +77,8 @@ def main():
         for size in (longest, 2 * longest, 4 * longest):
             rows.append(measure(family, size))
             print(rows[-1], flush=True)
-    facts = {"machine": platform.node(), "cores": os.cpu_count(), "load": os.getloadavg(),
-             "python": platform.python_version(), "torch": torch.__version__,
-             "transformers": transformers.__version__, "date": time.strftime("%Y-%m-%d"),
-             "documents": DOCUMENTS, "rows": rows}
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"packing-{platform.node()}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n")
-    print(path)
+    facts = {"transformers": transformers.__version__, "documents": DOCUMENTS, "rows": rows}
+    card.keep("packing", card.machine() | facts, options.out)
 
 
 if __name__ == "__main__":

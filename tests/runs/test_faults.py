@@ -8,8 +8,9 @@ import pytest
 from conftest import ROOT
 
 
-def bench(name: str):
-    "A script of bench/ as a module."
+def bench(name: str, monkeypatch):
+    "A script of bench/ as a module, with its folder on the path, as where it is run."
+    monkeypatch.syspath_prepend(ROOT / "bench")
     spec = importlib.util.spec_from_file_location(name, ROOT / "bench" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module      # a dataclass looks itself up
@@ -20,7 +21,7 @@ def bench(name: str):
 @pytest.mark.slow
 def test_two_kills_of_fit(tmp_path, monkeypatch):
     "One of the whole group, one of the driver alone; then what is done is not repeated."
-    faults = bench("faults")
+    faults = bench("faults", monkeypatch)
     out = tmp_path / "faults.json"
     rows = faults.run(faults.JOBS["fit"], 2, 7, out, tmp_path)
     assert [row["whom"] for row in rows] == ["group", "driver"]
