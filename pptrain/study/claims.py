@@ -168,12 +168,29 @@ def not_measured(claim: Claim, table: pd.DataFrame) -> str:
     missing = claim.measure not in EFFECT_UNITS and claim.measure not in set(table.metric)
     return f"{claim.measure} was not measured" if missing else ""
 
+# %% ../../nbs/study/11_claims.ipynb #f2f05788
+def out_of_reach(claim: Claim, table: pd.DataFrame) -> str:
+    "Why no run of these lengths could show a saving of tokens; empty where one could."
+    if claim.measure not in ("token_saving", "mrs") or claim.direction < 0:
+        return ""
+    costs = table[table.metric == "warmup_tokens"].groupby("variant").value
+    warm_up = float(costs.min().get(claim.variant, 0))
+    text = float(table.tokens[table.metric == "eval_loss"].max())
+    other = text + float(costs.max().get(claim.against, 0))
+    best = (other - warm_up) / other if claim.measure == "token_saving" else other / warm_up
+    if not warm_up or best > claim.than:
+        return ""
+    return (f"no run of these lengths could show it: a warm-up of {warm_up:,.0f} tokens before "
+            f"{text:,.0f} of text makes at most {best:.2g}")
+
 # %% ../../nbs/study/11_claims.ipynb #ed8b87f6
 OWN_WORDS = {"replicated": "better", "contradicted": "worse"}   # of a comparison
 TEST_SIZE = "profile test shows that the machinery runs; it is too small to judge anything"
 
-def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, str]:
-    "The cells `verdict` and `why` of a claim; `lost` says what is no number, or was not measured."
+def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str,
+               beyond: str = "") -> dict[str, str]:
+    """The cells `verdict` and `why` of a claim; `lost` says what is no number, or was not measured,
+    `beyond` why it could not come true."""
     word, why = decision.verdict, decision.why
     if word == "not judged":
         why = lost
@@ -181,6 +198,8 @@ def verdict_of(claim: Claim, decision: Decision, lost: str, profile: str) -> dic
         why = lost or f"no seed has both {claim.variant} and {claim.against}"
     elif profile == "test":
         word, why = "not judged", TEST_SIZE
+    elif beyond:
+        word, why = "not judged", beyond
     if claim.kind == "comparison":
         word = OWN_WORDS.get(word, word)
     return {"verdict": word, "why": why}
@@ -218,12 +237,13 @@ def families(claims: Sequence[Claim]) -> list[list[int]]:
     own = [i for i, claim in enumerate(claims) if claim.kind == "comparison"]
     return [family for family in (main, others, own) if family]
 
-def claim_row(claim: Claim, decision: Decision, lost: str, profile: str) -> dict[str, Any]:
-    "The cells of a claim in the table of `judge`; `lost` says which pairs are no numbers."
+def claim_row(claim: Claim, decision: Decision, lost: str, profile: str,
+              beyond: str = "") -> dict[str, Any]:
+    "The cells of a claim in the table of `judge`; the words are as for `verdict_of`."
     says = {name: getattr(claim, name) for name in
             ("claim", "paper", "main", "kind", "measure", "variant", "against", "unit")}
     says["unit"] = claim.unit or EFFECT_UNITS.get(claim.measure, claim.measure.replace("_", " "))
-    word = verdict_of(claim, decision, lost, profile)
+    word = verdict_of(claim, decision, lost, profile, beyond)
     known = word["verdict"] == "undecided" and np.isfinite(decision.low)
     needed = decision.needed_n if known else None
     return says | effect_cells(decision) | {"needed_n": needed} | word
@@ -256,7 +276,7 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
         for i, decision, share in zip(family, decisions, shares):
             lost = lost_pairs(claims[i], table, samples[i]) if len(samples[i]) else ""
             lost = lost or not_measured(claims[i], table)
-            rows[i] = claim_row(claims[i], decision, lost, profile)
+            rows[i] = claim_row(claims[i], decision, lost, profile, out_of_reach(claims[i], table))
             rows[i]["p_corrected"] = share if decision.n else None
             rows[i]["size"] = study_size(table, size)
             rows[i]["differs"] = what_differs(claims[i], setting)

@@ -161,15 +161,16 @@ def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return f"Text: corpus {name}{sha}{ids}."
 
 # %% ../../nbs/study/29_head.ipynb #dfd95bd5
-def edge_words(tried: Sequence[float], facts: Mapping[str, Any]) -> str:
-    "How many arms took a last rate at an edge of those tried: a better one may lie beyond it."
-    chosen = [rates.get("text") for rates in facts.get("rates", {}).values()]
+def edge_words(tried: Sequence[float], facts: Mapping[str, Any], stage: str = "text") -> str:
+    "How many arms took a rate of a stage at an edge of those tried: a better one may lie beyond."
+    chosen = [rates.get(stage) for rates in facts.get("rates", {}).values()]
     edge = sum(rate in (min(tried), max(tried)) for rate in chosen)
     if not chosen or len(tried) < 2:
         return ""
     if not edge:
-        return "; no arm ends at the lowest or the highest"
-    return f"; {edge} of {len(chosen)} arms end at the lowest or the highest, which may not be best"
+        return " (no arm took the lowest or the highest)"
+    return (f" ({edge} of {len(chosen)} arms took the lowest or the highest, which may not be "
+            "best)")
 
 def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     "Learning rates, and how they were chosen."
@@ -186,7 +187,9 @@ def rate_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         return (f"Learning rates: {tried} in the warm-up{own} and not tuned; of {later} on "
                 f"{stage} {best}{edge}.")
     if facts.get("tuned"):
-        return f"Learning rates: {best}; tried {tried} for the warm-up, {later} afterwards{edge}."
+        before = edge_words(first, facts, "warm_up")
+        return (f"Learning rates: {best}; tried {tried} for the warm-up{before}, {later} "
+                f"afterwards{edge}.")
     return (f"Learning rates: {tried} in the warm-up, {later} on {stage}, the same for all arms "
             "and not tuned.")
 
