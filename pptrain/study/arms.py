@@ -210,6 +210,10 @@ def rates_to_try(config: StudyConfig, arm: Arm) -> list[Rates]:
         first = [config.synthetic_lr]
     return [Rates(*pair) for pair in product(first, config.rates or [config.text_lr])]
 
+def are_searched(config: StudyConfig) -> bool:
+    "Whether arms choose among rates: one alone is no choice."
+    return max(len(config.rates), len(config.warmup_rates)) > 1
+
 # %% ../../nbs/study/02_arms.ipynb #ac190cae
 @dataclass
 class CutExamples:

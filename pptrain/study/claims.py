@@ -95,6 +95,12 @@ def final_values(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows = table[table.metric == metric].sort_values("tokens", kind="stable")
     return rows.groupby(["variant", "seed"]).value.last().unstack("variant")
 
+def metric_of(claim: Claim) -> str:
+    "The metric whose rows a claim is about."
+    if claim.measure == "time_to_event":
+        return (claim.event or {}).get("metric", "eval_loss")
+    return "eval_loss" if claim.measure in EFFECT_UNITS else claim.measure
+
 def check_measure(claim: Claim, table: pd.DataFrame) -> None:
     "Raises `InputError` for a measure that nobody takes."
     if claim.measure in EFFECT_UNITS or claim.measure in set(table.metric):
@@ -104,28 +110,42 @@ def check_measure(claim: Claim, table: pd.DataFrame) -> None:
         raise unknown("measure of a claim", claim.measure, known)
 
 # %% ../../nbs/study/11_claims.ipynb #4f4e4d60
+def diverged_runs(table: pd.DataFrame, metric: str) -> set[tuple[str, int]]:
+    "The runs (variant, seed) that say so, or whose loss or `metric` ends in what is no number."
+    own = table[table.diverged.fillna("") != ""] if "diverged" in table else table[:0]
+    rows = table[table.metric.isin([metric, "eval_loss"])].sort_values("tokens", kind="stable")
+    ends = rows.groupby(["variant", "seed", "metric"]).tail(1)
+    lost = pd.concat([own, ends[~np.isfinite(ends.value.astype(float))]])
+    return set(zip(lost.variant, lost.seed))
+
 def differences_of(claim: Claim, table: pd.DataFrame) -> pd.Series:
     "What the variant of a claim gained over its other side, seed by seed; NaN where one diverged."
-    pair, event = {claim.variant, claim.against}, dict(claim.event or {})
-    usual = "eval_loss" if claim.measure in EFFECT_UNITS else claim.measure
+    pair = {claim.variant, claim.against}
     sides = table[table.variant.isin(pair)]
-    ran = sides[sides.metric == event.get("metric", usual)]
+    ran = sides[sides.metric == metric_of(claim)]
     if set(ran.variant) != pair:
         return pd.Series(dtype=float)
     if claim.measure == "time_to_event":
-        return sooner(time_to_event(sides, **event), claim.variant, claim.against)
-    if claim.measure in EFFECT_UNITS:
-        gained = gains(sides, base=claim.against)
-        return gained[gained.variant == claim.variant].set_index("seed")[claim.measure]
-    ends = final_values(sides, claim.measure)
-    both = ran.groupby("seed").variant.nunique() == 2
-    return (ends[claim.variant] - ends[claim.against])[both]
+        events = time_to_event(sides, **dict(claim.event or {}))
+        gained = sooner(events, claim.variant, claim.against)
+    elif claim.measure in EFFECT_UNITS:
+        of_all = gains(sides, base=claim.against)
+        gained = of_all[of_all.variant == claim.variant].set_index("seed")[claim.measure]
+    else:
+        ends = final_values(sides, claim.measure)
+        both = ran.groupby("seed").variant.nunique() == 2
+        gained = (ends[claim.variant] - ends[claim.against])[both]
+    lost = {seed for _, seed in diverged_runs(sides, metric_of(claim))}
+    return gained.mask(gained.index.isin(lost))
 
 # %% ../../nbs/study/11_claims.ipynb #cb9d1950
 def moved_by(decision: Decision, by: float) -> Decision:
     "A decision about `effect - by` as one about the effect."
+    if not by:
+        return decision
     moved = {name: getattr(decision, name) + by for name in ("effect", "low", "high")}
-    return replace(decision, **moved)
+    why = "; ".join(filter(None, [f"judged against {by:g}", decision.why]))
+    return replace(decision, **moved, why=why)
 
 def decide_family(claims: Sequence[Claim], samples: Sequence[pd.Series]) -> list[Decision]:
     "The decisions on claims that share an error rate of 5 % (Holm), and their corrected p."
@@ -156,7 +176,7 @@ def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
         sides = []
         for arm in (claim.variant, claim.against):
             run = table[(table.variant == arm) & (table.seed == seed)]
-            why = what_went_wrong(run, claim.measure)
+            why = what_went_wrong(run, metric_of(claim))
             sides += [f"{arm}, seed {seed} ({why})"] if why else []
         said += sides or [f"{claim.measure}, seed {seed} (no number)"]
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
@@ -165,8 +185,9 @@ def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
 # %% ../../nbs/study/11_claims.ipynb #02276dc5
 def not_measured(claim: Claim, table: pd.DataFrame) -> str:
     "What to say of a metric that no run of the study has; empty where some has."
-    missing = claim.measure not in EFFECT_UNITS and claim.measure not in set(table.metric)
-    return f"{claim.measure} was not measured" if missing else ""
+    metric = metric_of(claim)
+    missing = metric != "eval_loss" and metric not in set(table.metric)
+    return f"{metric} was not measured" if missing else ""
 
 # %% ../../nbs/study/11_claims.ipynb #f2f05788
 def out_of_reach(claim: Claim, table: pd.DataFrame) -> str:
@@ -278,7 +299,8 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
             lost = lost or not_measured(claims[i], table)
             rows[i] = claim_row(claims[i], decision, lost, profile, out_of_reach(claims[i], table))
             rows[i]["p_corrected"] = share if decision.n else None
-            rows[i]["size"] = study_size(table, size)
+            sides = table[table.variant.isin([claims[i].variant, claims[i].against])]
+            rows[i]["size"] = study_size(sides if len(sides) else table, size)
             rows[i]["differs"] = what_differs(claims[i], setting)
     judged = pd.DataFrame(rows)
     return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
@@ -292,9 +314,10 @@ def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[st
         for arm in (claim.variant, claim.against):
             if arm not in arms:
                 raise unknown(f"arm of the claim {claim.claim!r}", arm, arms)
-        if claim.measure in registered_measures() and claim.measure not in taken:
+        metric = metric_of(claim)
+        if metric in registered_measures() and metric not in taken:
             raise InputError(
-                f"the claim {claim.claim!r} is about {claim.measure!r}, which the study does not "
+                f"the claim {claim.claim!r} is about {metric!r}, which the study does not "
                 f"measure; its measures are {', '.join(map(str, taken))}")
 
 # %% ../../nbs/study/11_claims.ipynb #1be528c1

@@ -18,7 +18,7 @@ import torch
 from ..core.mixture import data_words
 from ..data import Example
 from ..runs.text import downstream_model
-from .arms import Arm, arm_of
+from .arms import Arm, are_searched, arm_of
 from .budgets import parameter_counts
 from .variants import StudySetup
 
@@ -88,5 +88,5 @@ def study_facts(setup: StudySetup, seeds: Sequence[int],
         "family": data_words(config.family, {"preset": config.preset, **config.overrides}),
         "warmed_on": {name: arm.data for name, arm in known.items()},
         "guessing_of": {name: chance_of(setup, arm) for name, arm in known.items()},
-        "tuned": bool(config.rates or config.warmup_rates), "tuning_seed": config.tuning_seed,
+        "tuned": are_searched(config), "tuning_seed": config.tuning_seed,
         "match": config.match, "guessing": guessing(setup.task.head(128, split="eval"))}

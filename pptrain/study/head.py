@@ -278,12 +278,16 @@ def help_line(rows: pd.DataFrame, verdicts: pd.DataFrame, profile: str) -> str:
     main = main_verdict(verdicts)
     by_loss = ("loss_gain", "token_saving", "mrs", None)
     if main is not None and main.get("measure") not in by_loss and main.get("n"):
+        if not np.isfinite(main.effect):
+            return f"Did it help? Not known: {main.get('why') or 'no number'}."
         said = (f"{variant} against {against}: {main.effect:+.3g} {main.unit}, mean of "
                 f"{main.n} seed{'s' if main.n > 1 else ''}")
         if profile == "test":
             return f"Did it help? Not judged (profile test): {said}."
         return f"Did it help? {said[0].upper() + said[1:]}; {claim_words(main)}."
     ran = rows[(rows.metric == "eval_loss") & rows.variant.isin([variant, against])]
+    if not (rows.metric == "eval_loss").any():
+        return "Did it help? Not known: the held-out loss was not measured."
     here = pd.DataFrame()
     if (ran.groupby("seed").variant.nunique() == 2).any():
         gained = gains(rows, base=against)

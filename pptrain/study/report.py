@@ -52,13 +52,16 @@ def report_figures(results: GridResults) -> dict[str, Picture]:
         verdicts = pd.concat([results.verdicts, results.comparisons.assign(kind="comparison")])
         here = verdicts[verdicts.study == study].dropna(subset="effect")
         if len(here) > 1:
-            title = f"{study}: effects with 95 % intervals, a gain is right of zero"
+            plain = here.unit.astype(str).str.contains("loss|perplexity").any()
+            more = "" if plain else ", a gain is right of zero"
+            title = f"{study}: effects with 95 % intervals{more}"
             pictures[figure_name(study, "effects")] = all_effects(here, title)
     return pictures
 
 # %% ../../nbs/study/31_report.ipynb #7ef6e4a6
 CAUTION = """These are small models, short budgets and little text: a verdict speaks about the
-direction of an effect at the size in its row, not about the paper's models. A gain is above zero.
+direction of an effect at the size in its row, not about the paper's models. A gain is above zero;
+an effect in a unit that is itself a loss is the plain difference.
 Intervals are 95 % t-intervals over paired seeds; p is an exact sign-flip test, and decides together
 with the interval. The main claim of a study is tested alone, the others are corrected among
 themselves (Holm). Tokens are counted with those of the warm-up. Whether a warm-up learnt is said by

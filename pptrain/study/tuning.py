@@ -21,7 +21,7 @@ from ..config import jsonable, plain_value
 from ..data.draws import GENERATOR_VERSION, check_generator
 from ..errors import InputError
 from ..files import read_json, write_atomic
-from .arms import Arm, Rates, arm_of, rates_to_try
+from .arms import Arm, Rates, are_searched, arm_of, rates_to_try
 from .budgets import StudyConfig
 from .facts import study_facts
 from .processes import MARK
@@ -141,11 +141,16 @@ def best_rates(setup: StudySetup, variant: str, say: Callable[[str], Any] = prin
 # %% ../../nbs/study/04_tuning.ipynb #62e005a2
 def what_to_run(config: StudyConfig, seeds: Any,
                 variants: Sequence[str]) -> tuple[list[int], list[Arm]]:
-    "Seeds and arms of a study. Raises `InputError` for none, and for the tuning seed."
+    """Seeds and arms of a study. Raises `InputError` for none, for the tuning seed, and where the
+    loss by which rates are chosen is not measured."""
     numbers, names = read_seeds(seeds), list(dict.fromkeys([*variants, *config.arms]))
-    if config.tuning_seed in numbers and (config.rates or config.warmup_rates):
-        raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
-                         "on a seed that is left out")
+    if are_searched(config):
+        if config.tuning_seed in numbers:
+            raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are "
+                             "chosen on a seed that is left out")
+        if "perplexity" not in config.measures:
+            raise InputError(f"measures={config.measures!r}: rates are chosen by the held-out "
+                             "loss; add 'perplexity', or give one rate")
     if not numbers or not names:
         raise InputError(f"seeds={seeds!r}, variants={variants!r}: a study needs one of each")
     return numbers, [arm_of(config, name) for name in names]
