@@ -131,13 +131,11 @@ def read_study(folder: Path, name: str = "") -> Study:
 
 
 def read_studies(root: Path = ROOT) -> list[Study]:
-    """Every study under results/, by name: a folder there, or one with rows or claims in a grid's
-    (`laptop/2026-11-27/runs/r2_text` is `laptop-2026-11-27-r2_text`)."""
+    """Every study under results/, by name: a folder with rows or claims, or that says what it is
+    (`laptop/2026-11-27/runs/r2_text` is `laptop-2026-11-27-r2_text`); a plan alone is none."""
     home = root / "results"
-    folders = {path for path in home.iterdir() if path.is_dir() and not list(path.rglob("runs"))}
-    for path in home.rglob("*"):
-        if path.name == "claims.json" or path.match("rows*.csv"):
-            folders.add(path.parent)
+    folders = {path.parent for path in home.rglob("*")
+               if path.name in ("claims.json", "README.md") or path.match("rows*.csv")}
     def name(folder: Path) -> str:
         return "-".join(part for part in folder.relative_to(home).parts if part != "runs")
     return [read_study(folder, name(folder)) for folder in sorted(folders)]
