@@ -8,6 +8,8 @@
       study.json     its settings; facts.json: machine, versions, rates (both may be missing)
 
     results/attempts.csv    date,study,what: failed attempts that have no folder
+    results/planned.csv     study,what,plan: what is written down and not run; left out of the page
+                            as soon as a folder of that name has rows
 
 These are the files of a run's folder: `python docs/replications.py --take FOLDER` copies them.
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pptrain.errors import InputError
@@ -92,7 +95,7 @@ def read_earlier(path: Path, name: str) -> pd.DataFrame:
     table = table[table.stage != "donor"].rename(columns={"arm": "variant"})
     measured = [c for c in table if c not in ("stage", "variant", "seed", "step")]
     long = table.melt(["variant", "seed", "step"], measured, "metric").dropna(subset="value")
-    return long.assign(study=name, tokens=long.step)[COLUMNS]
+    return long.assign(study=name, tokens=np.nan)[COLUMNS]      # nobody counted them
 
 
 def read_all_rows(folder: Path) -> pd.DataFrame:
@@ -148,6 +151,17 @@ def noted_attempts(root: Path = ROOT) -> list[tuple[str, str, str]]:
         return []
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return list(table[["date", "study", "what"]].itertuples(index=False, name=None))
+
+
+def planned(studies: list[Study], root: Path = ROOT) -> list[tuple[str, str, str]]:
+    "Study, what it asks and its plan, of those in results/planned.csv that have no rows yet."
+    path = root / "results/planned.csv"
+    if not path.exists():
+        return []
+    table = pd.read_csv(path, dtype=str)
+    there = [study.folder.name for study in studies if len(study.rows)]
+    table = table[~table.study.isin(there)]
+    return list(table[["study", "what", "plan"]].itertuples(index=False, name=None))
 
 
 def take(folder: Path, root: Path = ROOT) -> list[Path]:
