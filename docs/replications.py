@@ -140,7 +140,8 @@ def arms_words(study: Study) -> str:
     if facts.get("rates"):
         said.append(rate_line(study.settings, facts))
     arms = arms_table(study.rows, facts, stage, study.settings)
-    rows = arms.astype(str).replace({"": "–"}).to_numpy().tolist()
+    arms["what it is"] = arms.pop("what it is").replace("", "–")      # the longest comes last
+    rows = arms.astype(str).to_numpy().tolist()
     top = "Each arm: tokens, FLOPs, seeds, rates, what its warm-up learnt"
     return "\n\n".join([f"<details><summary>{top}</summary>", " ".join(said),
                         table(rows, list(arms.columns)), "</details>"])
@@ -164,7 +165,7 @@ def section(study: Study, verdicts: pd.DataFrame) -> str:
     "A study: its paragraph, its setting, its curves, what it asks beyond the paper."
     parts = [f"## {study.name}", f"*{study.title}*", study.lead]
     if len(study.rows):
-        parts.append(settings_words(study, verdicts))
+        parts += [*filter(None, [study.reading]), settings_words(study, verdicts)]
     if study.rows.tokens.notna().any():
         parts.append(arms_words(study))
     if has_curves(study):

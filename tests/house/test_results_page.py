@@ -26,6 +26,9 @@ what was asked.
 
 Another one.
 
+**Claims.** The first one
+is the paper's.
+
 **Failed attempts**
 * 2026-01-03 10:30, too small: nobody moved,
   on any seed.
@@ -79,6 +82,14 @@ def test_the_front_page_has_a_study_once_as_it_ran_last(root):
     assert listed.count("looking") == 1 and "3 seeds" in listed, listed
 
 
+def test_the_front_picture_is_that_of_the_newest_run(root):
+    for date in ("2026-02-01", "2026-01-05"):
+        shutil.copytree(root / "results/looking", root / f"results/laptop/{date}/runs/looking")
+    shutil.rmtree(root / "results/looking")
+    written = json.loads(replications.render(root)["index.ipynb"])
+    assert "docs/pictures/laptop-2026-02-01-looking.svg" in "".join(written["cells"][0]["source"])
+
+
 def test_verdicts_are_those_of_the_rule(root):
     study, = results.read_studies(root)
     verdicts = study.verdicts()
@@ -123,6 +134,7 @@ def test_failed_attempts_are_logged_by_date(root):
                    "* 2026-01-03, looking: too small: nobody moved, on any seed.",
                    "* 2026-01-05, elsewhere: never started"]
     assert "A paragraph that says what was asked." in text and "Another one" not in text
+    assert "**Claims.** The first one is the paper's.\n" in text
 
 
 def open_families(text):
@@ -190,8 +202,8 @@ def test_each_arm_says_what_it_cost_and_had_learnt(root):
     assert "a warm-up of 50 % of these" in text and "ab" * 32 in text
     folded = text.partition("<details>")[2].partition("</details>")[0]
     warm = next(line for line in folded.splitlines() if line.startswith("| warm"))
-    assert "| components from set | 6 | 640 | 1,280 | 1,920 | 2e+09 |" in warm
-    assert warm.endswith("| 0.01 | partly, 75% of the way: loss 1, by frequency 4 |")
+    assert warm.startswith("| warm | 6 | 640 | 1,280 | 1,920 | 2e+09 | – | 0.01 | partly, 75% of")
+    assert warm.endswith(": loss 1, by frequency 4 | components from set |")
 
 
 def test_steps_are_no_tokens(root):
