@@ -20,26 +20,34 @@ from typing import Any
 
 import pandas as pd
 from results import ROOT, Study, curve_picture, forest_picture, front_study, has_curves
-from results import noted_attempts, read_studies, take, themed
+from results import noted_attempts, planned, read_studies, take, themed
 from still_open import TIMED, rows_still_open
 
 from pptrain.errors import InputError
+from pptrain.study.head import amount, arms_table, place_line, rate_line
 
 PICTURES = "docs/pictures"
 WIDE = 150      # characters of a line in a terminal
 ROOM = 9        # lines for results in the README, which has fewer than 200
-WORDS = 116     # and words, in a cell that has at most 120
+WORDS = 117     # and words: a cell has at most 120, and its mark is three
 KEPT = "\N{NO-BREAK SPACE}"     # where a line does not end
 MORE = "More, and what is open: [REPLICATIONS](REPLICATIONS.md)."
 HEAD = """<!-- made by docs/replications.py from results/: `python docs/replications.py` -->
 
 # What replicated
 
-Each claim is a paper's sentence, written down before a counted seed was trained, and judged by one
-rule (`pptrain.study.decide`): an exact paired sign-flip test at 5 % and a 95 % interval; the main
-claim alone, the others corrected among themselves. *No effect* means that two one-sided tests put
-the effect within what was called too small to matter; *undecided* means neither, and says how many
-seeds would decide. A verdict speaks about the size in its row, not about the paper's models.
+Each claim is a paper's sentence, or a control of our own that says so, written down before a
+counted seed was first trained, and judged by one rule (`pptrain.study.decide`): an exact paired
+sign-flip test at 5 % and a 95 % interval; the main claim alone, the others corrected among
+themselves. *No effect* means that two one-sided tests put the effect within what was called too
+small to matter; *undecided* means neither, and says how many seeds would decide, in one direction
+or the other. A verdict speaks about the size in its row, not about the paper's models.
+
+Arms are compared at equal tokens of *text*, or of the skill; those of the warm-up come on top, and
+are many here: each section says how many. The papers of r1 to r3 take .1 to 4 %.
+A study's name begins with its profile; where it ran is said in its section.
+Every curve falls. At step 0 a trained body under fresh embeddings may do worse than an even guess;
+after it no held-out loss does.
 """
 
 
@@ -72,9 +80,9 @@ def told(study: Study, verdicts: pd.DataFrame, kind: str) -> list[list[str]]:
     rows = []
     for row in verdicts[verdicts.kind == kind].to_dict("records"):
         name = f"**{row['claim']}**" if row["main"] else row["claim"]
-        paper = [row["paper"] or "–"] if kind == "claim" else []
+        paper = [row["paper"] or "– (our control)"] if kind == "claim" else []
         rows.append([name, *paper, effect_words(row), p_words(row), str(row["n"]),
-                     verdict_words(row)])
+                     str(row["size"]).replace(" parameters", ""), verdict_words(row)])
     return rows
 
 
@@ -82,6 +90,17 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
     "A Markdown table whose cells may hold Markdown of our own."
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def ran_later(study: Study, claim: str, studies: Sequence[Study],
+              judged: Mapping[str, pd.DataFrame]) -> str:
+    "Where a claim of the same study was run after all."
+    for other in studies:
+        if other.folder.name == study.folder.name and other is not study:
+            table = judged[other.name]
+            if len(table) and table[(table.claim == claim.strip("*")) & (table.n > 0)].size:
+                return f"; run in [{other.name}](#{other.name})"
+    return ""
 
 
 def all_claims(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
@@ -93,19 +112,50 @@ def all_claims(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> 
         if not claims:
             named = "exploratory: no claim was named before"
             what = named if len(study.rows) else "no rows yet"
-            rows.append([link, what, "", "", "", str(study.seeds or ""), ""])
-        rows += [[link, *claim] for claim in claims]
+            rows.append([link, what, "", "", "", str(study.seeds or ""), "", ""])
+        for claim in claims:
+            later = ran_later(study, claim[0], studies, judged) if claim[-1] == "not run" else ""
+            rows.append([link, *claim[:-1], claim[-1] + later])
     columns = ["study", "claim (main in bold)", "the paper", "here: effect [95 %]", "p", "seeds",
-               "verdict"]
+               "parameters, tokens", "verdict"]
     return table(rows, columns)
+
+
+def warm_up_words(study: Study) -> str:
+    "How long warm-ups are beside what follows; nothing where nobody counted tokens."
+    first = study.rows[(study.rows.metric == "warmup_tokens") & (study.rows.value > 0)]
+    shares = sorted({float(f"{100 * n / study.rows.tokens.max():.2g}") for n in first.value})
+    ends = dict.fromkeys(f"{share:,.0f}" for share in (*shares[:1], *shares[-1:]))
+    return f"a warm-up of {' to '.join(ends)} % of these" if ends else ""
+
+
+def arms_words(study: Study) -> str:
+    "Folded: which data, seeds and machine; what each arm is, cost, and had learnt before."
+    facts = study.facts
+    stage = "text" if "corpus" in study.settings else "skill"
+    data = facts.get("corpus") or study.settings.get("corpus") or study.preset
+    sha = facts.get("corpus_sha256")
+    kept = f"sha256 `{sha}`" if sha else "its hash was not kept"
+    said = [f"Data of the {stage}: {data}, {kept}.", place_line(study.rows, facts)]
+    if facts.get("rates"):
+        said.append(rate_line(study.settings, facts))
+    arms = arms_table(study.rows, facts, stage, study.settings)
+    arms["what it is"] = arms.pop("what it is").replace("", "–")      # the longest comes last
+    rows = arms.astype(str).to_numpy().tolist()
+    top = "Each arm: tokens, FLOPs, seeds, rates, what its warm-up learnt"
+    return "\n\n".join([f"<details><summary>{top}</summary>", " ".join(said),
+                        table(rows, list(arms.columns)), "</details>"])
 
 
 def settings_words(study: Study, verdicts: pd.DataFrame) -> str:
     "At which size, on what, when, and what differs from the paper."
     facts = study.facts or study.settings
-    parts = [verdicts["size"].iloc[0] if len(verdicts) else "", study.preset,
-             str(facts.get("machine") or facts.get("gpu") or ""), f"{study.seeds} seeds",
-             str(facts.get("date", ""))[:10]]
+    machine = facts.get("machine") or facts.get("gpu")
+    tokens = study.rows.tokens.max()
+    counted = f"{amount(tokens)} tokens" if pd.notna(tokens) else ""
+    size = verdicts["size"].iloc[0] if len(verdicts) else counted
+    parts = [size, warm_up_words(study), study.preset, f"on {machine}" if machine else "",
+             f"{study.seeds} seeds", str(facts.get("date", ""))[:10]]
     differs = "; ".join(dict.fromkeys(filter(None, verdicts.get("differs", []))))
     line = ", ".join(filter(None, parts)) + "."
     return line + (f" Differs from the paper: {differs}." if differs else "")
@@ -115,28 +165,39 @@ def section(study: Study, verdicts: pd.DataFrame) -> str:
     "A study: its paragraph, its setting, its curves, what it asks beyond the paper."
     parts = [f"## {study.name}", f"*{study.title}*", study.lead]
     if len(study.rows):
-        parts.append(settings_words(study, verdicts))
+        parts += [*filter(None, [study.reading]), settings_words(study, verdicts)]
+    if study.rows.tokens.notna().any():
+        parts.append(arms_words(study))
     if has_curves(study):
         parts.append(f"![Accuracy over steps, arm by arm]({PICTURES}/{study.name}.svg)")
     if own := told(study, verdicts, "comparison"):
         parts += ["Asked on our own account (no claim of the paper):",
-                  table(own, ["question", "effect [95 %]", "p", "seeds", "answer"])]
+                  table([row[:-2] + row[-1:] for row in own],
+                        ["question", "effect [95 %]", "p", "seeds", "answer"])]
     files = sorted(path for path in study.folder.glob("*") if path.is_file())
     place = f"results/{study.folder.as_posix().rpartition('results/')[2]}"
     links = ", ".join(f"[{path.name}]({place}/{path.name})" for path in files)
     return "\n\n".join([*parts, f"Files: {links}."])
 
 
-def still_open(judged: Mapping[str, pd.DataFrame]) -> str:
-    "The papers whose main claim nothing here has decided, and what a run takes that could."
-    rows = rows_still_open(judged.values())
-    if not rows:
-        return "## Still open\n\nThe main claim of every paper is decided above."
-    words = ("No result here decides these main claims. Counted by a dry run, all arms and "
-             "searches of a rate included; hours of one thread, at the pace of r4_simpler_tasks "
-             f"({TIMED}). Where a run was undecided, the seeds are those that would decide it.")
-    columns = ["main claim", "the paper", "seeds", "tokens", "FLOPs", "hours", "command"]
-    return "\n\n".join(["## Still open", fill(words, 100), table(rows, columns)])
+def still_open(judged: Mapping[str, pd.DataFrame],
+               plans: Sequence[tuple[str, str, str]] = ()) -> str:
+    "The notebooks whose main claim no run of theirs has decided, what that takes, and the plans."
+    parts = ["## Still open"]
+    if rows := rows_still_open(judged.values()):
+        words = ("No run of these notebooks decides its main claim; others of the same paper may "
+                 "stand above. Counted by a dry run of profile laptop, all arms and searches of a "
+                 "rate included; hours of one thread, at the pace of r4_simpler_tasks "
+                 f"({TIMED}). Where a run was undecided, the seeds are those that would decide it.")
+        columns = ["notebook", "main claim", "the paper", "seeds", "tokens", "FLOPs", "hours",
+                   "command"]
+        parts += [fill(words, 100), table(rows, columns)]
+    if plans:
+        items = [f"* {study}: {what}: [plan]({plan})" for study, what, plan in plans]
+        parts += ["Written down, and not run yet:", "\n".join(items)]
+    if len(parts) == 1:
+        parts.append("The main claim of every notebook is decided above.")
+    return "\n\n".join(parts)
 
 
 def attempts(studies: Sequence[Study], noted: Sequence[tuple[str, str, str]]) -> str:
@@ -148,11 +209,12 @@ def attempts(studies: Sequence[Study], noted: Sequence[tuple[str, str, str]]) ->
 
 
 def page(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame],
-         noted: Sequence[tuple[str, str, str]] = ()) -> str:
+         noted: Sequence[tuple[str, str, str]] = (),
+         plans: Sequence[tuple[str, str, str]] = ()) -> str:
     "REPLICATIONS.md."
     forest = [f"![All effects with their intervals]({PICTURES}/forest.svg)"] * shown(judged)
     parts = [HEAD.strip(), all_claims(studies, judged), *forest,
-             *(section(study, judged[study.name]) for study in studies), still_open(judged),
+             *(section(study, judged[study.name]) for study in studies), still_open(judged, plans),
              attempts(studies, noted)]
     return "\n\n".join(parts) + "\n"
 
@@ -193,8 +255,10 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
     main = main_claim(judged[study.name])
     verdict = ("No claim was named beforehand: it shows, and decides nothing." if main is None else
                f"The claim named beforehand, {judged_words(main)}.")
+    rates = sorted({rates["text"] for rates in study.facts.get("rates", {}).values()})
+    own = f", learning rates {' or '.join(map(str, rates))}" if len(rates) > 1 else ""
     words = (f"The same small model looks for a value by its key (`{study.preset}`), after another "
-             f"task or none. Found at step {rows.step.max():,}, mean of {study.seeds} seeds: "
+             f"task or none. Found at step {rows.step.max():,}, mean of {study.seeds} seeds{own}: "
              f"{arms}. {verdict}")
     picture = f"![Share of needles found over steps, arm by arm]({PICTURES}/{study.name}.svg)"
     lines = fill(words, WIDE - 5, break_on_hyphens=False).replace(KEPT, " ")
@@ -212,15 +276,19 @@ def main_words(study: Study, row: Mapping[str, Any]) -> str:
 
 
 def brief_words(study: Study, row: Mapping[str, Any]) -> str:
-    "The same without paper, interval and size."
-    effect = f"{number(row['effect'])} {row['unit']}, " if row["n"] else ""
-    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}**, {effect}"
-    return fill(f"{words}{row['n']} seeds.", WIDE - 5, subsequent_indent="  ",
-                break_on_hyphens=False)
+    "The same without paper, interval and seeds."
+    return shortest_words(study, row, f", {number(row['effect'])} {row['unit']}" * bool(row["n"]))
+
+
+def shortest_words(study: Study, row: Mapping[str, Any], effect: str = "") -> str:
+    "The verdict and the size it speaks about."
+    size = str(row.get("size") or "?").partition(" ")[0]
+    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}** at {size}"
+    return fill(f"{words}{effect}.", WIDE - 5, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def fits(text: str) -> bool:
-    return text.count("\n") < ROOM and len(text.split()) <= WORDS
+    return text.count("\n") < ROOM + 2 and len(text.split()) <= WORDS
 
 
 def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
@@ -232,14 +300,16 @@ def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> 
     named = list(newest.values())
     if not named:
         return "No study whose claims were named beforehand has been finished yet."
-    for words in (main_words, brief_words):
-        text = "\n".join(words(study, main) for study, main in named)
+    seeds = " to ".join(map(str, dict.fromkeys(
+        end(main["n"] for _, main in named) for end in (min, max))))
+    less = f"Sizes: parameters; {seeds} seeds each. [More](REPLICATIONS.md)."
+    for words, more in ((main_words, MORE), (brief_words, less), (shortest_words, less)):
+        text = "\n".join(words(study, main) for study, main in named) + f"\n\n{more}"
         if fits(text):
-            break
-    else:
-        short = [f"{study.folder.name} **{main['verdict']}** (n = {main['n']})"
-                 for study, main in named]
-        text = fill(f"Main claims: {'; '.join(short)}.", WIDE - 5, break_on_hyphens=False)
+            return text
+    short = [f"{study.folder.name} **{main['verdict']}** (n = {main['n']})"
+             for study, main in named]
+    text = fill(f"Main claims: {'; '.join(short)}.", WIDE - 5, break_on_hyphens=False)
     return f"{text}\n\n{MORE}"
 
 
@@ -261,7 +331,8 @@ def render(root: Path = ROOT) -> dict[str, str]:
     "Every file that is made from results/: {path below the root: text}."
     studies = read_studies(root)
     judged = {study.name: study.verdicts() for study in studies}
-    files = {"REPLICATIONS.md": page(studies, judged, noted_attempts(root)),
+    files = {"REPLICATIONS.md": page(studies, judged, noted_attempts(root),
+                                     planned(studies, root)),
              "index.ipynb": index_with(root, studies, judged)}
     for study in filter(has_curves, studies):
         files[f"{PICTURES}/{study.name}.svg"] = themed(curve_picture(study))

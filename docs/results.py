@@ -1,13 +1,16 @@
 """What lies under results/: a folder a study, as its run left it, and how its pictures are drawn.
 
     results/NAME/
-      README.md      what was asked, in words; its first paragraph is quoted, and the dated list
-                     under "Failed attempts" (or "Log of failed attempts") goes into the log
+      README.md      what was asked, in words; its first paragraph is quoted, and so is one that
+                     begins with "**Claims.**", how to read them; the dated list under
+                     "Failed attempts" (or "Log of failed attempts") goes into the log
       rows*.csv      the study's rows (`pptrain.study.COLUMNS`), some seeds a file
       claims.json    what was named beforehand; without it the study is exploratory
       study.json     its settings; facts.json: machine, versions, rates (both may be missing)
 
     results/attempts.csv    date,study,what: failed attempts that have no folder
+    results/planned.csv     study,what,plan: what is written down and not run; left out of the page
+                            as soon as there are rows of that study, or a folder of that name has
 
 These are the files of a run's folder: `python docs/replications.py --take FOLDER` copies them.
 """
@@ -20,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pptrain.errors import InputError
@@ -42,6 +46,7 @@ class Study:
     name: str
     title: str
     lead: str                                           # its first paragraph
+    reading: str                                        # how to read its claims; may be empty
     rows: pd.DataFrame
     claims: list[Claim] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +97,7 @@ def read_earlier(path: Path, name: str) -> pd.DataFrame:
     table = table[table.stage != "donor"].rename(columns={"arm": "variant"})
     measured = [c for c in table if c not in ("stage", "variant", "seed", "step")]
     long = table.melt(["variant", "seed", "step"], measured, "metric").dropna(subset="value")
-    return long.assign(study=name, tokens=long.step)[COLUMNS]
+    return long.assign(study=name, tokens=np.nan)[COLUMNS]      # nobody counted them
 
 
 def read_all_rows(folder: Path) -> pd.DataFrame:
@@ -125,19 +130,18 @@ def read_study(folder: Path, name: str = "") -> Study:
     if (folder / "claims.json").exists():
         claims = [Claim(**claim) for claim in read_claims(folder / "claims.json")]
     settings = read_json(folder / "study.json") or read_json(folder / "card.json")
-    lead = " ".join(rest.strip().split("\n\n")[0].split())
-    return Study(name or folder.name, title.lstrip("# "), lead, rows, claims, settings, facts,
-                 failed_attempts(text), folder)
+    said = [" ".join(paragraph.split()) for paragraph in rest.strip().split("\n\n")]
+    reading = " ".join(paragraph for paragraph in said if paragraph.startswith("**Claims.**"))
+    return Study(name or folder.name, title.lstrip("# "), said[0], reading, rows, claims, settings,
+                 facts, failed_attempts(text), folder)
 
 
 def read_studies(root: Path = ROOT) -> list[Study]:
-    """Every study under results/, by name: a folder there, or one with rows or claims in a grid's
-    (`laptop/2026-11-27/runs/r2_text` is `laptop-2026-11-27-r2_text`)."""
+    """Every study under results/, by name: a folder with rows or claims, or that says what it is
+    (`laptop/2026-11-27/runs/r2_text` is `laptop-2026-11-27-r2_text`); a plan alone is none."""
     home = root / "results"
-    folders = {path for path in home.iterdir() if path.is_dir() and not list(path.rglob("runs"))}
-    for path in home.rglob("*"):
-        if path.name == "claims.json" or path.match("rows*.csv"):
-            folders.add(path.parent)
+    folders = {path.parent for path in home.rglob("*")
+               if path.name in ("claims.json", "README.md") or path.match("rows*.csv")}
     def name(folder: Path) -> str:
         return "-".join(part for part in folder.relative_to(home).parts if part != "runs")
     return [read_study(folder, name(folder)) for folder in sorted(folders)]
@@ -150,6 +154,18 @@ def noted_attempts(root: Path = ROOT) -> list[tuple[str, str, str]]:
         return []
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return list(table[["date", "study", "what"]].itertuples(index=False, name=None))
+
+
+def planned(studies: list[Study], root: Path = ROOT) -> list[tuple[str, str, str]]:
+    "Study, what it asks and its plan, of those in results/planned.csv that have no rows yet."
+    path = root / "results/planned.csv"
+    if not path.exists():
+        return []
+    table = pd.read_csv(path, dtype=str)
+    there = {name for study in studies for name in (*study.rows.study, study.folder.name)
+             if len(study.rows)}
+    table = table[~table.study.isin(there)]
+    return list(table[["study", "what", "plan"]].itertuples(index=False, name=None))
 
 
 def take(folder: Path, root: Path = ROOT) -> list[Path]:
@@ -241,6 +257,6 @@ def forest_picture(verdicts: pd.DataFrame) -> Picture:
 
 
 def front_study(studies: list[Study]) -> Study | None:
-    "The haystack that the README shows: one with claims before one without, then by seeds."
+    "The haystack that the README shows: one with claims if there is, of most seeds, the newest."
     there = [s for s in studies if s.preset.startswith("condattendstream") and has_curves(s)]
-    return max(there, key=lambda s: (bool(s.claims), s.seeds), default=None)
+    return max(there, key=lambda s: (bool(s.claims), s.seeds, s.name), default=None)

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,13 +18,11 @@ from pptrain.study.progress import in_words
 
 DECIDED = ("replicated", "contradicted", "no effect")
 TIMED = "results/laptop/2026-11-27/manifest.json"       # a laptop grid that was run to its end
-PAPER = re.compile(r"\br\d(?=_)")                       # r4 in r4_simpler_tasks
 
 
-def paper_of(name: str) -> str:
-    "`r4` of any name that holds `r4_`; nothing for others."
-    found = PAPER.search(name)
-    return found[0] if found else ""
+def notebook_of(family: str) -> str:
+    "`r4_simpler_tasks`: the notebook of a family, and the name of its study's folder."
+    return Path(str(replications()[family])).stem
 
 
 @cache
@@ -43,36 +41,34 @@ def pace() -> float:
     return laptop_costs("simpler_tasks")["flops"] / seconds
 
 
-def undecided_families(verdicts: Iterable[pd.DataFrame]) -> list[str]:
-    "Families whose paper has no study with a decided main claim, in the papers' order."
-    done = set()
-    for table in verdicts:
-        if "main" in table:
-            main = table[table.main.eq(True) & table.verdict.isin(DECIDED)]
-            done |= {paper_of(study) for study in main.study}
-    return [family for family, path in replications().items()
-            if paper_of(str(path)) not in done and can_be_counted(path)]
+def main_claims(family: str, verdicts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    "The verdicts on a notebook's main claim, of every study that ran it."
+    own = [table[table.main.eq(True) & table.study.str.endswith(notebook_of(family))]
+           for table in verdicts if "main" in table]
+    return pd.concat(own) if own else pd.DataFrame(columns=["verdict", "needed_n"])
 
 
-def seeds_asked(family: str, verdicts: Iterable[pd.DataFrame]) -> int | None:
+def undecided_families(verdicts: Sequence[pd.DataFrame]) -> list[str]:
+    "Families whose notebook has no study with a decided main claim, in the papers' order."
+    return [family for family, path in replications().items() if can_be_counted(path)
+            and not main_claims(family, verdicts).verdict.isin(DECIDED).any()]
+
+
+def seeds_asked(family: str, verdicts: Sequence[pd.DataFrame]) -> int | None:
     "The seeds that would decide what was run and is undecided; None where nothing says how many."
-    paper, asked = paper_of(str(replications()[family])), []
-    for table in verdicts:
-        if "needed_n" in table:
-            main = table[table.main.eq(True) & (table.study.map(paper_of) == paper)]
-            asked += main.needed_n.dropna().tolist()
-    return max(asked, default=None)
+    return max(main_claims(family, verdicts).needed_n.dropna(), default=None)
 
 
 def rows_still_open(verdicts: Iterable[pd.DataFrame]) -> list[list[str]]:
-    "A row for each: claim, the paper, seeds, tokens, operations, hours, command."
+    "A row for each: notebook, claim, paper, seeds, tokens, operations, hours, command."
     rows, verdicts = [], list(verdicts)
     for family in undecided_families(verdicts):
         main = next(c for c in replication_of(replications()[family]).claims if c.main)
         asked = seeds_asked(family, verdicts)
         costs = laptop_costs(family, asked)
         more = f" --seeds $(seq -s, {asked})" if asked else ""
-        rows.append([main.claim, main.paper, str(costs["seeds"]), in_short(costs["tokens"]),
-                     in_short(costs["flops"]), in_words(costs["flops"] / pace()),
+        rows.append([notebook_of(family), main.claim, main.paper, str(costs["seeds"]),
+                     in_short(costs["tokens"]), in_short(costs["flops"]),
+                     in_words(costs["flops"] / pace()),
                      f"`pptrain replicate --profile laptop --family {family}{more}`"])
     return rows

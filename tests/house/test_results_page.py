@@ -26,6 +26,9 @@ what was asked.
 
 Another one.
 
+**Claims.** The first one
+is the paper's.
+
 **Failed attempts**
 * 2026-01-03 10:30, too small: nobody moved,
   on any seed.
@@ -79,6 +82,14 @@ def test_the_front_page_has_a_study_once_as_it_ran_last(root):
     assert listed.count("looking") == 1 and "3 seeds" in listed, listed
 
 
+def test_the_front_picture_is_that_of_the_newest_run(root):
+    for date in ("2026-02-01", "2026-01-05"):
+        shutil.copytree(root / "results/looking", root / f"results/laptop/{date}/runs/looking")
+    shutil.rmtree(root / "results/looking")
+    written = json.loads(replications.render(root)["index.ipynb"])
+    assert "docs/pictures/laptop-2026-02-01-looking.svg" in "".join(written["cells"][0]["source"])
+
+
 def test_verdicts_are_those_of_the_rule(root):
     study, = results.read_studies(root)
     verdicts = study.verdicts()
@@ -123,6 +134,7 @@ def test_failed_attempts_are_logged_by_date(root):
                    "* 2026-01-03, looking: too small: nobody moved, on any seed.",
                    "* 2026-01-05, elsewhere: never started"]
     assert "A paragraph that says what was asked." in text and "Another one" not in text
+    assert "**Claims.** The first one is the paper's.\n" in text
 
 
 def open_families(text):
@@ -136,9 +148,11 @@ def test_what_is_open_says_what_it_takes(root):
     text = replications.render(root)["REPLICATIONS.md"]
     skills = ("haystack", "addition")         # their notebooks say what they train
     everybody = [name for name in still_open.replications() if name not in skills]
-    assert open_families(text) == everybody, "a study of no paper's name decides for none"
+    assert open_families(text) == everybody, "a study that no notebook ran decides for none"
     assert "| 8 | 100M | 200T |" in text and "cellular automata" in text
-    folder = folder.rename(root / "results/r4_looking")
+    folder.rename(root / "results/r4_looking")      # another study of the same paper
+    assert open_families(replications.render(root)["REPLICATIONS.md"]) == everybody
+    folder = (root / "results/r4_looking").rename(root / "results/r4_simpler_tasks")
     left = [family for family in everybody if family != "simpler_tasks"]
     assert open_families(replications.render(root)["REPLICATIONS.md"]) == left
     for path in folder.glob("rows-4*"):       # three seeds decide nothing
@@ -147,6 +161,60 @@ def test_what_is_open_says_what_it_takes(root):
     assert open_families(text) == everybody
     line = next(line for line in text.splitlines() if "--family simpler_tasks" in line)
     assert "--seeds $(seq -s, 6)`" in line and "| 6 | 100M |" in line, "three would not decide"
+
+
+def test_what_is_planned_is_listed_until_it_has_rows(root):
+    (root / "results/planned.csv").write_text("study,what,plan\nagain,once more,results/plan.py\n")
+    text = replications.render(root)["REPLICATIONS.md"]
+    assert "* again: once more: [plan](results/plan.py)" in text
+    shutil.copytree(root / "results/looking", root / "results/again")
+    assert "once more" not in replications.render(root)["REPLICATIONS.md"]
+
+
+def test_a_plan_alone_is_no_study(root):
+    (root / "results/parts").mkdir()
+    (root / "results/parts/plan.py").write_text("seeds = [11, 12]\n")
+    assert [study.name for study in results.read_studies(root)] == ["looking"]
+
+
+def test_what_was_not_run_says_where_it_was(root):
+    later = root / "results/later/looking"
+    shutil.copytree(root / "results/looking", later)
+    for path in (root / "results/looking").glob("rows*"):
+        rows = pd.read_csv(path)
+        rows[rows.variant != "warm"].to_csv(path, index=False)
+    text = replications.render(root)["REPLICATIONS.md"]
+    lines = [line for line in text.splitlines() if "The warm-up finds more" in line]
+    assert lines[0].endswith("| replicated |")
+    assert lines[1].endswith("| not run; run in [later-looking](#later-looking) |")
+
+
+def test_each_arm_says_what_it_cost_and_had_learnt(root):
+    folder = root / "results/looking"
+    facts = {"arms": {"warm": "components from set"}, "corpus_sha256": "ab" * 32,
+             "rates": {"warm": {"text": .01}}, "guessing_of": {"warm": {"loss": 4., "accuracy": 0}}}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    costs = {"warmup_tokens": 640, "flops": 2e9, "warmup_eval_loss": 1., "text_lr": .01}
+    last = table(range(1, 7))[lambda rows: (rows.variant == "warm") & (rows.step == 20)]
+    more = [last.assign(metric=name, value=value) for name, value in costs.items()]
+    pd.concat([table(range(1, 7)), *more]).to_csv(folder / "rows-1-3.csv", index=False)
+    text = replications.render(root)["REPLICATIONS.md"]
+    assert "a warm-up of 50 % of these" in text and "ab" * 32 in text
+    folded = text.partition("<details>")[2].partition("</details>")[0]
+    warm = next(line for line in folded.splitlines() if line.startswith("| warm"))
+    assert warm.startswith("| warm | 6 | 640 | 1,280 | 1,920 | 2e+09 | – | 0.01 | partly, 75% of")
+    assert warm.endswith(": loss 1, by frequency 4 | components from set |")
+
+
+def test_steps_are_no_tokens(root):
+    (root / "results/looking/claims.json").unlink()
+    for path in (root / "results/looking").glob("rows*"):
+        path.unlink()
+    (root / "results/looking/rows.csv").write_text(
+        "stage,arm,seed,step,accuracy\nhaystack,scratch,1,10,.1\nhaystack,scratch,1,20,.2\n")
+    study, = results.read_studies(root)
+    assert study.rows.tokens.isna().all() and results.has_curves(study)
+    assert "<details>" not in replications.render(root)["REPLICATIONS.md"]
 
 
 def test_where_nobody_knows_how_many_seeds_would_decide_none_are_named(root):
@@ -169,6 +237,8 @@ def test_the_page_says_the_size_that_was_counted_and_the_data_that_was_read(root
     claims = [CLAIMS[0] | {"setting": "condattendstream_30"}]
     (folder / "claims.json").write_text(json.dumps(claims))
     text = replications.render(root)["REPLICATIONS.md"]
+    claim = next(line for line in text.splitlines() if "The warm-up finds more" in line)
+    assert claim.endswith("| 6 | 0.139M, 1,280 text tokens | replicated |")
     assert "0.139M parameters" in text
     assert "data condattendstream_8 length=9, the paper's condattendstream_30" in text
 

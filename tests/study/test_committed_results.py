@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from results import Study, planned, read_studies
 
+from pptrain import create_task
 from pptrain.errors import InputError
 from pptrain.study.gathering import GridResults
 from pptrain.study.replication import ReplicationResult
@@ -15,6 +17,7 @@ from pptrain.study.report import report_heads
 
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "results/laptop").glob("*"))
+STUDIES = read_studies(ROOT)
 LEARNT = re.compile(r"(yes|partly|no), (-?\d+)% of the way: loss ([\d.]+), by frequency ([\d.]+)$")
 SEVERAL = re.compile(r"accuracy \d+% of the one of set and eca that learnt least$")
 TOLD = ("warm-up tokens", "tokens in all", "FLOPs in all")
@@ -29,13 +32,32 @@ def test_nothing_of_them_is_damaged(results):
     assert results.notes == [] and len(results.verdicts)
 
 
-def test_every_curve_falls_and_ends_below_guessing(results):
-    losses = results.table[results.table.metric == "eval_loss"].sort_values("tokens")
-    for (study, _, _), run in losses.groupby(["study", "variant", "seed"]):
+def vocabulary(study: Study) -> int:
+    "Token ids that the last stage of a study knows."
+    if "corpus" not in study.settings:      # a skill
+        task = create_task(study.settings["family"], {"preset": study.preset})
+        return task.tokenizer_spec().vocab_size
+    return study.facts.get("vocabulary") or study.settings["vocab_size"]
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_every_curve_falls_and_after_its_first_step_lies_below_guessing(study):
+    losses = study.rows[study.rows.metric.isin(["eval_loss", "train_loss"])].sort_values("step")
+    assert len(losses)
+    for _, run in losses.groupby(["variant", "seed"]):
         assert run.value.iloc[-1] < run.value.iloc[0]
-        facts = json.loads((results.places[study][0] / "facts.json").read_text())
-        if "vocabulary" in facts:
-            assert run.value.iloc[-1] < math.log(facts["vocabulary"])
+        assert (run.value[run.step > 0] < math.log(vocabulary(study))).all()
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_the_facts_name_the_seeds_that_the_rows_have(study):
+    if "seeds" in study.facts:
+        assert study.facts["seeds"] == sorted(set(study.rows.seed))
+
+
+def test_what_is_planned_is_written_down():
+    for _, _, plan in planned(STUDIES):
+        assert (ROOT / plan).is_file()
 
 
 def test_every_arm_says_what_it_cost_and_whether_its_warm_up_learnt(results):
