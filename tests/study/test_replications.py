@@ -120,9 +120,19 @@ def test_every_replication_is_counted_skills_too():
         assert list(table.study) == ["haystack"] * 2 + ["addition"] * 2 + ["dyck"] * 2
         assert (table.FLOPs > 1e9).all() and (table["warm-ups"] > 0).all()
         first, second = table[table.study == "haystack"].texts
-        assert first == 3 * second, "two rates are tried once, by the first"
+        assert first == second, "one rate for all arms: none is looked for"
     text = dry_run_text(plan("gpu", ["haystack"], [1]), 1)
     assert "24M tokens/s" in text and "TFLOP/s" not in text and "not counted" not in text
+
+
+def test_a_search_of_rates_is_counted_once():
+    from dataclasses import replace
+
+    from pptrain.study.skill_costs import skill_costs, skill_of
+    config, _ = skill_of(plan("laptop", ["haystack"], [1])[0])
+    two = replace(config, rates=[1e-3, 3e-3])
+    first, second = (skill_costs(two, [1], search).texts.sum() for search in (True, False))
+    assert first == 3 * second, "two rates are tried once, by the first"
 
 
 def test_a_grid_chooses_the_rates_of_a_skill_once(tmp_path, monkeypatch):
@@ -133,7 +143,7 @@ def test_a_grid_chooses_the_rates_of_a_skill_once(tmp_path, monkeypatch):
     from pptrain.study.skill_costs import skill_of
     config, _ = skill_of(plan("laptop", ["haystack"], [1])[0])
     tiny = replace(config, model="gpt2-1_2_16", steps=4, batch_size=4, eval_every=4, eval_rows=8,
-                   arms={"scratch": None}, donors={})
+                   rates=[1e-3, 3e-3], arms={"scratch": None}, donors={})
     monkeypatch.setenv(MARK, str(tmp_path))
     said = []
     rows = [run_skill(tiny, tmp_path / f"runs/{seed}", [seed], said.append) for seed in (1, 2)]
