@@ -122,15 +122,14 @@ class Stacking:
                              "finds here, such as cuda") from None
 
     @classmethod
-    def of(cls, say: Callable[[str], Any], options: Any,
-           known: Sequence[str] = OPTIONS) -> Stacking:
-        "Of what a caller gave. Raises `InputError` for options that are not `known`."
+    def of(cls, say: Callable[[str], Any], options: Any) -> Stacking:
+        "Of what a caller gave. Raises `InputError` for options other than `OPTIONS`."
         if not isinstance(options, Mapping):
             raise InputError(f"stacked={shown(options)}: give options by name, such as "
                              "{'device': 'cuda'}, or {} for none")
         for name in options:
-            if name not in known:
-                raise unknown("option of a stack", name, known)
+            if name not in OPTIONS:
+                raise unknown("option of a stack", name, OPTIONS)
         return cls(say, **options)
 
     def train(self, models: Sequence[nn.Module], batches: StackRows, steps: int, folder: Path,
