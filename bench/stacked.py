@@ -69,6 +69,7 @@ def skill_study(names, settings, options):
     seeds = settings.seeds or names["seeds"]
     if settings.device != "cpu":
         config = replace(config, together=len(seeds))
+    options = {name: value for name, value in options.items() if name != "together"}
     rows = run_skill(config, settings.out, seeds, say, **options)
     save_results(settings.out, rows, names["claims"])
     return judge_study(rows, names["claims"], asdict(config), settings.profile)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import InputError
+from ..data.streams import finite_number, number_within
+from ..errors import InputError, shown, unknown
+from ..files import locked
 from ..integrations.weights import plain_state
 
 # %% auto #0
@@ -36,7 +40,7 @@ def stacked_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> Tensor:
     normed = F.layer_norm(x, x.shape[-1:], eps=eps)
     return normed * gain[:, None, None] + bias[:, None, None]
 
-def stacked_attention(qkv: Tensor, heads: int) -> Tensor:
+def stacked_attention(qkv: Tensor, heads: int, scale: float) -> Tensor:
     "Causal attention of (models, batch, length, 3 · width): (models, batch, length, width)."
     models, batch, length, triple = qkv.shape
     size = triple // 3 // heads
@@ -45,7 +49,7 @@ def stacked_attention(qkv: Tensor, heads: int) -> Tensor:
     if spare and qkv.is_cuda:
         split = F.pad(split, (0, spare))
     q, k, v = split.unbind(0)
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=size ** -.5)
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     return mixed[..., :size].transpose(1, 2).reshape(models, batch, length, heads * size)
 
 # %% ../../nbs/runs/20_many.ipynb #759ed314
@@ -53,7 +57,8 @@ class ManyGPT2(nn.Module):
     """GPT-2s of one shape with their weights stacked; weights are (models, …) parameters.
 
     `forward` gives hidden states, `logits` scores of some of them, `model(m)` the `m`-th as it
-    came. Dropout is not drawn. Raises `InputError` for models of different shapes."""
+    came. Dropout is not drawn. Raises `InputError` for what is no `GPT2LMHeadModel`, for models
+    whose configs differ, and for activations but gelu_new, gelu, relu and silu."""
     def __init__(self, models: Sequence[nn.Module]):
         super().__init__()
         self.shape = check_alike(models)
@@ -73,6 +78,7 @@ class ManyGPT2(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         "Hidden states (models, batch, length, width) of ids (models, batch, length)."
         w, eps = self.named_weights(), self.shape.layer_norm_epsilon
+        active = ACTIVATIONS[self.shape.activation_function]
         table = w["transformer.wte.weight"]
         first = torch.arange(len(self), device=ids.device) * table.shape[1]     # of each model
         x = F.embedding(ids + first[:, None, None], table.flatten(0, 1))
@@ -87,10 +93,11 @@ class ManyGPT2(nn.Module):
         for n in range(self.shape.n_layer):
             here = f"transformer.h.{n}."
             qkv = linear(f"{here}attn.c_attn", norm(f"{here}ln_1", x))
-            mixed = stacked_attention(qkv, self.shape.n_head)
+            scale = attention_scale(self.shape, n)
+            mixed = stacked_attention(qkv, self.shape.n_head, scale)
             x = x + linear(f"{here}attn.c_proj", mixed)
             inner = linear(f"{here}mlp.c_fc", norm(f"{here}ln_2", x))
-            x = x + linear(f"{here}mlp.c_proj", F.gelu(inner, approximate="tanh"))
+            x = x + linear(f"{here}mlp.c_proj", active(inner))
         return norm("transformer.ln_f", x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -108,23 +115,36 @@ class ManyGPT2(nn.Module):
         return model.eval()
 
 # %% ../../nbs/runs/20_many.ipynb #7f3d0f46
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_new": partial(F.gelu, approximate="tanh"), "gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+FIELDS = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "tie_word_embeddings",
+          "n_inner", "activation_function", "layer_norm_epsilon", "scale_attn_weights",
+          "scale_attn_by_inverse_layer_idx")        # of a config, all that `forward` obeys
+
+def attention_scale(shape: Any, layer: int) -> float:
+    "By what the products of queries and keys are multiplied in a layer (from 0)."
+    scale = (shape.n_embd // shape.n_head) ** -.5 if shape.scale_attn_weights else 1.
+    return scale / (layer + 1) if shape.scale_attn_by_inverse_layer_idx else scale
+
 def check_alike(models: Sequence[nn.Module]) -> Any:
-    "The config that all have. Raises `InputError` for no model, another kind, or another shape."
+    "The config that all have. Raises `InputError` as `ManyGPT2` does."
+    from transformers import GPT2LMHeadModel
     if not models:
         raise InputError("many: give at least one model")
-    fields = ("model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head",
-              "tie_word_embeddings", "n_inner", "activation_function", "scale_attn_weights",
-              "scale_attn_by_inverse_layer_idx")
-    shapes = [{f: getattr(getattr(model, "config", None), f, None) for f in fields}
-              for model in models]
-    if shapes[0]["model_type"] != "gpt2" or shapes[0]["activation_function"] != "gelu_new":
-        raise InputError(f"many: models must be GPT-2s, not {type(models[0]).__name__}")
-    for m, shape in enumerate(shapes):
-        for field, value in shape.items():
-            if value != shapes[0][field]:
+    for m, model in enumerate(models):
+        if type(model) is not GPT2LMHeadModel:      # a class made of it may compute anything
+            raise InputError(f"many: model {m} must be a GPT2LMHeadModel, not a "
+                             f"{type(model).__name__}")
+    shape: Any = models[0].config
+    if shape.activation_function not in ACTIVATIONS:
+        raise unknown("activation_function", shape.activation_function, ACTIVATIONS)
+    for m, model in enumerate(models):
+        for field in FIELDS:
+            value, first = getattr(model.config, field), getattr(shape, field)
+            if value != first:
                 raise InputError(f"many: model {m} has {field}={value!r}, the first one "
-                                 f"{shapes[0][field]!r}; stack models of one shape")
-    return models[0].config
+                                 f"{first!r}; stack models of one shape")
+    return shape
 
 # %% ../../nbs/runs/20_many.ipynb #2f537fc0
 class ManyModules(nn.Module):
@@ -205,7 +225,7 @@ def places_of(mask: Tensor) -> Tensor:
     return torch.where(found < mask.shape[-1], found, -1)
 
 def many_losses(many: ManyGPT2 | ManyModules, ids: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean loss (nats) and share of right first guesses, each (models,).
+    """Mean loss (nats) and share of right first guesses, each (models,); 0 where no token has loss.
 
     `ids` is (models, batch, length), `places` (models, batch, most) as `places_of` gives them."""
     live = places >= 0
@@ -217,7 +237,7 @@ def many_losses(many: ManyGPT2 | ManyModules, ids: Tensor, places: Tensor) -> tu
     losses = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="none")
     losses = losses.view(places.shape) * live
     right = (logits.argmax(-1) == wanted) & live
-    count = live.sum((1, 2))
+    count = live.sum((1, 2)).clamp(min=1)
     return losses.sum((1, 2)) / count, right.sum((1, 2)) / count
 
 # %% ../../nbs/runs/20_many.ipynb #ae5aedaf
@@ -254,8 +274,10 @@ def step_each(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer,
             w.copy_(old.lerp(w, shares.view(-1, *[1] * (w.ndim - 1))))
 
 # %% ../../nbs/runs/20_many.ipynb #a6c2f2ac
+SCHEDULES = ("constant", "cosine")
+
 def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
-    "Share of the learning rate at a step: linear warm-up, then 'constant' or 'cosine' to 0."
+    "Share of the learning rate at a step: linear warm-up, then one of `SCHEDULES`, cosine to 0."
     if step < warmup:
         return step / max(1, warmup)
     if schedule == "constant":
@@ -284,7 +306,7 @@ class Pace:
             group["lr"] = self.highest * top
         if self.alike:
             return None
-        return self.rates / self.highest * (rises / (top or 1.)).to(self.rates)
+        return self.rates / (self.highest or 1.) * (rises / (top or 1.)).to(self.rates)
 
 # %% ../../nbs/runs/20_many.ipynb #dee6c40b
 @dataclass
@@ -308,26 +330,68 @@ def stack_rows(step: int, columns: Mapping[str, Tensor]) -> list[dict[str, Any]]
     return [{"step": step, "model": m, **{name: values[m] for name, values in lists.items()}}
             for m in range(count)]
 
-def keep(many: nn.Module, optimizer: torch.optim.Optimizer, step: int,
-         rows: list[dict[str, Any]], path: Path | None) -> None:
-    "Saves what the loop needs to go on, whole or not at all."
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    torch.save({"weights": many.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
-                "rows": rows}, draft)
-    draft.replace(path)
+def each(value: Any, count: int, name: str) -> list[Any]:
+    "A value for each of `count` models. Raises `InputError` for several that are not as many."
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    several = several and getattr(value, "ndim", 1) > 0
+    given = list(value) if several else [value] * count
+    if len(given) != count:
+        raise InputError(f"{name}={shown(value)}: give one for all, or one for each of "
+                         f"{count} models")
+    return given
 
-def restored(many: ManyGPT2 | ManyModules, optimizer: torch.optim.Optimizer,
-             path: Path | None) -> tuple[int, list[dict[str, Any]]]:
-    "Step and rows of a saved state, which is put back; 0 and none without one."
-    if path is None or not path.exists():
-        return 0, []
-    saved = torch.load(path, map_location=many.weights[0].device, weights_only=True)
-    many.load_state_dict(saved["weights"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return saved["step"], saved["rows"]
+def stack_settings(many: ManyGPT2 | ManyModules, lr: Any, warmup: Any, schedule: str,
+                   **numbers: Any) -> dict[str, Any]:
+    "What a stack is trained by, as its folder keeps it. Raises `InputError` for what cannot be."
+    for name in ("steps", "every"):
+        number_within(numbers[name], name, 1, 2**31)
+    for name in ("weight_decay", "max_grad_norm"):
+        finite_number(numbers[name], name, low=0)
+    if schedule not in SCHEDULES:
+        raise unknown("schedule", schedule, SCHEDULES)
+    rises = [number_within(rise, "warmup", 0, 2**31) for rise in each(warmup, len(many), "warmup")]
+    rates = [finite_number(rate, "lr", low=0) for rate in each(lr, len(many), "lr")]
+    shapes = str([tuple(w.shape[1:]) for w in many.weights])
+    return {"models": len(many), "shapes": shapes, "lr": rates, "warmup": rises,
+            "schedule": schedule, **numbers}
+
+@dataclass
+class Kept:
+    "Where a stack and its rows are kept while it is trained, and by which settings; None: nowhere."
+    path: Path | None
+    settings: Mapping[str, Any]
+
+    def write(self, many: nn.Module, optimizer: torch.optim.Optimizer, step: int,
+              rows: list[dict[str, Any]]) -> None:
+        "Saves what the loop needs to go on, whole or not at all."
+        if self.path is None:
+            return
+        draft = self.path.with_suffix(".draft")
+        torch.save({"settings": self.settings, "weights": many.state_dict(),
+                    "optimizer": optimizer.state_dict(), "step": step, "rows": rows}, draft)
+        draft.replace(self.path)
+
+    def read(self, many: ManyGPT2 | ManyModules,
+             optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]]]:
+        """Step and rows of a saved state, which is put back; 0 and none without one.
+
+        Raises `InputError` for a damaged one, and for one of other settings."""
+        if self.path is None or not self.path.exists():
+            return 0, []
+        try:
+            saved = torch.load(self.path, map_location=many.weights[0].device, weights_only=True)
+            recorded = {name: saved["settings"][name] for name in self.settings}
+            found = [saved[part] for part in ("weights", "optimizer", "step", "rows")]
+        except Exception:       # whatever the reader of a damaged file stumbles over
+            raise InputError(f"{self.path} is damaged, or of another pptrain; remove it, and the "
+                             "stack is trained again") from None
+        for name, value in self.settings.items():
+            if recorded[name] != value:
+                raise InputError(f"{self.path} was trained with {name}={shown(recorded[name])}, "
+                                 f"not {shown(value)}; give another folder")
+        many.load_state_dict(found[0])
+        optimizer.load_state_dict(found[1])
+        return found[2], found[3]
 
 # %% ../../nbs/runs/20_many.ipynb #cc58fd13
 Batches = Callable[[int], tuple[Tensor, Tensor]]     # step → ids, places: (models, batch, …)
@@ -343,25 +407,29 @@ def train_many(many: ManyGPT2 | ManyModules, batches: Batches, steps: int, *,
 
     `look(many, step)` gives further columns as (models,) tensors. With `folder` the state is kept
     there and the same call goes on from it; where `until()` is true the loop stops there early.
-    `lr` and `warmup` may be one for all or one per model; a `max_grad_norm` of 0 clips nothing.
-    `workers` processes make the batches ahead of time."""
-    rates = torch.as_tensor(lr).expand(len(many)).to(many.weights[0])
-    warmups = [warmup] * len(many) if isinstance(warmup, int) else list(warmup)
-    pace = Pace(rates, warmups, schedule, steps)
+    `lr` and `warmup` (steps) may be one for all or one per model, `schedule` is "constant" or
+    "cosine"; a `max_grad_norm` of 0 clips nothing. `workers` processes make the batches ahead of
+    time. Raises `InputError` for numbers that cannot be, and for a folder that is in use, damaged
+    or of other settings."""
+    told = stack_settings(many, steps=steps, lr=lr, warmup=warmup, schedule=schedule, every=every,
+                          weight_decay=weight_decay, max_grad_norm=max_grad_norm or 0)
+    number_within(workers, "workers", 0, 2**31)
+    pace = Pace(torch.tensor(told["lr"]).to(many.weights[0]), told["warmup"], schedule, steps)
     optimizer = stack_optimizer(many, pace.highest, weight_decay)
-    state_file = None if folder is None else Path(folder) / "many.pt"
-    begin, rows = restored(many, optimizer, state_file)
-    for step, batch in zip(range(begin, steps), ahead(batches, begin, steps, workers)):
-        losses, _ = many_losses(many, *(part.to(rates.device) for part in batch))
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        if max_grad_norm:
-            clip_each(many.weights, max_grad_norm)
-        step_each(many.weights, optimizer, pace.shares(step, optimizer))
-        if (step + 1) % every == 0 or step + 1 == steps:
-            columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
-            rows += stack_rows(step + 1, columns)
-            keep(many, optimizer, step + 1, rows, state_file)
-            if until():
-                break
+    kept = Kept(None if folder is None else Path(folder) / "many.pt", told)
+    with nullcontext() if folder is None else locked(folder):
+        begin, rows = kept.read(many, optimizer)
+        for step, batch in zip(range(begin, steps), ahead(batches, begin, steps, workers)):
+            losses, _ = many_losses(many, *(part.to(pace.rates.device) for part in batch))
+            optimizer.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            if max_grad_norm:
+                clip_each(many.weights, max_grad_norm)
+            step_each(many.weights, optimizer, pace.shares(step, optimizer))
+            if (step + 1) % every == 0 or step + 1 == steps:
+                columns = {"train_loss": losses.detach(), **(look(many, step + 1) if look else {})}
+                rows += stack_rows(step + 1, columns)
+                kept.write(many, optimizer, step + 1, rows)
+                if until():
+                    break
     return rows

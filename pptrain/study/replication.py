@@ -26,7 +26,7 @@ from .facts import chance_of
 from .head import learnt_word, mean_of, read_facts, way_learnt
 from .profiles import PROFILES, read_seeds
 from .representations import inside_study
-from .stacks import run_stacked
+from .stacks import Stacking, run_stacked
 from .tuning import run_study
 from .variants import VARIANTS, StudySetup
 
@@ -190,6 +190,7 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     check_claims(replication.claims, config, [*replication.declared(), *config.arms])
     study: Callable[..., pd.DataFrame] = run_study
     if stacked is not None:
+        Stacking.of(say, stacked)           # refuses what are no such options
         study = partial(run_stacked, **stacked)
     rows = study(config, out_dir, read_seeds(seeds) or usual, replication.arms(profile), say)
     save_results(out_dir, rows, replication.claims)

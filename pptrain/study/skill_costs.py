@@ -18,9 +18,10 @@ from ..runs.many import ManyGPT2, many_losses
 from .budgets import training_flops
 from .costs import is_own, names_before
 from .grid import RunSpec
-from .skills import (
-    Donor, SkillConfig, check_seeds, datasets, donor_cost, donor_rows, gifts, real_tokens,
-    skill_model, small_model)
+from .profiles import read_seeds
+from pptrain.study.skills import (
+    Donor, SkillConfig, check_seeds, datasets, donor_cost, gifts, real_tokens, skill_model,
+    small_model)
 from .stacks import StackRows
 
 # %% auto #0
@@ -39,14 +40,14 @@ def is_skill(spec: RunSpec) -> bool:
 def skill_of(spec: RunSpec) -> tuple[SkillConfig, list[int]]:
     "`(settings, seeds)` of a run of such a notebook; nothing of it is trained."
     names = names_before(spec.notebook, spec.parameters)
-    return names["config"], list(names["seeds"])
+    return names["config"], read_seeds(names["seeds"])
 
 # %% ../../nbs/study/41_skill_costs.ipynb #0470fd6b
 def planned_donor(config: SkillConfig, name: str) -> dict[str, float]:
     "What one donor costs."
     donor = Donor(**config.donors[name])
     vocab = create_task(donor.family, preset=donor.preset).tokenizer_spec().vocab_size
-    return donor_cost(donor, donor_rows(donor, [0])[1], small_model(config, vocab, 0))
+    return donor_cost(donor, small_model(config, vocab, 0))
 
 # %% ../../nbs/study/41_skill_costs.ipynb #99e39f15
 def skill_costs(config: SkillConfig, seeds: Sequence[int], search: bool = True) -> pd.DataFrame:
@@ -55,15 +56,14 @@ def skill_costs(config: SkillConfig, seeds: Sequence[int], search: bool = True) 
     Columns as of `study_costs`: arm, warm-ups and texts (how many), warm-up tokens and text tokens,
     FLOPs (of all of them). Texts are trainings on the skill. Without `search` the rates are there
     already. Raises `InputError` for seeds that `run_skill` refuses."""
-    check_seeds(config, seeds)
+    count = len(check_seeds(config, seeds))
     search = search and len(config.rates) > 1
-    model, times = skill_model(config, 0), len(seeds) + search
-    held = datasets(config.family, config.preset, seeds[0], config.eval_rows).eval_dataset
-    length = real_tokens(held, config.eval_rows)
+    model, times = skill_model(config, 0), count + search
+    length = real_tokens(config.family, config.preset, config.eval_rows)
     text = round(config.steps * config.batch_size * length)
     rows, open_donors = [], list(config.donors)
     for arm, start in config.arms.items():
-        texts = len(seeds) + search * len(config.rates)
+        texts = count + search * len(config.rates)
         row: dict[str, Any] = {
             "arm": arm, "warm-ups": 0, "texts": texts, "warm-up tokens": 0,
             "text tokens": texts * text, "FLOPs": texts * training_flops(model, text, length)}

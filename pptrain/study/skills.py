@@ -10,8 +10,7 @@ import json
 import math
 import os
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,8 +26,9 @@ from ..core import create_task
 from ..data import TaskDataset, shuffled
 from ..config import build_config, plain_value, typed
 from ..data.draws import GENERATOR_VERSION, check_generator
+from ..data.examples import attended_tokens
 from ..data.streams import finite_number, number_within
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..files import read_json, write_atomic
 from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
@@ -37,9 +37,8 @@ from .profiles import read_seeds
 from .gathering import read_rows
 from .progress import NOW
 from .processes import MARK
-from .stacks import HeldOut, Stacking, StackRows
+from .stacks import HeldOut, Stacking, StackRows, in_turn
 from .trials import check_crosses
-from .tuning import claimed
 from .variants import COLUMNS, ORIGIN
 from ..transfer import create_policy
 
@@ -163,28 +162,26 @@ def skill_model(config: SkillConfig, seed: int) -> nn.Module:
     task = create_task(config.family, preset=config.preset)
     return small_model(config, task.tokenizer_spec().vocab_size, seed)
 
-def real_tokens(data: TaskDataset, count: int) -> float:
-    "Mean number of tokens of a row, padding apart."
-    masks = [data[i]["attention_mask"] for i in range(count)]
-    return float(np.mean([int(mask.sum()) for mask in masks]))
-
 def datasets(family: str, preset: str, seed: int, held: int) -> Any:
     "Endless training rows of a seed, and some held out."
     many: dict[str, Any] = {"sequence_count": 10**9, "eval_sequence_count": held}
     return create_task(family, preset=preset, **many).build_datasets(seed)
 
-# %% ../../nbs/study/35_skills.ipynb #6795147d
-def donor_rows(donor: Donor, seeds: Sequence[int]) -> tuple[list[TaskDataset], TaskDataset]:
-    "Training rows of a donor, of each seed its own, and held-out rows of all."
-    built = [datasets(donor.family, donor.preset, 7000 + seed, 128) for seed in seeds]
-    train, held = [b.train_dataset for b in built], built[0].eval_dataset
-    if donor.shuffled:
-        return [shuffled(rows) for rows in train], shuffled(held)
-    return train, held
+def real_tokens(family: str, preset: str, count: int) -> float:
+    "Mean number of tokens of a row, padding apart: of `count` held-out ones of seed 0."
+    held = datasets(family, preset, 0, count).eval_dataset
+    return float(np.mean([attended_tokens(row) for row in held.batch(range(count))]))
 
-def donor_cost(donor: Donor, held: TaskDataset, model: nn.Module) -> dict[str, float]:
-    "What training `model` as a donor costs; rows are as long as the held-out ones."
-    length = real_tokens(held, 128)
+# %% ../../nbs/study/35_skills.ipynb #6795147d
+def donor_rows(donor: Donor, seeds: Sequence[int]) -> tuple[list[TaskDataset], list[TaskDataset]]:
+    "Training rows of a donor and held-out ones, of each seed its own."
+    built = [datasets(donor.family, donor.preset, 7000 + seed, 128) for seed in seeds]
+    view = shuffled if donor.shuffled else (lambda rows: rows)
+    return [view(b.train_dataset) for b in built], [view(b.eval_dataset) for b in built]
+
+def donor_cost(donor: Donor, model: nn.Module) -> dict[str, float]:
+    "What training `model` as a donor costs; rows are as long as held-out ones."
+    length = real_tokens(donor.family, donor.preset, 128)
     tokens = round(donor.steps * donor.batch_size * length)
     return {"warmup_tokens": tokens, "warmup_lr": donor.lr,
             "warmup_flops": training_flops(model, tokens, length)}
@@ -202,8 +199,8 @@ def train_donor(config: SkillConfig, name: str, seeds: Sequence[int], folder: Pa
         [small_model(config, task.tokenizer_spec().vocab_size, 7000 + seed) for seed in seeds],
         batches, donor.steps, folder / f"donor-{name}", [config.donors[name], list(seeds)],
         lr=donor.lr, warmup=min(100, donor.steps // 5), schedule="constant", weight_decay=.01,
-        every=min(500, donor.steps), look=HeldOut(held, collate))
-    cost = donor_cost(donor, held, many.model(0))
+        every=min(500, donor.steps), look=HeldOut(held, range(len(seeds)), collate))
+    cost = donor_cost(donor, many.model(0))
     facts = [cost | {"warmup_eval_accuracy": row["accuracy"], "warmup_eval_loss": row["eval_loss"]}
              for row in rows[-len(seeds):]]
     reached = [round(fact["warmup_eval_accuracy"], 3) for fact in facts]
@@ -245,8 +242,8 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
     "Rows of `train_many` on the skill; models of one seed read the same. `TimeoutError`."
     seeds = list(dict.fromkeys(seed for *_, seed in runs))
     built = [datasets(config.family, config.preset, seed, config.eval_rows) for seed in seeds]
-    collate = built[0].data_collator
-    check = HeldOut(built[0].eval_dataset, collate, piece=250)
+    which, collate = [seeds.index(seed) for *_, seed in runs], built[0].data_collator
+    check = HeldOut([b.eval_dataset for b in built], which, collate, piece=250)
 
     def look(many: ManyGPT2, step: int) -> dict[str, Tensor]:
         found = check(many, step)
@@ -254,8 +251,7 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
         stacking.say(f"seeds {seeds} step {step}: {told}")
         return found
 
-    batches = StackRows([b.train_dataset for b in built], [seeds.index(seed) for *_, seed in runs],
-                        config.batch_size, collate)
+    batches = StackRows([b.train_dataset for b in built], which, config.batch_size, collate)
     _, rows = stacking.train(
         models, batches, config.steps, folder / "arms", runs, lr=[rate for _, rate, _ in runs],
         warmup=config.warmup_steps, schedule=config.schedule, weight_decay=config.weight_decay,
@@ -274,8 +270,7 @@ def lost_at(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
 def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
          spent: Mapping[int, Mapping[str, Mapping[str, float]]], model: nn.Module) -> pd.DataFrame:
     "Rows as every study has them; what a run cost stands at its last step."
-    data = datasets(config.family, config.preset, runs[0][2], config.eval_rows)
-    real = real_tokens(data.eval_dataset, config.eval_rows)
+    real = real_tokens(config.family, config.preset, config.eval_rows)
     flops = training_flops(model, round(config.steps * config.batch_size * real), real)
     table, lost = [], lost_at(rows)
     for row in rows:
@@ -309,6 +304,7 @@ def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[
 def settings_mark(config: SkillConfig) -> str:
     "Hash of all that decides a number; not of how many seeds ran together."
     told = {k: v for k, v in asdict(config).items() if k != "together"}
+    told["held_out"] = "of each seed"       # once those of the first seed in a stack were all's
     text = json.dumps(told, sort_keys=True, default=plain_value)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -335,16 +331,9 @@ def tuned(config: SkillConfig, folder: Path, stacking: Stacking) -> dict[str, fl
     if len(config.rates) == 1:
         return dict.fromkeys(config.arms, config.rates[0])
     home = tuning_folder(config, folder)
-    path, waits = home / "rates.json", False
-    while not path.exists():
-        with claimed(home, "rates") as ours:
-            if ours and not path.exists():
-                choose_rates(config, home, stacking)
-        if not (ours or waits):
-            stacking.say(f"{NOW}waiting for the rates, which another run chooses")
-        waits = not ours
-        if waits:
-            time.sleep(1)
+    path = home / "rates.json"
+    in_turn(home, "rates", path.exists, lambda: choose_rates(config, home, stacking),
+            lambda: stacking.say(f"{NOW}waiting for the rates, which another run chooses"))
     again = "remove it, and the rates are chosen again"
     kept = read_json(path, again, *config.arms)
     if not all(kept[arm] in config.rates for arm in config.arms):
@@ -359,19 +348,21 @@ def claim_folder(config: SkillConfig, folder: Path) -> str:
         recorded = read_json(path, "give another folder")
         check_generator(recorded, repr(str(folder)), "give another folder")
         if recorded.get("settings") != mark:
-            raise InputError(f"{str(folder)!r} holds a study with other settings; "
-                             "give another folder")
+            raise InputError(f"{str(folder)!r} holds a study with other settings, or one of an "
+                             "older pptrain; give another folder")
     settled = asdict(config) | {"settings": mark, "generator": GENERATOR_VERSION}
     write_atomic(path, json.dumps(settled, indent=1, default=plain_value) + "\n")
     return mark
 
-def check_seeds(config: SkillConfig, seeds: Sequence[int]) -> None:
-    "Raises `InputError` for no seeds, one named twice, and the tuning seed."
-    if not read_seeds(seeds):
+def check_seeds(config: SkillConfig, seeds: Any) -> list[int]:
+    "Seeds as a list. Raises `InputError` for none, one named twice, and the tuning seed."
+    numbers = read_seeds(seeds)
+    if not numbers:
         raise InputError(f"seeds={seeds!r}: a study needs one")
-    if config.tuning_seed in seeds and len(config.rates) > 1:
+    if config.tuning_seed in numbers and len(config.rates) > 1:
         raise InputError(f"tuning_seed={config.tuning_seed} is among the seeds; rates are chosen "
                          "on a seed that is left out")
+    return numbers
 
 # %% ../../nbs/study/35_skills.ipynb #38dab4a0
 def arm_words(start: Any) -> str:
@@ -397,38 +388,40 @@ def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, fl
             "corpus_sha256": task.fingerprint(), "rates": {a: {"text": r} for a, r in best.items()},
             "tuned": len(config.rates) > 1, "tuning_seed": config.tuning_seed}
 
-def read_waves(folder: Path, seeds: Sequence[int]) -> pd.DataFrame:
-    "The rows of finished seeds. Raises `InputError` for damaged ones."
-    waves = [read_rows(path) for path in sorted(folder.glob("seeds-*.csv"))]
-    if not waves:
-        return pd.DataFrame(columns=[*COLUMNS, *ORIGIN])
-    rows = pd.concat(waves).drop_duplicates(["variant", "seed", "step", "metric"])
-    order = ["seed", "variant", "step", "metric"]
-    return rows[rows.seed.isin(seeds)].sort_values(order).reset_index(drop=True)
+def seed_path(folder: Path, seed: int) -> Path:
+    "Where the rows of a finished seed are kept."
+    return folder / f"seeds-{seed}.csv"
+
+def run_waves(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, float], folder: Path,
+              stacking: Stacking) -> None:
+    "Trains those of `seeds` that are not finished, `together` at a time; leaves the rows of each."
+    opened = [seed for seed in seeds if not seed_path(folder, seed).exists()]
+    for first in range(0, len(opened), config.together):
+        wave = opened[first:first + config.together]
+        table = train_arms(config, wave, list(best.items()), folder / "stacks", stacking)
+        table = table.assign(settings=settings_mark(config))[[*COLUMNS, *ORIGIN]]
+        for seed in wave:
+            write_atomic(seed_path(folder, seed), table[table.seed == seed].to_csv(index=False))
 
 # %% ../../nbs/study/35_skills.ipynb #78abc217
-def run_skill(config: SkillConfig, out_dir: str | Path, seeds: Sequence[int],
+def run_skill(config: SkillConfig, out_dir: str | Path, seeds: str | int | Iterable[int],
               say: Callable[[str], Any] = print, **options: Any) -> pd.DataFrame:
     """Tune, then run all arms of `seeds`, `together` seeds at a time; columns `COLUMNS`, `ORIGIN`.
 
-    What is finished in `out_dir` is read back, what was begun goes on. `options` are those of
-    `run_stacked`, `until` among them, which stops it early. A run whose loss is no number says so
-    in `diverged`. Raises `InputError` for no seeds or the tuning seed, and for the folder of
-    another study."""
-    check_seeds(config, seeds)
-    folder, stacking = Path(out_dir), Stacking(say, **options)
-    mark = claim_folder(config, folder)
-    try:
-        best = tuned(config, folder, stacking)
-        facts = json.dumps(skill_facts(config, seeds, best), indent=1)
-        write_atomic(folder / "facts.json", facts + "\n")
-        for first in range(0, len(seeds), config.together):
-            wave = list(seeds[first:first + config.together])
-            done = folder / f"seeds-{'-'.join(map(str, wave))}.csv"
-            if not done.exists():
-                rows = train_arms(config, wave, list(best.items()), done.with_suffix(""), stacking)
-                rows = rows.assign(settings=mark)[[*COLUMNS, *ORIGIN]]
-                write_atomic(done, rows.to_csv(index=False))
-    except TimeoutError as stopped:
-        say(f"{stopped}; the same call goes on")
-    return read_waves(folder, seeds)
+    What is finished in `out_dir` is read back, what was begun goes on. `options` are `device`,
+    `workers` and `until`, as of `run_stacked`. A run whose loss is no number says so in `diverged`.
+    Raises `InputError` for no seeds or the tuning seed, other options, and the folder of another
+    study; `TimeoutError` where `until` stopped it, and the same call then goes on."""
+    numbers, folder = check_seeds(config, seeds), Path(out_dir)
+    if "together" in options:
+        raise InputError(f"together={shown(options['together'])}: seeds of a skill are counted in "
+                         "its settings; give SkillConfig(together=...)")
+    stacking = Stacking.of(say, options)
+    claim_folder(config, folder)
+    best = tuned(config, folder, stacking)
+    facts = json.dumps(skill_facts(config, numbers, best), indent=1)
+    write_atomic(folder / "facts.json", facts + "\n")
+    run_waves(config, numbers, best, folder, stacking)
+    table = pd.concat([read_rows(seed_path(folder, seed)) for seed in numbers])
+    order = ["seed", "variant", "step", "metric"]
+    return table.sort_values(order).reset_index(drop=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from ..data import IGNORE, Collate, TaskDataset
 from ..data.examples import attended_tokens
-from ..errors import InputError
+from ..data.streams import number_within
+from ..errors import InputError, shown, unknown
 from ..files import read_json, write_atomic
 from ..integrations import plain_state
 from ..runs.folder import remove_folder
@@ -32,7 +34,8 @@ from .own_rows import own_lengths
 from .progress import NOW
 from .representations import KeepWeights, weights_path
 from .trials import check_arm, check_crosses
-from .tuning import run_study, settle, tuned_rates, tuning_setup, what_to_run
+from .tuning import (
+    claimed, run_study, settle, tuned_rates, tuning_setup, what_to_run)
 from .variants import (
     VARIANTS, StudySetup, how_it_diverged, in_bfloat16, keep_rows, lost_in_warm_up,
     rows_in_steps, rows_kept, rows_path, run_place, spent_rows, step_rows, text_model,
@@ -66,35 +69,36 @@ class StackRows:
 # %% ../../nbs/study/06_stacks.ipynb #d7d57ad2
 @dataclass
 class HeldOut:
-    "Loss (nats) and accuracy of every model of a stack over the same held-out rows."
-    rows: TaskDataset
+    "Loss (nats) and accuracy of every model of a stack: model m over the rows `sources[which[m]]`."
+    sources: Sequence[TaskDataset]      # of one length
+    which: Sequence[int]
     collate: Callable[..., Any]
     piece: int = 32
     read: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def pieces(self) -> list[tuple[Tensor, Tensor]]:
-        "Ids and places, made once."
+        "Ids and places (sources, rows, …), made once."
         if not self.read:
-            for start in range(0, len(self.rows), self.piece):
-                count = min(self.piece, len(self.rows) - start)
-                part = StackRows([self.rows], [0], self.piece, self.collate)
-                self.read.append(part(start // self.piece))
-                assert self.read[-1][0].shape[1] == count
+            parts = StackRows(self.sources, range(len(self.sources)), self.piece, self.collate)
+            count = -(-len(self.sources[0]) // self.piece)
+            self.read += [parts(part) for part in range(count)]
         return self.read
 
     def __call__(self, many: ManyGPT2, step: int = 0) -> dict[str, Tensor]:
         "`eval_loss` and `accuracy`, each (models,)."
         total = torch.zeros(2, len(many), device=many.weights[0].device)
-        count = 0
+        count, which = torch.zeros_like(total[0]), list(self.which)
         with torch.no_grad():
-            for ids, places in self.pieces():
-                here = [part.to(total.device).expand(len(many), -1, -1) for part in (ids, places)]
-                tokens = int((places >= 0).sum())
-                total += tokens * torch.stack(many_losses(many, *here))
+            for piece in self.pieces():
+                ids, places = (part.to(total.device)[which] for part in piece)
+                tokens = (places >= 0).sum((1, 2))
+                total += tokens * torch.stack(many_losses(many, ids, places))
                 count += tokens
         return {"eval_loss": total[0] / count, "accuracy": total[1] / count}
 
 # %% ../../nbs/study/06_stacks.ipynb #156783ac
+OPTIONS = ("device", "together", "workers", "until")        # of `Stacking` that callers may give
+
 @dataclass
 class Stacking:
     "How stacks are trained."
@@ -103,6 +107,30 @@ class Stacking:
     device: str = "cpu"
     together: int = 64          # models of the last stage in a stack, at most
     workers: int = 0            # processes that make the batches
+
+    def __post_init__(self) -> None:
+        number_within(self.together, "together", 1, 2**31)
+        number_within(self.workers, "workers", 0, 2**31)
+        for name in ("say", "until"):
+            if not callable(value := getattr(self, name)):
+                raise InputError(f"{name}={shown(value)}: give a function")
+        try:
+            torch.zeros(1, device=self.device)
+        except (AssertionError, RuntimeError, TypeError) as e:
+            why = str(e).partition("\n")[0]
+            raise InputError(f"device={shown(self.device)}: {why}; give cpu, or a GPU that torch "
+                             "finds here, such as cuda") from None
+
+    @classmethod
+    def of(cls, say: Callable[[str], Any], options: Any) -> Stacking:
+        "Of what a caller gave. Raises `InputError` for options other than `OPTIONS`."
+        if not isinstance(options, Mapping):
+            raise InputError(f"stacked={shown(options)}: give options by name, such as "
+                             "{'device': 'cuda'}, or {} for none")
+        for name in options:
+            if name not in OPTIONS:
+                raise unknown("option of a stack", name, OPTIONS)
+        return cls(say, **options)
 
     def train(self, models: Sequence[nn.Module], batches: StackRows, steps: int, folder: Path,
               runs: Any, **options: Any) -> tuple[ManyGPT2, list[dict[str, Any]]]:
@@ -184,19 +212,20 @@ def train_donors(setup: StudySetup, stacking: Stacking, arm: Arm,
                 for seed, rate in runs]
     settings = trainers[0].run_config.to_training_arguments()
     data = {seed: trainer.datasets() for trainer, (seed, _) in zip(trainers, runs)}
-    first = data[seeds[0]]
     if len({trainer.run_config.max_steps for trainer in trainers}) > 1:
         raise InputError(f"arm {arm.name!r}: its warm-ups take different numbers of steps; a stack "
                          "needs one, so take match: tokens")
-    collate: Any = first.data_collator
-    batches = StackRows([data[seed].train_dataset for seed in seeds],
-                        [seeds.index(seed) for seed, _ in runs], config.batch_size, collate)
+    collate: Any = data[seeds[0]].data_collator
+    which = [seeds.index(seed) for seed, _ in runs]
+    batches = StackRows([data[seed].train_dataset for seed in seeds], which, config.batch_size,
+                        collate)
+    held = HeldOut([data[seed].eval_dataset for seed in seeds], which, collate)
     many, rows = stacking.train(
         [trainer.first_model(0) for trainer in trainers], batches, settings.max_steps,
         setup.folder / "stacks" / f"warm-up-{arm.warm_up}-{short_hash(runs)}", runs,
         lr=[rate for _, rate in runs], every=settings.max_steps,
         warmup=config.warmup_steps, schedule="constant", weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm, look=HeldOut(first.eval_dataset, collate))
+        max_grad_norm=settings.max_grad_norm, look=held)
     seen = tokens_seen(setup, arm, {seed: data[seed].train_dataset for seed in seeds},
                        settings.max_steps, stacking.workers)
     told: dict[WarmUp, Trained] = {}
@@ -275,7 +304,7 @@ def train_texts(setup: StudySetup, stacking: Stacking,
     batches = StackRows([setup.text("train", seed).repeat(count) for seed in seeds],
                         [seeds.index(seed) for _, seed, _ in trials], config.text_batch, collate)
     models = [start_of(setup, trial, donor) for trial, donor in given.items()]
-    look = HeldOut(held, collate)
+    look = HeldOut([held], [0] * len(models), collate)
     before = look(ManyGPT2(models).to(stacking.device))["eval_loss"].tolist()
     many, rows = stacking.train(
         models, batches, config.text_steps, setup.folder / "stacks" / "text", trials,
@@ -305,10 +334,28 @@ def check_stackable(config: StudyConfig, arms: Iterable[Arm]) -> None:
         raise InputError(f"arm {longer[0]!r} takes more steps than others, which a stack does not")
 
 # %% ../../nbs/study/06_stacks.ipynb #2c57dcae
-def fill(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None:
-    "Trains those of `trials` that have no rows yet."
-    opened = [trial for trial in trials
-              if rows_kept(rows_path(setup, *trial), setup.settings_hash) is None]
+def in_turn(folder: Path, name: str, done: Callable[[], bool], work: Callable[[], Any],
+            tell: Callable[[], Any]) -> None:
+    "Does `work` until it is `done`, a process at a time; who has to wait for another one `tell`s."
+    waits = False
+    while not done():
+        with claimed(folder, name) as ours:
+            if ours and not done():
+                work()
+        if not (ours or waits):
+            tell()
+        waits = not ours
+        if waits:
+            time.sleep(1)
+
+def still_open(setup: StudySetup, trials: Sequence[Trial]) -> list[Trial]:
+    "Those of `trials` that have no rows yet."
+    return [trial for trial in trials
+            if rows_kept(rows_path(setup, *trial), setup.settings_hash) is None]
+
+def train_open(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None:
+    "Trains those of `trials` that are still open; leaves their rows."
+    opened = still_open(setup, trials)
     first: dict[str, Arm] = {}              # warm-up → an arm that has it
     wanted: dict[str, set[WarmUp]] = {}
     for name, seed, rates in opened:
@@ -326,8 +373,13 @@ def fill(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None
     for start in range(0, len(opened), stacking.together):
         part = opened[start:start + stacking.together]
         train_texts(setup, stacking, with_donors(setup, part, donors))
-    if opened:
-        remove_folder(setup.folder / "stacks")          # the rows are kept
+    remove_folder(setup.folder / "stacks")          # the rows are kept
+
+def fill(setup: StudySetup, stacking: Stacking, trials: Sequence[Trial]) -> None:
+    "Sees to it that all `trials` have rows: trains them, or waits while another process does."
+    in_turn(setup.folder / "claims", "stacks", lambda: not still_open(setup, trials),
+            lambda: train_open(setup, stacking, trials),
+            lambda: stacking.say(f"{NOW}waiting for stacks, which another run trains"))
 
 # %% ../../nbs/study/06_stacks.ipynb #a8e3d072
 def run_stacked(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
@@ -337,11 +389,12 @@ def run_stacked(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
 
     `options`: `device` ("cpu"), `together` (text models in a stack, 64), `workers` (processes that
     make batches, 0) and `until`, a function that stops it early; the same call then goes on.
-    Raises `InputError` as `run_study` does, and for models other than GPT-2, further measures,
-    frozen parts and arms that take more steps; `TimeoutError` where `until` stopped it."""
+    Raises `InputError` as `run_study` does, and for other options, models but GPT-2, further
+    measures, frozen parts, arms that take more steps; `TimeoutError` where `until` stopped it."""
     numbers, arms = what_to_run(config, seeds, variants)
     check_stackable(config, arms)
-    setup, stacking = StudySetup(config, folder), Stacking(say, **options)
+    setup = StudySetup(config, folder)
+    stacking = Stacking.of(say, options)
     for arm in arms:
         check_arm(setup, arm)
     settle(config, setup.folder)

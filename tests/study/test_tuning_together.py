@@ -40,18 +40,38 @@ table = run_study(config, home / "runs" / str(seed), [seed], ["scratch", "transf
 assert set(table.seed) == {seed}
 """
 
+# the same with stacks, of which a whole search is one
+STACKED = NOTEBOOK.replace("run_study, variants", "run_stacked, stacks").replace(
+    "run_study(", "run_stacked(").partition("learn =")[0] + """
+train = stacks.train_texts
 
-@pytest.mark.slow
-def test_two_processes_share_one_choice_of_rates(tmp_path):
-    env = os.environ | {"PYTHONPATH": str(ROOT), MARK: str(tmp_path)}
-    both = [subprocess.Popen([sys.executable, "-c", NOTEBOOK, str(tmp_path), seed], env=env,
+def noted(setup, stacking, given):
+    with open(home / "trained", "a") as file:
+        for name, number, rates in given:
+            file.write(f"{os.getpid()} {name} {number} {rates.warm_up:g} {rates.text:g}\\n")
+    return train(setup, stacking, given)
+
+stacks.train_texts = noted
+""" + "config =" + NOTEBOOK.partition("config =")[2].replace("run_study(", "run_stacked(")
+
+
+def both_at_once(notebook: str, home: Path) -> list[str]:
+    "Runs a notebook for the seeds 1 and 2 of one grid at once; their process ids."
+    env = os.environ | {"PYTHONPATH": str(ROOT), MARK: str(home)}
+    both = [subprocess.Popen([sys.executable, "-c", notebook, str(home), seed], env=env,
                              stderr=subprocess.PIPE, text=True) for seed in ("1", "2")]
     for process in both:
         assert process.wait(timeout=400) == 0, process.stderr.read()
+    return [str(process.pid) for process in both]
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_choice_of_rates(tmp_path):
+    both = both_at_once(NOTEBOOK, tmp_path)
     trained = [line.split() for line in (tmp_path / "trained").read_text().splitlines()]
     trials = Counter(tuple(run[1:]) for run in trained if run[2] == "1000")
     assert len(trials) == 2 + 4 and set(trials.values()) == {1}, trials
-    assert {run[0] for run in trained if run[2] == "1000"} == {str(p.pid) for p in both}
+    assert {run[0] for run in trained if run[2] == "1000"} == set(both)
     facts = [json.loads((tmp_path / "runs" / seed / "facts.json").read_text()) for seed in "12"]
     assert facts[0]["rates"] == facts[1]["rates"] and facts[0]["trials"] == facts[1]["trials"]
     assert len(facts[0]["trials"]) == 6
@@ -63,3 +83,15 @@ def test_two_processes_share_one_choice_of_rates(tmp_path):
     assert set(counted) == {(arm, seed) for arm in best for seed in "12"}
     assert set(counted.values()) == {1}
     assert not Path(tmp_path / "runs" / "1" / "tuning").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_with_stacks_wait_for_one_search_of_rates(tmp_path):
+    both = both_at_once(STACKED, tmp_path)
+    trained = [line.split() for line in (tmp_path / "trained").read_text().splitlines()]
+    search = [run for run in trained if run[2] == "1000"]
+    assert len(search) == len({tuple(run[1:]) for run in search}) == 2 + 4, search
+    assert len({run[0] for run in search}) == 1 and {run[0] for run in trained} == set(both)
+    assert len(trained) == len(search) + 2 * 2
+    facts = [json.loads((tmp_path / "runs" / seed / "facts.json").read_text()) for seed in "12"]
+    assert facts[0]["rates"] == facts[1]["rates"] and facts[0]["trials"] == facts[1]["trials"]
