@@ -44,8 +44,10 @@ def kept_manifest(path: Path) -> dict[str, Any]:
 
 def rows_hash(out: Path) -> str | None:
     "sha256 of a run's `rows.csv`, or None."
-    path = out / "rows.csv"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    try:
+        return hashlib.sha256((out / "rows.csv").read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 # %% ../../nbs/study/21_grid.ipynb #d61636bd
 def check_items(folder: Path, kept: Mapping[str, Any]) -> None:
@@ -174,7 +176,7 @@ class Score:
 # %% ../../nbs/study/21_grid.ipynb #e3b54c96
 def noted_of(done: Done) -> dict[str, Any]:
     "What the manifest notes about a job. Raises what is wrong with the whole grid."
-    if isinstance(done.error, (InputError, OSError)):
+    if isinstance(done.error, InputError):
         raise done.error
     if done.error is not None:
         return {"status": "failed", "error": str(done.error) or type(done.error).__name__}
