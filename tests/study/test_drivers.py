@@ -188,7 +188,8 @@ def test_a_notebook_that_spoils_files_fails_alone(tmp_path):
     nbformat.write(new_notebook(cells=cells), sources["spoils"])
     specs = [RunSpec(name, source) for name, source in sources.items()]
     run_grid(specs, tmp_path / "grid", say=[].append)
-    runs = {r["study"]: r for r in json.loads((tmp_path / "grid/manifest.json").read_text())["runs"]}
+    manifest = json.loads((tmp_path / "grid/manifest.json").read_text())
+    runs = {run["study"]: run for run in manifest["runs"]}
     assert [run["status"] for run in runs.values()] == ["failed", "failed", "done"], runs
     assert "changed after its run was planned" in runs["edited"]["error"]
     assert [runs[spec.study]["id"] for spec in specs] == [spec.id for spec in specs]
