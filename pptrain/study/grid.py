@@ -46,7 +46,7 @@ LEFT = {"rows_sha256": "rows.csv", "claims_sha256": "claims.json"}      # by a r
 
 def hashes_of(out: Path) -> dict[str, str | None]:
     "sha256 of what a run has left, by the names of a manifest; None for what is not there."
-    hashes = {}
+    hashes: dict[str, str | None] = {}
     for name, file in LEFT.items():
         try:
             hashes[name] = hashlib.sha256((out / file).read_bytes()).hexdigest()
