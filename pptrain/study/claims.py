@@ -198,8 +198,10 @@ def out_of_reach(claim: Claim, table: pd.DataFrame) -> str:
     warm_up = float(costs.min().get(claim.variant, 0))
     text = float(table.tokens[table.metric == "eval_loss"].max())
     other = text + float(costs.max().get(claim.against, 0))
+    if not warm_up or not other:
+        return ""
     best = (other - warm_up) / other if claim.measure == "token_saving" else other / warm_up
-    if not warm_up or best > claim.than:
+    if best > claim.than:
         return ""
     return (f"no run of these lengths could show it: a warm-up of {warm_up:,.0f} tokens before "
             f"{text:,.0f} of text makes at most {best:.2g}")

@@ -76,8 +76,8 @@ def study_of(spec: RunSpec) -> tuple[StudyConfig, list[int], Sequence[str]]:
     "`(settings, seeds, variants)` of a run of a replication grid. Raises `InputError`."
     replication, chosen = replication_of(spec.notebook), dict(spec.parameters)
     profile, seeds = chosen.pop("profile"), chosen.pop("seeds", None)
-    settings = replication.settings(profile, **chosen)
-    config, numbers = configure(spec.study, profile, seeds, **settings)
+    settings = replication.settings(profile, **chosen) | {"study": spec.study}
+    config, numbers = configure(settings.pop("study"), profile, seeds, **settings)
     check_claims(replication.claims, config, [*replication.declared(), *config.arms])
     return config, numbers, replication.arms(profile)
 

@@ -36,6 +36,13 @@ def is_run(entry: Any) -> bool:
     named = all(isinstance(text, str) and text for text in texts)
     return named and Path(entry["id"]).name == entry["id"]
 
+def without_superseded(runs: Sequence[dict]) -> list[dict]:
+    "Runs, but for unfinished ones that were planned again: their notebook was changed meanwhile."
+    asked = [json.dumps([run["study"], run.get("parameters", run["id"])]) for run in runs]
+    latest = dict(zip(asked, (run["id"] for run in runs)))
+    return [run for run, what in zip(runs, asked)
+            if run["status"] == "done" or run["id"] == latest[what]]
+
 def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
     """The manifest of a grid; entries that name no run are left out, and noted.
 
@@ -50,7 +57,7 @@ def read_grid_manifest(folder: Path, notes: list[str]) -> dict:
     if len(runs) < len(entries):
         notes.append(f"manifest.json: {len(entries) - len(runs)} of {len(entries)} entries name no "
                      "run with id, study and status; they are left out")
-    return manifest | {"runs": runs}
+    return manifest | {"runs": without_superseded(runs)}
 
 # %% ../../nbs/study/30_gathering.ipynb #78c0ccbe
 NUMBERS = ("seed", "step", "tokens", "value")
@@ -112,18 +119,24 @@ class RunFiles:
     claims: list[dict] | None = None
     settings: dict[str, Any] | None = None
 
+BACK = "start the grid again to get it back"
+
 def changed_since(path: Path, noted: str | None) -> bool:
     "Whether the bytes of a file are others than those with the sha256 `noted`; None was not noted."
     return noted is not None and hashlib.sha256(path.read_bytes()).hexdigest() != noted
 
+def as_left(path: Path, read: Callable[[Path], Any], noted: str | None) -> Any:
+    "What `read` makes of a file as its run left it. Raises `InputError` where it is another now."
+    if not path.exists():
+        raise InputError(f"{path} is missing; {BACK}")
+    content = read(path)
+    if changed_since(path, noted):
+        raise InputError(f"{path} was changed after its run; {BACK}")
+    return content
+
 def finished_rows(place: Path, run: Mapping[str, Any]) -> pd.DataFrame:
     "The rows of a run under its study's name. Raises `InputError` where they are not to be had."
-    path = place / "rows.csv"
-    if not path.exists():
-        raise InputError(f"{path} is missing")
-    rows = read_rows(path)
-    if changed_since(path, run.get("rows_sha256")):
-        raise InputError(f"{path} was changed after its run; start the grid again to get it back")
+    rows = as_left(place / "rows.csv", read_rows, run.get("rows_sha256"))
     if rows.study.nunique() == 1:
         rows["study"] = run["study"]
     return rows
@@ -141,8 +154,11 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
             notes.append(str(e).replace(f"{folder}/", ""))
             return default
 
-    if (place / "claims.json").exists():
-        files.claims = attempt(lambda: read_claims(place / "claims.json"))
+    done = run["status"] == "done" and place.is_dir()       # of no folder at all tells `gather`
+    noted = run.get("claims_sha256", "") if done else None
+    if (place / "claims.json").exists() or noted is not None:
+        files.claims = attempt(
+            lambda: as_left(place / "claims.json", read_claims, noted or None))
     if (place / "study.json").exists():
         files.settings = attempt(lambda: read_settings(place / "study.json"))
     if (place / "facts.json").exists():
@@ -151,7 +167,7 @@ def read_run(folder: Path, run: Mapping[str, Any], notes: list[str]) -> RunFiles
         attempt(lambda: read_look(place / "inside.csv"))
     for path in sorted(place.glob("transfers/*.json")):
         attempt(partial(read_crossing, path))
-    if run["status"] == "done" and place.is_dir():
+    if done:
         files.rows = attempt(lambda: finished_rows(place, run), files.rows)
     if files.settings:       # rows of older versions do not say under which settings they were made
         mark = hashlib.sha256(json.dumps(files.settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -182,6 +198,26 @@ def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, s
     return names
 
 # %% ../../nbs/study/30_gathering.ipynb #3a0670b1
+def left_out(study: str, before: Sequence[dict], run: RunFiles) -> list[str]:
+    "A line where earlier runs of a study claimed something that `run` does not, or otherwise."
+    lost = [shown(claim["claim"]) for claim in before if claim not in (run.claims or [])]
+    if not lost:
+        return []
+    return [f"{study}: its runs do not claim the same; judged is what {run.place.name} claims, "
+            f"which leaves out or changes {', '.join(lost)}"]
+
+def gone(folder: Path, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    "A line where folders of finished runs are missing; a copy with tables needs none of them."
+    if not (folder / "runs").exists() and (folder / "results.csv").exists():
+        return []
+    done = [f"runs/{run['id']}" for run in runs if run["status"] == "done"]
+    lost = [name for name in done if not (folder / name).is_dir()]
+    if not lost:
+        return []
+    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    return [f"{len(lost)} of {len(done)} finished runs have no folder any more "
+            f"({', '.join(lost[:3])}{more}); {BACK}"]
+
 @dataclass
 class Gathered:
     "The files of all runs of a grid, by the names that studies have in its report."
@@ -190,17 +226,19 @@ class Gathered:
     settings: dict[str, dict] = field(default_factory=dict)
     places: dict[str, list[Path]] = field(default_factory=dict)     # folders of its runs
 
-    def add(self, name: str, run: RunFiles) -> None:
-        "What a run says about the study `name`."
+    def add(self, name: str, run: RunFiles, notes: list[str]) -> None:
+        "What a run says about the study `name`; claims that it takes the place of are noted."
         if run.place not in self.places.setdefault(name, []):
             self.places[name].append(run.place)
         if run.claims is not None:
+            notes += left_out(name, self.claims.get(name, []), run)
             self.claims[name] = run.claims
         if run.settings is not None:
             self.settings[name] = run.settings
 
 def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathered:
-    "The files of all runs, one set of rows for each study, settings and seed."
+    "The files of all runs, one set of rows for each study, settings, seed and variant."
+    notes += gone(folder, manifest["runs"])
     runs = [read_run(folder, run, notes) for run in manifest["runs"]]
     names = study_names(runs, notes)
     finished = {study for study, _ in names}
@@ -208,13 +246,13 @@ def gather(folder: Path, manifest: Mapping[str, Any], notes: list[str]) -> Gathe
     latest: dict[Any, pd.DataFrame] = {}
     for run in runs:
         if run.study not in finished:
-            gathered.add(run.study, run)
-        for place, rows in run.rows.groupby(["study", "settings", "seed"], sort=False):
-            study, mark, seed = map(str, place)
+            gathered.add(run.study, run, notes)
+        for place, rows in run.rows.groupby(["study", "settings", "seed", "variant"], sort=False):
+            study, mark, seed, variant = map(str, place)
             name = names[study, mark or "unknown"]
-            once = rows.drop_duplicates(["variant", "step", "metric"], keep="last")
-            latest[name, seed] = once.assign(study=name)
-            gathered.add(name, run)
+            once = rows.drop_duplicates(["step", "metric"], keep="last")
+            latest[name, seed, variant] = once.assign(study=name)
+            gathered.add(name, run, notes)
     if latest:
         gathered.table = pd.concat(latest.values(), ignore_index=True)
     return gathered
@@ -269,6 +307,13 @@ def shared_reason(verdicts: pd.DataFrame) -> str:
     return str(reasons.iloc[0]) if several and reasons.nunique() == 1 else ""
 
 # %% ../../nbs/study/30_gathering.ipynb #d1e50853
+def earlier_rows(folder: Path) -> pd.DataFrame:
+    "The rows that an earlier report of a grid wrote. Raises `InputError` for a damaged table."
+    path = folder / "results.csv"
+    if not path.exists() or path.read_text("utf-8", errors="replace").strip() == ",".join(COLUMNS):
+        return pd.DataFrame(columns=COLUMNS)
+    return read_rows(path)[COLUMNS]
+
 JUDGED_NUMBERS = ("effect", "low", "high", "p", "n")
 JUDGED_TEXTS = ("study", "claim", "paper", "measure", "variant", "against", "unit", "interval",
                 "verdict", "why")
@@ -308,13 +353,15 @@ class GridResults:
         gathered = gather(home, manifest, notes)
         notes += diverged_notes(gathered.table)
         table = gathered.table[COLUMNS]
+        earlier = earlier_rows(home) if table.empty else table
         profile = str(manifest.get("profile", ""))
         judged = judge_studies(table, gathered.claims, notes, gathered.settings, profile,
                                gathered.places)
         verdicts, comparisons = of_kind(judged, "claim"), of_kind(judged, "comparison")
-        if not (home / "runs").exists() and (home / "results.csv").exists():
-            table = read_rows(home / "results.csv")[COLUMNS]
-            verdicts = read_verdicts(home / "claims.csv")
+        if len(earlier) > len(table):
+            if (home / "runs").exists():
+                notes.append("no row is left in runs; the tables are those of an earlier report")
+            table, verdicts = earlier, read_verdicts(home / "claims.csv")
             if (home / "comparisons.csv").exists():
                 comparisons = read_verdicts(home / "comparisons.csv")
         notes = [" ".join(note.split()) for note in notes]

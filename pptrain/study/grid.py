@@ -42,10 +42,17 @@ def kept_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: runs is no list of runs; {again}")
     return kept
 
-def rows_hash(out: Path) -> str | None:
-    "sha256 of a run's `rows.csv`, or None."
-    path = out / "rows.csv"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+LEFT = {"rows_sha256": "rows.csv", "claims_sha256": "claims.json"}      # by a run that is done
+
+def hashes_of(out: Path) -> dict[str, str | None]:
+    "sha256 of what a run has left, by the names of a manifest; None for what is not there."
+    hashes: dict[str, str | None] = {}
+    for name, file in LEFT.items():
+        try:
+            hashes[name] = hashlib.sha256((out / file).read_bytes()).hexdigest()
+        except OSError:
+            hashes[name] = None
+    return hashes
 
 # %% ../../nbs/study/21_grid.ipynb #d61636bd
 def check_items(folder: Path, kept: Mapping[str, Any]) -> None:
@@ -82,8 +89,22 @@ class Manifest:
                  "status": "waiting", "seconds": None, "error": None}
         with self.lock:
             self.runs[spec.id] = entry | self.runs.get(spec.id, {}) | facts
-            everything = self.facts | {"runs": list(self.runs.values())}
-            write_atomic(self.path, json.dumps(everything, indent=1))
+            self.write()
+
+    def write(self) -> None:
+        "Write the file."
+        everything = self.facts | {"runs": list(self.runs.values())}
+        write_atomic(self.path, json.dumps(everything, indent=1))
+
+    def plan(self, specs: Iterable[RunSpec]) -> None:
+        "Known runs stand behind those that asked the same of another state of their notebook."
+        for spec in specs:
+            asked = (spec.study, spec.parameters)
+            same = [name for name, run in self.runs.items()
+                    if (run.get("study"), run.get("parameters")) == asked]
+            if spec.id in same[:-1]:
+                self.runs[spec.id] = self.runs.pop(spec.id)
+                self.write()
 
     def status(self, spec: RunSpec) -> str:
         "How a run stands; one that was never noted is waiting."
@@ -91,20 +112,21 @@ class Manifest:
 
 # %% ../../nbs/study/21_grid.ipynb #b02d5781
 def finished(spec: RunSpec, folder: str | Path, manifest: Manifest) -> bool:
-    "Whether a run is noted as done and its rows are there, as they were then."
+    "Whether a run is noted as done, and what it left is there as it was then."
     if manifest.status(spec) != "done":
         return False
-    rows = rows_hash(run_folder(spec, folder))
-    return rows is not None and manifest.runs[spec.id].get("rows_sha256", rows) == rows
+    left = hashes_of(run_folder(spec, folder))
+    same = [manifest.runs[spec.id].get(name, now) == now for name, now in left.items()]
+    return left["rows_sha256"] is not None and all(same)
 
 # %% ../../nbs/study/21_grid.ipynb #16ed80ef
 STOPPED = "stopped before its end; what was finished is kept, and the same command goes on"
 
 def outcome(out: Path, code: int) -> dict[str, Any]:
     "What the manifest notes about a run whose process ended with `code`."
-    rows = rows_hash(out)
-    if code == 0 and rows is not None:
-        return {"status": "done", "error": None, "rows_sha256": rows}
+    left = hashes_of(out)
+    if code == 0 and left["rows_sha256"] is not None:
+        return {"status": "done", "error": None, **left}
     return {"status": "failed", "error": why_failed(out, code)}
 
 # %% ../../nbs/study/21_grid.ipynb #54c18cef
@@ -174,7 +196,7 @@ class Score:
 # %% ../../nbs/study/21_grid.ipynb #e3b54c96
 def noted_of(done: Done) -> dict[str, Any]:
     "What the manifest notes about a job. Raises what is wrong with the whole grid."
-    if isinstance(done.error, (InputError, OSError)):
+    if isinstance(done.error, InputError):
         raise done.error
     if done.error is not None:
         return {"status": "failed", "error": str(done.error) or type(done.error).__name__}
@@ -235,6 +257,7 @@ def run_grid(specs: Sequence[RunSpec], folder: PathText, workers: int = 1,
             say(f"ended {left} processes that a killed driver had left in {home}")
         todo = [spec for spec in specs if not finished(spec, home, manifest)]
         say_plan(todo, len(specs) - len(todo), home, workers, say)
+        manifest.plan(specs)
         for spec in todo: manifest.set(spec, status="waiting", error=None)
         run_all(todo, home.resolve(), manifest, workers, where, say)
     return manifest

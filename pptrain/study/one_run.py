@@ -72,18 +72,23 @@ class RunSpec:
     study: str                                       # name in manifest and report
     notebook: str                                    # path of the source notebook
     parameters: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""      # twelve hex digits over all this and the contents; empty: as they are now
 
     def __post_init__(self) -> None:
         check_study_name(self.study)
         object.__setattr__(self, "notebook", str(path_to_read(self.notebook, "notebook")))
         values = {str(name): plain_parameter(name, x) for name, x in self.parameters.items()}
         object.__setattr__(self, "parameters", values)
+        object.__setattr__(self, "hash", self.hash or self.hash_now())
 
-    @property
-    def hash(self) -> str:
-        "Twelve hex digits over study, notebook contents and parameters."
+    def hash_now(self) -> str:
+        "The hash for the notebook as it is now; one that cannot be read has no contents."
         question = json.dumps([self.study, self.parameters], sort_keys=True).encode()
-        return hashlib.sha256(Path(self.notebook).read_bytes() + question).hexdigest()[:12]
+        try:
+            contents = Path(self.notebook).read_bytes()
+        except OSError:
+            contents = b""
+        return hashlib.sha256(contents + question).hexdigest()[:12]
 
     @property
     def id(self) -> str:
@@ -139,9 +144,17 @@ def parameters_of(notebook: str | Path) -> list[str]:
     return names
 
 # %% ../../nbs/study/20_one_run.ipynb #b0086e32
+def check_contents(spec: RunSpec) -> None:
+    "Raise `InputError` for a notebook that is not what it was when its spec was made."
+    if spec.hash_now() != spec.hash:
+        raise InputError(f"notebook {spec.notebook!r} was changed after its run was planned; "
+                         "plan it again, as the same command does")
+
 def check_parameters(spec: RunSpec) -> None:
-    "Raise `InputError` for a parameter that the notebook lacks, or that is the grid's to choose."
+    """Raise `InputError` for a parameter that the notebook lacks, or that is the grid's to choose,
+    and for a notebook that was changed."""
     known = parameters_of(spec.notebook)
+    check_contents(spec)
     if "out_dir" in spec.parameters:
         raise InputError("parameter out_dir: the grid chooses where a run writes; leave it out")
     for name in spec.parameters:
@@ -175,9 +188,11 @@ def execute(spec: RunSpec, folder: str | Path) -> None:
     out = run_folder(spec, folder)
     copy = out.parent.parent / "notebooks" / f"{spec.id}.ipynb"
     for needed in (out, copy.parent): needed.mkdir(parents=True, exist_ok=True)
+    notebook = read_notebook(spec.notebook)
+    check_contents(spec)
     with tempfile.TemporaryDirectory() as own:
         papermill.execute_notebook(
-            read_notebook(spec.notebook), plain_path(copy),
+            notebook, plain_path(copy),
             parameters=spec.parameters | {"out_dir": str(out)}, config=Config(own_sockets(own)),
             kernel_name="python3", language="python", cwd=str(out), stdout_file=SafeOutput(),
             progress_bar=False, store_widget_state=False,
@@ -275,7 +290,10 @@ def launch(spec: RunSpec, folder: str | Path) -> subprocess.Popen:
 # %% ../../nbs/study/20_one_run.ipynb #7f64c2c8
 def why_failed(out: Path, code: int = 1) -> str:
     "Why the run in `out`, whose process ended with `code`, has no result: one line."
-    log = (out / "log.txt").read_text("utf-8", errors="replace")
+    try:
+        log = (out / "log.txt").read_text("utf-8", errors="replace")
+    except OSError:     # a notebook may do anything to its folder
+        log = "its log.txt is gone"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     if lines and lines[-1].startswith(REASON):
         return lines[-1].removeprefix(REASON)[:300]

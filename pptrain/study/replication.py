@@ -52,10 +52,14 @@ class Replication:
             if name not in PROFILES:
                 raise unknown("profile", name, PROFILES)
 
-    def settings(self, profile: str, **chosen: Any) -> dict[str, Any]:
+    def settings(self, /, profile: str, **chosen: Any) -> dict[str, Any]:
         """Fields of `StudyConfig` in a profile; on top what is `chosen`, unless None or empty.
 
-        A chosen `policy` comes without the options of the one it replaces."""
+        A chosen `policy` comes without the options of the one it replaces. Raises `InputError`
+        for what is no field."""
+        for name in chosen:
+            if name not in StudyConfig.__dataclass_fields__:
+                raise unknown("field of StudyConfig", name, StudyConfig.__dataclass_fields__)
         fields = {"family": self.family, "preset": self.preset, "policy": self.policy,
                   "keep_models": True}
         fields |= self.config
@@ -84,6 +88,9 @@ class Replication:
         return create_task(self.family, settings.get("overrides"), preset=preset)
 
 # %% ../../nbs/study/40_replication.ipynb #4dac1b29
+JUDGED = ["claim", "kind", "main", "paper", "measure", "variant", "against", "effect", "low",
+          "high", "unit", "interval", "p", "n", "verdict", "why"]
+
 def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
     "A row for each arm that warmed up: loss and accuracy, beside chance, and a word."
     table = []
@@ -110,6 +117,10 @@ class ReplicationResult:
     config: StudyConfig         # as it was run
     rows: pd.DataFrame          # columns `COLUMNS`
     verdicts: pd.DataFrame      # as `judge` returns them
+
+    def __post_init__(self) -> None:
+        if self.verdicts.empty:     # nothing is claimed
+            self.verdicts = pd.DataFrame(columns=JUDGED)
 
     def curves(self, metric: str = "eval_loss") -> Picture:
         "A metric over text tokens, variant by variant; thin lines are single seeds."
@@ -186,7 +197,8 @@ def run(replication: Replication, *, profile: str = "test", out_dir: str | Path,
     `inside.csv` for the report. Raises `InputError` for an unknown profile or field, for a
     claim about an arm that nobody declared, and for another study's folder."""
     settings = replication.settings(profile, **chosen)
-    config, usual = configure(replication.family, profile, **settings)
+    study_name = settings.pop("study", replication.family)
+    config, usual = configure(study_name, profile, **settings)
     check_claims(replication.claims, config, [*replication.declared(), *config.arms])
     study: Callable[..., pd.DataFrame] = run_study
     if stacked is not None:

@@ -16,11 +16,12 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import InputError
 from ..files import PathText, print_line, write_atomic
 from ..show import Picture, html_table, markdown_table, markdown_text, page
 from .figures import (all_effects, has_curve, mean_gains, metric_rows, metrics_of,
                                    seeds_said, study_picture)
-from .gathering import GridResults, shared_reason
+from .gathering import GridResults, earlier_rows, shared_reason
 from .head import StudyHead, glance, run_folders, study_head
 
 # %% auto #0
@@ -185,14 +186,43 @@ def warn(line: str) -> None:
     "Prints a line on stderr."
     print_line(line, sys.stderr)
 
+def seeds_in(table: pd.DataFrame) -> dict[tuple[str, str, int], None]:
+    "The study, without the hash of its settings, variant and seed of every trained model."
+    once = table[["study", "variant", "seed"]].drop_duplicates()
+    return dict.fromkeys((study.split(" (")[0], variant, int(seed))
+                         for study, variant, seed in once.values.tolist())
+
+TABLES = ("results.csv", "claims.csv", "comparisons.csv", "report.md")
+
+def keep_earlier(results: GridResults) -> list[str]:
+    "Copies an earlier report's tables into `earlier/` where seeds in them are lost; a line if so."
+    folder = results.folder
+    try:
+        before = earlier_rows(folder)
+    except InputError:          # nobody can tell what was in it
+        before = results.table
+    now = seeds_in(results.table)
+    lost = [model for model in seeds_in(before) if model not in now]
+    if not lost:
+        return []
+    name = hashlib.sha256((folder / "results.csv").read_bytes()).hexdigest()[:8]
+    for table in TABLES:
+        if (folder / table).exists():
+            write_atomic(folder / "earlier" / name / table, (folder / table).read_bytes())
+    study, variant, seed = lost[0]
+    return [f"an earlier report had rows of {len(lost)} models that are in no run now, the first "
+            f"{study}, {variant}, seed {seed}; its tables are kept in earlier/{name}"]
+
 # %% ../../nbs/study/31_report.ipynb #b98336b3
 def write_report(folder: PathText, title: str = "Replication report",
                  say: Callable[[str], Any] = warn) -> Path:
     """Writes results, claims and comparisons (.csv), figures/*.png, report.md and report.html.
 
-    What is damaged, reported apart or diverged is said in a line each, and in the report. Returns
-    the path of report.html. Raises `InputError` for a folder that holds no grid."""
+    What is damaged, reported apart or diverged is said in a line each, and in the report. Tables of
+    an earlier report with rows that are nowhere else are kept in `earlier/`. Returns the path of
+    report.html. Raises `InputError` for a folder that holds no grid."""
     results = GridResults.read(folder)
+    results.notes += keep_earlier(results)
     for note in results.notes: say(f"note: {note}")
     heads = report_heads(results)
     figures = report_figures(results)

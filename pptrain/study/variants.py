@@ -279,14 +279,19 @@ def warm_up_data(setup: StudySetup, arm: Arm,
     return setup.task_of(arm), view, math.ceil(len(read) / batch)
 
 # %% ../../nbs/study/02_variants.ipynb #59bd5848
+def rate_name(rate: float) -> str:
+    "A rate in six digits, or in as many as tell it from every other."
+    short = f"{rate:g}"
+    return short if float(short) == rate else repr(float(rate))
+
 def run_place(config: StudyConfig, stage: str, name: str, seed: int, rates: Rates) -> str:
     "The name of a run's folder or file in a study's folder."
     usual = Rates.of(config)
     place = f"{stage}/{name}-{seed}"
     if rates.warm_up != usual.warm_up:
-        place += f"-warmup{rates.warm_up:g}"
+        place += f"-warmup{rate_name(rates.warm_up)}"
     if stage != "warm-up" and rates.text != usual.text:
-        place += f"-text{rates.text:g}"
+        place += f"-text{rate_name(rates.text)}"
     return place
 
 # %% ../../nbs/study/02_variants.ipynb #9c05499f

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -150,6 +151,78 @@ def test_a_seed_counts_once(tmp_path):
     pd.concat([table, table]).to_csv(doubled, index=False)
     write_report(a_grid(tmp_path, *runs))
     assert effects(tmp_path) == {"one": 3}
+
+
+def only(folder: Path, run: dict, keep) -> None:
+    "Of a run's rows those that `keep` names, as a query."
+    path = folder / "runs" / run["id"] / "rows.csv"
+    pd.read_csv(path).query(keep).to_csv(path, index=False)
+
+
+def test_arms_of_a_seed_may_come_from_different_runs(tmp_path):
+    whole, again = a_run(tmp_path, "a", "one", [*range(1, 7)]), a_run(tmp_path, "b", "one", [5, 6])
+    only(tmp_path, again, "variant == 'scratch'")
+    halves = [a_run(tmp_path, name, "two", [*range(1, 7)]) for name in "cd"]
+    only(tmp_path, halves[0], "variant == 'scratch'")
+    only(tmp_path, halves[1], "variant == 'transferred'")
+    write_report(a_grid(tmp_path, whole, again, *halves), say=(said := []).append)
+    assert effects(tmp_path) == {"one": 6, "two": 6} and said == []
+
+
+def test_runs_that_claim_different_things_are_told(tmp_path, capsys):
+    runs = [a_run(tmp_path, name, "one", [seed]) for seed, name in enumerate("ab")]
+    changed = [asdict(CLAIM) | {"paper": "a little"}]
+    (tmp_path / "runs/b/claims.json").write_text(json.dumps(changed))
+    write_report(a_grid(tmp_path, *runs))
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "judged is what b claims" in err and "'it helps'" in err
+    assert pd.read_csv(tmp_path / "claims.csv").paper.tolist() == ["a little"]
+
+
+def test_finished_runs_that_are_gone_are_told(grid, capsys):
+    (grid / "runs/one-0/claims.json").unlink()
+    shutil.rmtree(grid / "runs/two-0")
+    write_report(grid)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "1 of 2 finished runs have no folder any more (runs/two-0)" in first
+    assert "runs/one-0/claims.json is missing" in second and "claims.json" in report_of(grid)
+
+
+def report_of(folder: Path) -> str:
+    return (folder / "report.md").read_text()
+
+
+def test_a_report_loses_no_rows_of_the_one_before(grid, capsys):
+    write_report(grid)
+    names = ("results.csv", "claims.csv")
+    before = {name: (grid / name).read_bytes() for name in names}
+    shutil.rmtree(grid / "runs/one-0")
+    write_report(grid)
+    assert "6 models that are in no run now, the first one, scratch, seed 1" in report_of(grid)
+    [kept] = grid.glob("earlier/*")
+    assert {name: (kept / name).read_bytes() for name in names} == before
+    assert set(pd.read_csv(grid / "results.csv").study) == {"two"}
+    capsys.readouterr()
+
+    # as in a checkout whose run folders nobody has committed, in which a grid was begun
+    rows = (grid / "results.csv").read_bytes()
+    shutil.rmtree(grid / "runs")
+    (grid / "runs").mkdir()
+    for status in ("done", "waiting"):
+        manifest = json.loads((grid / "manifest.json").read_text())
+        runs = [run | {"status": status} for run in manifest["runs"]]
+        (grid / "manifest.json").write_text(json.dumps({"runs": runs}))
+        write_report(grid)
+        assert (grid / "results.csv").read_bytes() == rows and effects(grid) == {"two": 3}
+        assert "the tables are those of an earlier report" in capsys.readouterr().err
+    assert list(grid.glob("earlier/*")) == [kept]
+
+
+def test_a_mended_notebook_is_no_missing_run(tmp_path):
+    same = {"parameters": {"seeds": [1, 2]}}
+    failed = {"id": "old", "study": "one", "status": "failed", "error": "no luck"} | same
+    write_report(a_grid(tmp_path, failed, a_run(tmp_path, "new", "one", [1, 2]) | same))
+    assert "1 of 1 runs done" in report_of(tmp_path) and "no luck" not in report_of(tmp_path)
 
 
 NAMES = ["../x", "/etc/x", "a|b", "<script>alert(1)</script>", "`x`", "two\nlines", "x" * 300,

@@ -178,6 +178,27 @@ def test_a_dead_kernel_has_a_sentence(tmp_path):
     assert run["status"] == "failed" and "kernel died" in run["error"]
 
 
+@pytest.mark.slow
+def test_a_notebook_that_spoils_files_fails_alone(tmp_path):
+    "It edits another one's notebook, removes its own folder, then fails."
+    sources = {name: notebook(tmp_path / f"{name}.ipynb") for name in ("spoils", "edited", "fine")}
+    cells = [new_code_cell("out_dir = '.'", metadata={"tags": ["parameters"]}),
+             new_code_cell(f"open({str(sources['edited'])!r}, 'a').write(' ')\n"
+                           "import shutil; shutil.rmtree(out_dir); assert 0, 'spoilt'")]
+    nbformat.write(new_notebook(cells=cells), sources["spoils"])
+    specs = [RunSpec(name, source) for name, source in sources.items()]
+    run_grid(specs, tmp_path / "grid", say=[].append)
+    manifest = json.loads((tmp_path / "grid/manifest.json").read_text())
+    runs = {run["study"]: run for run in manifest["runs"]}
+    assert [run["status"] for run in runs.values()] == ["failed", "failed", "done"], runs
+    assert "changed after its run was planned" in runs["edited"]["error"]
+    assert [runs[spec.study]["id"] for spec in specs] == [spec.id for spec in specs]
+
+    # planned again, the edited one is a run like any other
+    with pytest.raises(InputError, match="edited.ipynb' was changed"):
+        run_grid(specs[1:], tmp_path / "grid", say=[].append)
+
+
 @pytest.mark.parametrize("make", ["file", "dangling", "file/below"])
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path, make):
     (tmp_path / "file").write_text("")
