@@ -186,7 +186,7 @@ def lost_pairs(claim: Claim, table: pd.DataFrame, sample: pd.Series) -> str:
 def not_measured(claim: Claim, table: pd.DataFrame) -> str:
     "What to say of a metric that no run of the study has; empty where some has."
     metric = metric_of(claim)
-    missing = metric != "eval_loss" and metric not in set(table.metric)
+    missing = metric not in set(table.metric) and (len(table) > 0 or metric != "eval_loss")
     return f"{metric} was not measured" if missing else ""
 
 # %% ../../nbs/study/11_claims.ipynb #f2f05788

@@ -198,7 +198,7 @@ def study_names(runs: Sequence[RunFiles], notes: list[str]) -> dict[tuple[str, s
     return names
 
 # %% ../../nbs/study/30_gathering.ipynb #3a0670b1
-def left_out(study: str, before: Sequence[dict], run: RunFiles) -> list[str]:
+def unclaimed(study: str, before: Sequence[dict], run: RunFiles) -> list[str]:
     "A line where earlier runs of a study claimed something that `run` does not, or otherwise."
     lost = [shown(claim["claim"]) for claim in before if claim not in (run.claims or [])]
     if not lost:
@@ -231,7 +231,7 @@ class Gathered:
         if run.place not in self.places.setdefault(name, []):
             self.places[name].append(run.place)
         if run.claims is not None:
-            notes += left_out(name, self.claims.get(name, []), run)
+            notes += unclaimed(name, self.claims.get(name, []), run)
             self.claims[name] = run.claims
         if run.settings is not None:
             self.settings[name] = run.settings
