@@ -220,8 +220,9 @@ def page(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame],
 
 
 def effects_of(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    "All verdicts that have an effect."
-    tables = [verdicts[verdicts.n > 0] for verdicts in judged.values() if "n" in verdicts]
+    "All verdicts that have an effect and were judged."
+    tables = [verdicts[(verdicts.n > 0) & (verdicts.verdict != "not judged")]
+              for verdicts in judged.values() if "n" in verdicts]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

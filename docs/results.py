@@ -251,9 +251,8 @@ def has_curves(study: Study, metric: str = "accuracy") -> bool:
 
 
 def forest_picture(verdicts: pd.DataFrame) -> Picture:
-    "All effects that were judged, of all studies, in one forest, a panel a unit."
-    judged = verdicts[verdicts.verdict != "not judged"]
-    named = judged.assign(variant=judged.study + ": " + judged.variant)
+    "All effects of all studies in one forest, a panel a unit."
+    named = verdicts.assign(variant=verdicts.study + ": " + verdicts.variant)
     return all_effects(named, title="Effects with 95 % intervals; zero: no difference")
 
 
