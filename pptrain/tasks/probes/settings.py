@@ -65,6 +65,8 @@ PROBE_PRESETS = (
     _probe_preset("condattendstream_8", "A haystack of up to 8 pairs: cheap enough for a laptop.",
                   "haystack", 8),
     _probe_preset("condattendstream_16", "A haystack of up to 16 pairs.", "haystack", 16),
+    _probe_preset("condattendstream_4", "A haystack of up to 4 pairs: learnt in a minute.",
+                  "haystack", 4),
     _probe_preset("forwardaddition_5", "Two numbers of 5 digits and their sum, first digit first.",
                   "addition", 5),
     _probe_preset("additionstream_10", "Reversed addition: 10 digits, last digit first.",
