@@ -91,7 +91,7 @@ def card(family: str, preset: TaskPreset) -> str:
     size = f'alt="{preset.name}" width="192"'
     image = f'<img {size} src="data:image/png;base64,{code}">'
     name = preset.name.replace("_", "_<wbr>")       # a long name breaks between its words
-    call = html.escape(f"explore({family!r}, preset={preset.name!r})")
+    call = html.escape(f"explore({family!r}, preset={preset.name!r})", quote=False)
     says = f"<p>{html.escape(preset.description)}</p><p><code>{call}</code></p>"
     folded = f"<details><summary><code>{name}</code></summary>{says}</details>"
     return f"<figure>{image}{folded}</figure>"
