@@ -295,9 +295,9 @@ def fits(text: str) -> bool:
 def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
     """The main claims with their verdicts, as much of each as fits; of many the verdicts alone.
 
-    Of a study that ran again the newest."""
+    Of studies of one claim the newest."""
     found = [(study, main_claim(judged[study.name])) for study in studies]
-    newest = {study.folder.name: (study, main) for study, main in found if main is not None}
+    newest = {main["claim"]: (study, main) for study, main in found if main is not None}
     named = list(newest.values())
     if not named:
         return "No study whose claims were named beforehand has been finished yet."

@@ -71,9 +71,9 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_front_page_has_a_study_once_as_it_ran_last(root):
-    for date in ("2026-01-05", "2026-02-01"):
-        night = root / f"results/laptop/{date}/runs/looking"
+def test_the_front_page_has_a_claim_once_as_it_ran_last(root):
+    for date, name in (("2026-01-05", "looking"), ("2026-02-01", "looking_at_one_rate")):
+        night = root / f"results/laptop/{date}/runs/{name}"
         shutil.copytree(root / "results/looking", night)
     (root / "results/looking/claims.json").unlink()         # explored: says nothing there
     (night / "rows-4-6.csv").unlink()
@@ -118,7 +118,9 @@ def test_the_index_says_what_the_rows_say(root):
 
 def test_many_studies_fit_the_front_page(root):
     for i in range(9):
-        shutil.copytree(root / "results/looking", root / f"results/looking_{i}")
+        another = shutil.copytree(root / "results/looking", root / f"results/looking_{i}")
+        named = (another / "claims.json").read_text()
+        (another / "claims.json").write_text(named.replace("The warm-up finds", f"{i} finds"))
     written = json.loads(replications.render(root)["index.ipynb"])
     listed = "".join(written["cells"][1]["source"]).splitlines()
     assert len(listed) <= replications.ROOM + 3 and max(map(len, listed)) <= replications.WIDE
