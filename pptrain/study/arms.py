@@ -46,6 +46,7 @@ class Arm:
     positions: str | None = None    # likewise
     longer: bool = False            # reads as much more text as a warm-up would have cost
     warmup_steps: int | None = None # of its rate on text; None: the study's
+    scale_of: str | None = None     # an arm beside it, whose donor gives the scale of embeddings
 
     @property
     def warm_up(self) -> str:
@@ -114,7 +115,7 @@ KNOWN_ARMS = {arm.name: arm for arm in (
     Arm("natural", "text"),
     Arm("natural_with_embeddings", "text", embeddings="copy"),
     Arm("scratch_longer", "nothing", longer=True),
-    Arm("scratch_scaled", policy=ONLY_SCALE),
+    Arm("scratch_scaled", policy=ONLY_SCALE, scale_of="transferred_scaled"),
     Arm("transferred_scaled", embeddings="scaled"))}
 
 # %% ../../nbs/study/02_arms.ipynb #166c9c03

@@ -128,7 +128,7 @@ def warm_ups_of(config: StudyConfig, arm: Arm, seeds: Sequence[int], search: boo
     if arm.data == "nothing":
         return set()
     tried = rates_to_try(config, arm)
-    own = tried[0].warm_up if len(config.warmup_rates) < 2 else arm.name
+    own = tried[0].warm_up if len(config.warmup_rates) < 2 else arm.scale_of or arm.name
     needed = {(arm.warm_up, seed, own) for seed in seeds}
     if search and len(tried) > 1:
         needed |= {(arm.warm_up, config.tuning_seed, rates.warm_up) for rates in tried}

@@ -121,15 +121,23 @@ def tuned_rates(setup: StudySetup, variants: Sequence[str],
                 say: Callable[[str], Any] = print) -> tuple[dict[str, Rates], list[dict]]:
     """`(variant → rates at which it ends lowest on the tuning seed, all trials with their loss)`.
 
-    A variant with one rate to try is not tried. Finished runs are read back, so a killed choice
+    A variant with one rate to try is not tried. One that has but the scale of another's donor
+    takes that donor, so its warm-up rate too. Finished runs are read back, so a killed choice
     goes on, and in a grid all notebooks of a study share one."""
     config = setup.config
     tried = {name: rates_to_try(config, arm_of(config, name)) for name in variants}
     trials = [(name, rates) for name in variants if len(tried[name]) > 1 for rates in tried[name]]
     losses = try_rates(tuning_setup(setup), trials, say) if trials else {}
-    best = {}
-    for name, rates in tried.items():
-        best[name] = min(rates, key=lambda one: losses.get((name, one), math.inf))
+
+    def lowest(name: str, warm_up: float | None = None) -> Rates:
+        among = [one for one in tried[name] if warm_up in (None, one.warm_up)]
+        return min(among, key=lambda one: losses.get((name, one), math.inf))
+
+    best = {name: lowest(name) for name in tried}
+    for name in tried:
+        lender = arm_of(config, name).scale_of
+        if lender in best:
+            best[name] = lowest(name, best[lender].warm_up)
     told = [dict(arm=arm, **asdict(rates), loss=loss if math.isfinite(loss) else None)
             for (arm, rates), loss in losses.items()]
     return best, sorted(told, key=lambda row: (row["arm"], row["warm_up"], row["text"]))

@@ -137,3 +137,19 @@ def test_an_arm_rises_to_its_rate_as_it_says(tmp_path):
         losses = table[table.metric == "eval_loss"].groupby("variant").value.last()
         wanted = every[every.metric == "eval_loss"].value.iloc[-1]
         assert abs(losses["at_once"] - wanted) < 1e-3 < abs(losses["scratch"] - wanted)
+
+
+def test_scratch_has_the_scale_of_the_very_donor_beside_it(tmp_path, monkeypatch):
+    from pptrain.study import tuning
+
+    def tried(setup, trials, say):
+        "Each arm alone would take another donor: the first text rate, and warm-up rates apart."
+        best = {"transferred_scaled": 1e-3, "scratch_scaled": 3e-3}
+        return {trial: (trial[1].warm_up != best.get(trial[0])) + trial[1].text
+                for trial in trials}
+    monkeypatch.setattr(tuning, "try_rates", tried)
+    setup = StudySetup(replace(SMALL, warmup_rates=[1e-3, 3e-3], rates=[1e-3, 3e-3]), tmp_path)
+    arms = ["scratch_scaled", "transferred_scaled", "transferred"]
+    rates, _ = tuning.tuned_rates(setup, arms, print)
+    assert rates["scratch_scaled"] == rates["transferred_scaled"] == tuning.Rates(1e-3, 1e-3)
+    assert tuning.tuned_rates(setup, arms[:1], print)[0]["scratch_scaled"].warm_up == 3e-3
