@@ -212,7 +212,9 @@ def target(config: SkillConfig, arm: str, seed: int, donors: Mapping[str, nn.Mod
     "The model of an arm at its first step: what a later donor gives stands over an earlier's."
     model = skill_model(config, seed)
     for gift in gifts(config.arms[arm]):
-        policy = create_policy(gift["policy"], seed=seed)
+        policy = create_policy(gift["policy"])
+        if hasattr(policy, "seed"):         # it draws some of the numbers
+            policy = create_policy(gift["policy"], seed=seed)
         check_crosses(policy.apply_state_dict(donors[gift["donor"]].state_dict(), model), policy)
     return model
 

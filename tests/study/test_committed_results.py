@@ -102,7 +102,9 @@ def test_no_rate_is_told_at_which_nothing_was_trained(results):
             assert {float(rate) for rate in said.split(", ")} <= tried
         if donors:
             [line] = [line for line in head.lines if line.startswith("Learning rates")]
-            assert "in the warm-up, each donor's own, and not tuned; of " in line
+            searched = "in the warm-up, each donor's own, and not tuned; of "
+            one = f"{settings['rates'][0]:g} on the skill, the same for all arms and not tuned"
+            assert (searched if len(settings["rates"]) > 1 else one) in line
 
 
 def test_a_replicated_claim_of_harm_is_not_read_as_help(results):
