@@ -14,10 +14,11 @@ import torch, yaml
 from torch import Tensor, nn
 
 from ..errors import InputError, shown, unknown
+from ..files import read_json
 from ..yaml12 import parse_yaml
 from ..integrations.attention import Piece, layer_number, pieces
 from ..integrations.weights import at_rest, storage, ties, token_axes
-from ..integrations.wrappers import named
+from ..integrations.wrappers import named, unwrapped
 from .names import aligned, check_tensors, names_with_nan
 from ..registers import Register
 from .report import Fate, TransferReport
@@ -227,6 +228,23 @@ def bundle_state(bundle: TransferBundle, model: nn.Module) -> dict[str, Tensor]:
     check_given(state, model)
     return {**state, **second_names(state, getattr(bundle, "tied", {}), model)}
 
+# %% ../../nbs/transfer/03_policies.ipynb #5ae00d08
+USES = ("model_type", "n_head", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "activation_function", "hidden_act", "rope_theta", "rope_parameters")
+
+def warn_of_other_use(bundle: TransferBundle, model: nn.Module) -> None:
+    "Warns where the new model does other sums with the same numbers, as far as settings tell."
+    place = getattr(bundle, "model_dir", None)
+    config: Any = getattr(unwrapped(model), "config", None)
+    if place is None or not (place / "config.json").is_file() or not hasattr(config, "to_dict"):
+        return
+    mine, theirs = config.to_dict(), read_json(place / "config.json", "train or download it again")
+    other = [f"{name} is {theirs[name]!r} there and {mine[name]!r} here" for name in USES
+             if name in theirs and name in mine and theirs[name] != mine[name]]
+    if other:
+        warnings.warn(f"the trained model does other sums with its numbers than the new one: "
+                      f"{', '.join(other)}", stacklevel=3)
+
 # %% ../../nbs/transfer/03_policies.ipynb #97ad2d9a
 def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> None:
     "Raises `InputError` where what is to cross, or the new model, has no numbers."
@@ -326,9 +344,14 @@ class TransferPolicy:
         return told(self, self.carry(source_state_dict, target_model), target_model)
 
     def apply_bundle(self, bundle: TransferBundle, target_model: nn.Module) -> TransferReport:
-        "Writes the bundle's weights into `target_model` in place. Warns when no parameter crosses."
+        """Writes the bundle's weights into `target_model` in place.
+
+        Warns when no parameter crosses, and when the new model has other heads, say."""
         check_bundle(bundle)
-        return self.apply_state_dict(bundle_state(bundle, target_model), target_model)
+        report = self.apply_state_dict(bundle_state(bundle, target_model), target_model)
+        if report.loaded_parameter_count:
+            warn_of_other_use(bundle, target_model)
+        return report
 
     def alone(self) -> TransferPolicy:
         "What of it can be done with one trained model and no other file: so a bundle names it."

@@ -220,6 +220,29 @@ def test_what_is_no_bundle(name, bundle):
         create_policy(name).apply_bundle(bundle, model())
 
 
+@pytest.mark.parametrize("other, said", [
+    ({}, None), ({"n_head": 4}, "n_head is 2 there and 4 here"),
+    ({"activation_function": "relu"}, "activation_function is 'gelu_new' there and 'relu' here"),
+    ({"vocab_size": 30, "n_positions": 32, "resid_pdrop": 0.0}, None)], ids=str)
+def test_other_sums_with_the_same_numbers_are_told(tmp_path, other, said):
+    bundle = TransferBundle.save(model(), tmp_path, task_name="t", task_config={},
+                                 tokenizer_spec={})
+    config = model().config.from_dict(model().config.to_dict() | other)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        bundle.policy.apply_bundle(bundle, AutoModelForCausalLM.from_config(config))
+    assert [str(line.message) for line in told if "other sums" in str(line.message)] == \
+        ([] if said is None else
+         [f"the trained model does other sums with its numbers than the new one: {said}"])
+
+
+def test_one_kind_of_model_read_as_another_is_told(tmp_path):
+    bundle = TransferBundle.save(model("mistral"), tmp_path, task_name="t", task_config={},
+                                 tokenizer_spec={})
+    with pytest.warns(UserWarning, match="model_type is 'mistral' there and 'llama' here"):
+        bundle.policy.apply_bundle(bundle, model("llama", seed=1))
+
+
 def test_a_source_is_left_as_it_is():
     source = model().state_dict()
     before = copy.deepcopy(source)
