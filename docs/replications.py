@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import posixpath
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +21,9 @@ from textwrap import fill
 from typing import Any
 
 import pandas as pd
-from results import ROOT, Study, curve_picture, forest_picture, front_study, has_curves
-from results import noted_attempts, planned, read_studies, take, themed
+from results import ROOT, Study, ahead_picture, curve_picture, forest_picture, front_study
+from results import has_curves, is_behind_or_ahead, noted_attempts, planned, read_studies, take
+from results import themed
 from still_open import TIMED, rows_still_open
 
 from pptrain.errors import InputError
@@ -31,23 +34,29 @@ WIDE = 150      # characters of a line in a terminal
 ROOM = 9        # lines for results in the README, which has fewer than 200
 WORDS = 117     # and words: a cell has at most 120, and its mark is three
 KEPT = "\N{NO-BREAK SPACE}"     # where a line does not end
+# what facts.json of before says of an arm to which nothing but the scale crosses
+ONLY_SCALE = r"^warmed up on (.*); crosses: {name: components, keep: \[\].*embeddings: (\w+).*}$"
 MORE = "More, and what is open: [REPLICATIONS](REPLICATIONS.md)."
 HEAD = """<!-- made by docs/replications.py from results/: `python docs/replications.py` -->
 
 # What replicated
 
-Each claim is a paper's sentence, or a control of our own that says so, written down before a
-counted seed was first trained, and judged by one rule (`pptrain.study.decide`): an exact paired
-sign-flip test at 5 % and a 95 % interval; the main claim alone, the others corrected among
-themselves. *No effect* means that two one-sided tests put the effect within what was called too
-small to matter; *undecided* means neither, and says how many seeds would decide, in one direction
-or the other. A verdict speaks about the size in its row, not about the paper's models.
+Each claim is a paper's sentence, written down before a counted seed was first trained, and judged
+by one rule (`pptrain.study.decide`): an exact paired sign-flip test at 5 % and a 95 % interval; the
+main claim alone, the others corrected among themselves: so is their p, their intervals are not.
+Every effect is a gain: below zero the first arm is worse. *Replicated* and *contradicted* are the
+paper's direction and the other one; of two warm-ups one may be better and both worse than none.
+*No effect* means that two one-sided tests put the effect within what was called too small to
+matter; *undecided* means neither, and says how many seeds would decide, in one direction or the
+other; *not judged* that no run of these lengths could show it, or one diverged. *Exploratory* is a
+study without claims, which decides nothing. A verdict speaks about the size in its row, not about
+the paper's models.
 
 Arms are compared at equal tokens of *text*, or of the skill; those of the warm-up come on top, and
 are many here: each section says how many. The papers of r1 to r3 take .1 to 4 %.
 A study's name begins with its profile; where it ran is said in its section.
-Every curve falls. At step 0 a trained body under fresh embeddings may do worse than an even guess;
-after it no held-out loss does.
+Every curve falls. At step 0 any arm may do worse than an even guess, and most do; after it no
+held-out loss does.
 """
 
 
@@ -139,8 +148,12 @@ def arms_words(study: Study) -> str:
     said = [f"Data of the {stage}: {data}, {kept}.", place_line(study.rows, facts)]
     if facts.get("rates"):
         said.append(rate_line(study.settings, facts))
+    if facts.get("epochs"):
+        said.append(f"{facts['epochs']:.2g} passes over the text.")
     arms = arms_table(study.rows, facts, stage, study.settings)
-    arms["what it is"] = arms.pop("what it is").replace("", "–")      # the longest comes last
+    what = arms.pop("what it is").replace(ONLY_SCALE, "no weight crosses; embeddings: \\2, as in a "
+                                          "model warmed up on \\1", regex=True)
+    arms["what it is"] = what.replace("", "–")      # the longest comes last
     rows = arms.astype(str).to_numpy().tolist()
     top = "Each arm: tokens, FLOPs, seeds, rates, what its warm-up learnt"
     return "\n\n".join([f"<details><summary>{top}</summary>", " ".join(said),
@@ -161,22 +174,37 @@ def settings_words(study: Study, verdicts: pd.DataFrame) -> str:
     return line + (f" Differs from the paper: {differs}." if differs else "")
 
 
+def place_of(study: Study) -> str:
+    "Its folder, as the page links to it."
+    return f"results/{study.folder.as_posix().rpartition('results/')[2]}"
+
+
+def from_the_page(study: Study, text: str) -> str:
+    "What a study's README says, its links to other folders as they lead from the page."
+    def there(link: re.Match) -> str:
+        return f"]({posixpath.normpath(f'{place_of(study)}/{link[1]}')})"
+    return re.sub(r"\]\((?!#|\w+:)([^)]+)\)", there, text)
+
+
 def section(study: Study, verdicts: pd.DataFrame) -> str:
     "A study: its paragraph, its setting, its curves, what it asks beyond the paper."
-    parts = [f"## {study.name}", f"*{study.title}*", study.lead]
+    parts = [f"## {study.name}", f"*{study.title}*", from_the_page(study, study.lead)]
     if len(study.rows):
-        parts += [*filter(None, [study.reading]), settings_words(study, verdicts)]
+        reading = from_the_page(study, study.reading)
+        parts += [*filter(None, [reading]), settings_words(study, verdicts)]
     if study.rows.tokens.notna().any():
         parts.append(arms_words(study))
     if has_curves(study):
         parts.append(f"![Accuracy over steps, arm by arm]({PICTURES}/{study.name}.svg)")
+    if is_behind_or_ahead(study):
+        says = "How far the loss of each arm lies below that of scratch, over the steps of text"
+        parts.append(f"![{says}]({PICTURES}/{study.name}-ahead.svg)")
     if own := told(study, verdicts, "comparison"):
         parts += ["Asked on our own account (no claim of the paper):",
                   table([row[:-2] + row[-1:] for row in own],
                         ["question", "effect [95 %]", "p", "seeds", "answer"])]
     files = sorted(path for path in study.folder.glob("*") if path.is_file())
-    place = f"results/{study.folder.as_posix().rpartition('results/')[2]}"
-    links = ", ".join(f"[{path.name}]({place}/{path.name})" for path in files)
+    links = ", ".join(f"[{path.name}]({place_of(study)}/{path.name})" for path in files)
     return "\n\n".join([*parts, f"Files: {links}."])
 
 
@@ -188,7 +216,8 @@ def still_open(judged: Mapping[str, pd.DataFrame],
         words = ("No run of these notebooks decides its main claim; others of the same paper may "
                  "stand above. Counted by a dry run of profile laptop, all arms and searches of a "
                  "rate included; hours of one thread, at the pace of r4_simpler_tasks "
-                 f"({TIMED}). Where a run was undecided, the seeds are those that would decide it.")
+                 f"({TIMED}). Where a run was undecided, as many seeds as would decide it, and new "
+                 "ones: the rule does not hold for seeds added to those already seen.")
         columns = ["notebook", "main claim", "the paper", "seeds", "tokens", "FLOPs", "hours",
                    "command"]
         parts += [fill(words, 100), table(rows, columns)]
@@ -212,7 +241,7 @@ def page(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame],
          noted: Sequence[tuple[str, str, str]] = (),
          plans: Sequence[tuple[str, str, str]] = ()) -> str:
     "REPLICATIONS.md."
-    forest = [f"![All effects with their intervals]({PICTURES}/forest.svg)"] * shown(judged)
+    forest = [f"![Effects of claims with their intervals]({PICTURES}/forest.svg)"] * shown(judged)
     parts = [HEAD.strip(), all_claims(studies, judged), *forest,
              *(section(study, judged[study.name]) for study in studies), still_open(judged, plans),
              attempts(studies, noted)]
@@ -220,8 +249,9 @@ def page(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame],
 
 
 def effects_of(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    "All verdicts that have an effect and were judged."
-    tables = [verdicts[(verdicts.n > 0) & (verdicts.verdict != "not judged")]
+    "All verdicts on claims that have an effect and were judged."
+    judgeable = lambda of: (of.kind == "claim") & (of.n > 0) & (of.verdict != "not judged")
+    tables = [verdicts[judgeable(verdicts)]
               for verdicts in judged.values() if "n" in verdicts]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -337,6 +367,8 @@ def render(root: Path = ROOT) -> dict[str, str]:
              "index.ipynb": index_with(root, studies, judged)}
     for study in filter(has_curves, studies):
         files[f"{PICTURES}/{study.name}.svg"] = themed(curve_picture(study))
+    for study in filter(is_behind_or_ahead, studies):
+        files[f"{PICTURES}/{study.name}-ahead.svg"] = themed(ahead_picture(study))
     if shown(judged):
         files[f"{PICTURES}/forest.svg"] = themed(forest_picture(effects_of(judged)))
     return files

@@ -223,14 +223,9 @@ def curve_picture(study: Study, metric: str = "accuracy", arms: list[str] | None
     rows = study.rows[study.rows.metric == metric]
     if arms:
         rows = rows[rows.variant.isin(arms)]
-    means = rows[rows.step == rows.step.max()].groupby("variant").value.mean()
-    order = means.sort_values(ascending=False).index
-    rows = rows.assign(place=rows.variant.map(list(order).index)).sort_values(
-        ["place", "seed", "step"], kind="stable")
     said = WORDS.get(study.preset.partition("_")[0], metric)
     title = f"{said}, {study.preset or study.name}: mean of {study.seeds} seeds, lowest to highest"
-    labels = {"step": "step", "value": said}
-    picture = curves(rows, "step", "value", "variant", title=title, labels=labels)
+    picture = arm_curves(rows, title, said)
     known = levels(study.preset)
     for level in known.values():
         picture.figure.add_hline(level, line=dict(color="#7F7F7F", width=1, dash="dot"))
@@ -238,10 +233,38 @@ def curve_picture(study: Study, metric: str = "accuracy", arms: list[str] | None
         said = "; ".join(f"{name} {level:.3f}" for name, level in known.items())
         picture.figure.add_annotation(text=f"dotted: {said}", x=0, y=1.01, xref="paper",
                                       yref="paper", xanchor="left", yanchor="bottom")
+    picture.figure.update_yaxes(rangemode="tozero")
+    return picture
+
+
+def ahead(study: Study, base: str = "scratch") -> pd.DataFrame:
+    "How far the held-out loss of each arm and seed lies below that of `base`, after step 0."
+    rows = study.rows[(study.rows.metric == "eval_loss") & (study.rows.step > 0)]
+    usual = rows[rows.variant == base].set_index(["seed", "step"]).value.rename("usual")
+    both = rows[rows.variant != base].join(usual, on=["seed", "step"], how="inner")
+    return both.assign(value=both.usual - both.value)
+
+
+def ahead_picture(study: Study) -> Picture:
+    "What the warm-ups were worth at each step of the text: zero is scratch, below it they harm."
+    title = (f"{study.folder.name}: nats per token ahead of scratch, mean of {study.seeds} seeds, "
+             "lowest to highest")
+    picture = arm_curves(ahead(study), title, "nats ahead (below 0: behind)")
+    picture.figure.add_hline(0, line=dict(color="#7F7F7F", width=1, dash="dot"))
+    return picture
+
+
+def arm_curves(rows: pd.DataFrame, title: str, says: str) -> Picture:
+    "A curve an arm over the steps, the highest at the end first."
+    means = rows[rows.step == rows.step.max()].groupby("variant").value.mean()
+    order = list(means.sort_values(ascending=False).index)
+    rows = rows.assign(place=rows.variant.map(order.index)).sort_values(
+        ["place", "seed", "step"], kind="stable")
+    labels = {"step": "step", "value": says}
+    picture = curves(rows, "step", "value", "variant", title=title, labels=labels)
     for trace in picture.figure.data:
         if trace.mode == "text" and trace.textfont.color == PALETTE[7]:
             trace.textfont.color = "#9A8F00"    # yellow letters cannot be read on white
-    picture.figure.update_yaxes(rangemode="tozero")
     picture.inches = (6.6, 3.2)
     return picture
 
@@ -250,8 +273,13 @@ def has_curves(study: Study, metric: str = "accuracy") -> bool:
     return study.rows[study.rows.metric == metric].step.nunique() > 1
 
 
+def is_behind_or_ahead(study: Study) -> bool:
+    "Whether text was read after several beginnings, one of them scratch, and measured on the way."
+    return "corpus" in study.settings and ahead(study).step.nunique() > 1
+
+
 def forest_picture(verdicts: pd.DataFrame) -> Picture:
-    "All effects of all studies in one forest, a panel a unit."
+    "The effects of all studies in one forest, a panel a unit."
     named = verdicts.assign(variant=verdicts.study + ": " + verdicts.variant)
     return all_effects(named, title="Effects with 95 % intervals; zero: no difference")
 

@@ -66,7 +66,7 @@ def rows_still_open(verdicts: Iterable[pd.DataFrame]) -> list[list[str]]:
         main = next(c for c in replication_of(replications()[family]).claims if c.main)
         asked = seeds_asked(family, verdicts)
         costs = laptop_costs(family, asked)
-        more = f" --seeds $(seq -s, {asked})" if asked else ""
+        more = f" --seeds $(seq -s, 101 {100 + asked})" if asked else ""     # none seen before
         rows.append([notebook_of(family), main.claim, main.paper, str(costs["seeds"]),
                      in_short(costs["tokens"]), in_short(costs["flops"]),
                      in_words(costs["flops"] / pace()),

@@ -99,7 +99,12 @@ class Arm:
         if self.data == "text":
             same = "" if config.match == "none" else f", as many {amount} as the synthetic warm-up"
             what = f"real text that no text stage reads{same}"
-        return f"warmed up on {what}; crosses: {self.transfer_policy(config)}{rise}"
+        policy = self.transfer_policy(config)
+        options = vars(policy)
+        if options.get("keep") == ():
+            return (f"no weight crosses; embeddings: {options['embeddings']}, as in a model warmed "
+                    f"up on {what}{rise}")
+        return f"warmed up on {what}; crosses: {policy}{rise}"
 
     def rise_in(self, config: StudyConfig) -> int:
         "Steps after which its rate on text is reached."

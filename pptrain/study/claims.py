@@ -190,6 +190,17 @@ def not_measured(claim: Claim, table: pd.DataFrame) -> str:
     return f"{metric} was not measured" if missing else ""
 
 # %% ../../nbs/study/11_claims.ipynb #f2f05788
+def nobody_arrived(claim: Claim, table: pd.DataFrame) -> str:
+    "That no run of either arm came to its event; empty where one did, and for other claims."
+    if claim.measure != "time_to_event":
+        return ""
+    event = dict(claim.event or {})
+    sides = table[table.variant.isin([claim.variant, claim.against])]
+    if metric_of(claim) not in set(sides.metric) or time_to_event(sides, **event).arrived.any():
+        return ""
+    return (f"no run of {claim.variant} or {claim.against} came to {metric_of(claim)} "
+            f"{event['target']:g}: how early they would is not known")
+
 def out_of_reach(claim: Claim, table: pd.DataFrame) -> str:
     "Why no run of these lengths could show a saving of tokens; empty where one could."
     if claim.measure not in ("token_saving", "mrs") or claim.direction < 0:
@@ -300,6 +311,8 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
             lost = lost_pairs(claims[i], table, samples[i]) if len(samples[i]) else ""
             lost = lost or not_measured(claims[i], table)
             rows[i] = claim_row(claims[i], decision, lost, profile, out_of_reach(claims[i], table))
+            if rows[i]["verdict"] == "undecided":
+                rows[i]["why"] = nobody_arrived(claims[i], table) or rows[i]["why"]
             rows[i]["p_corrected"] = share if decision.n else None
             sides = table[table.variant.isin([claims[i].variant, claims[i].against])]
             rows[i]["size"] = study_size(sides if len(sides) else table, size)

@@ -69,8 +69,8 @@ def text_facts(setup: StudySetup) -> dict[str, Any]:
     config, text = setup.config, setup.text("train")
     rows = config.text_steps * config.text_batch
     return {"corpus": setup.corpus.name, "corpus_sha256": setup.corpus.sha256,
-            "vocabulary": len(setup.tokenizer), "text_tokens": rows * config.block_size,
-            "epochs": rows / text.blocks}
+            "corpus_source": setup.corpus.source, "vocabulary": len(setup.tokenizer),
+            "text_tokens": rows * config.block_size, "epochs": rows / text.blocks}
 
 # %% ../../nbs/study/03_facts.ipynb #d9dda933
 def study_facts(setup: StudySetup, seeds: Sequence[int],

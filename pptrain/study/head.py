@@ -157,8 +157,9 @@ def corpus_line(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         return f"No text: all arms learn {settings.get('family')} ({settings.get('preset')})."
     name = facts.get("corpus") or settings.get("corpus", "?")
     sha = f" (sha256 {facts['corpus_sha256'][:12]})" if facts.get("corpus_sha256") else ""
+    source = f", {facts['corpus_source']}" if facts.get("corpus_source") else ""
     ids = f", {facts['vocabulary']:,} token ids" if facts.get("vocabulary") else ""
-    return f"Text: corpus {name}{sha}{ids}."
+    return f"Text: corpus {name}{sha}{source}{ids}."
 
 # %% ../../nbs/study/29_head.ipynb #dfd95bd5
 def edge_words(tried: Sequence[float], facts: Mapping[str, Any], stage: str = "text") -> str:
@@ -357,7 +358,9 @@ def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str,
     except UNREADABLE:
         return f"loss {loss:.3g}"
     word, way = learnt_word(loss, chance), way_said(loss, chance)
-    return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}"
+    share = mean_of(rows, arm, "warmup_eval_accuracy")
+    right = f"; accuracy {share:.0%}" if np.isfinite(share) else ""
+    return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}{right}"
 
 def rates_said(rows: pd.DataFrame, arm: str, metric: str) -> str:
     "The rate of an arm, which all of its seeds share; those of several donors one after the other."

@@ -18,7 +18,8 @@ from pptrain.study.report import report_heads
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = sorted((ROOT / "results/laptop").glob("*"))
 STUDIES = read_studies(ROOT)
-LEARNT = re.compile(r"(yes|partly|no), (-?\d+)% of the way: loss ([\d.]+), by frequency ([\d.]+)$")
+LEARNT = re.compile(r"(yes|partly|no), (-?\d+)% of the way: loss ([\d.]+), by frequency ([\d.]+)"
+                    r"(?:; accuracy \d+%)?$")
 SEVERAL = re.compile(r"accuracy \d+% of the one of set and eca that learnt least$")
 TOLD = ("warm-up tokens", "tokens in all", "FLOPs in all")
 
