@@ -114,13 +114,17 @@ def price_line(specs: Sequence[RunSpec], workers: int,
     return f"{line}; nothing was run"
 
 def launch_text(specs: Sequence[RunSpec]) -> list[str]:
-    "How to start the main comparison of each study of profile `paper`, for its first seed."
+    "How to start each study of profile `paper`: its main comparison, for its first seed; skills."
     lines: list[str] = []
     for study in dict.fromkeys(spec.study for spec in specs if is_replication(spec)):
         first = next(spec for spec in specs if spec.study == study)
         if first.parameters.get("profile") == "paper":
             lines += ["", f"{study}, transferred and scratch, of the first seed:"]
             lines += launch_lines(first)
+    for study in dict.fromkeys(spec.study for spec in specs if is_skill(spec)
+                               and spec.parameters.get("profile") == "paper"):
+        lines += ["", f"{study}, all arms; its tiny models are stacked on one GPU:",
+                  f"pptrain replicate --profile paper --family {study}"]
     return lines
 
 # %% ../../nbs/study/44_dry_run.ipynb #a0ed1300

@@ -113,11 +113,14 @@ def test_a_profile_for_a_gpu_is_not_timed_here():
 
 
 def test_every_replication_is_counted_skills_too():
-    from pptrain.study.dry_run import dry_run_text
+    from pptrain.study.dry_run import dry_run_text, launch_text
     for profile in ("laptop", "gpu", "paper"):
         specs = plan(profile, ["haystack", "addition", "dyck"], [1, 2])
         table = dry_run(specs)
         assert list(table.study) == ["haystack"] * 2 + ["addition"] * 2 + ["dyck"] * 2
+        started = "\n".join(launch_text(specs))
+        for command in ("torchrun", "--family haystack", "--family addition"):
+            assert (command in started) == (profile == "paper")
         assert (table.FLOPs > 1e9).all() and (table["warm-ups"] > 0).all()
         first, second = table[table.study == "haystack"].texts
         assert first == second, "one rate for all arms: none is looked for"
