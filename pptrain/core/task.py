@@ -100,6 +100,12 @@ class Task(Look, ABC):
         recipe = [self.name, self.export_config(), seed_number(seed), GENERATOR_VERSION]
         return sha256_of(recipe, examples)
 
+    def surprisal(self, example: Example) -> np.ndarray | None:
+        """Nats of each token given those before it, for one who knows the family: float64 (n,).
+
+        Its mean is the least loss that a model can reach. None where nobody worked it out."""
+        return None
+
     def summary(self, items: int = 200, split: str = "train", seed: int | None = 0) -> dict:
         "Over the first `items` examples: their number per operation."
         return {"op_counts": dict(Counter(x.meta["op"] for x in self.head(items, split, seed)))}

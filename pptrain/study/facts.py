@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core import Task
 from ..core.mixture import data_words
 from ..data import Example
 from ..runs.text import downstream_model
@@ -38,15 +39,30 @@ def guessing(rows: Sequence[Example]) -> dict[str, float]:
         return {}
     return {"loss": float(-(shares * np.log(shares)).sum()), "accuracy": float(shares.max())}
 
+# %% ../../nbs/study/03_facts.ipynb #c4e51372
+def levels(task: Task, items: int = 128) -> dict[str, float]:
+    "`guessing` on a task's first held-out rows, and `least`, the loss of one who knows the task."
+    rows = task.head(items, split="eval")
+    known, nats = guessing(rows), []
+    for row in rows:
+        own = task.surprisal(row)
+        if own is None:
+            return known
+        nats.append(own[1:][row.mask[1:]])
+    return known | ({"least": float(np.concatenate(nats).mean())} if known else {})
+
 # %% ../../nbs/study/03_facts.ipynb #2761b8df
 def chance_of(setup: StudySetup, arm: Arm) -> dict[str, float]:
-    "What the warm-up of an arm reaches by frequency alone on what it is measured on."
+    "What the warm-up of an arm reaches by frequency alone on what it is measured on; the least."
     if arm.data == "nothing":
         return {}
     if arm.data == "text":
         held = setup.text("eval")
         return guessing(held.batch(range(min(128, len(held)))))
-    return guessing(setup.task_of(arm).head(128, split="eval"))
+    known = levels(setup.task_of(arm))
+    if arm.control is not None:     # what is drawn anew can be foreseen less
+        known.pop("least", None)
+    return known
 
 def machine() -> dict[str, str]:
     "Where and with what it is computed."
@@ -89,4 +105,4 @@ def study_facts(setup: StudySetup, seeds: Sequence[int],
         "warmed_on": {name: arm.data for name, arm in known.items()},
         "guessing_of": {name: chance_of(setup, arm) for name, arm in known.items()},
         "tuned": are_searched(config), "tuning_seed": config.tuning_seed,
-        "match": config.match, "guessing": guessing(setup.task.head(128, split="eval"))}
+        "match": config.match, "guessing": levels(setup.task)}

@@ -206,18 +206,20 @@ def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 # %% ../../nbs/study/29_head.ipynb #abe71fe9
 LEARNT = {"yes": .8, "partly": .05}     # word → the least share of the way; below, "no"
 
-def way_learnt(loss: float, chance: float) -> float:
-    "Share of the way that a loss has come from that of frequency alone (0) to none at all (1)."
-    return 1 - loss / chance if chance else 0.
+def way_learnt(loss: float, chance: float, least: float = 0.) -> float:
+    """Share of the way that a loss has come from that of frequency alone (0) to the least (1).
 
-def way_said(loss: float, chance: float) -> str:
+    The least is that of one who knows the task: above zero where rows are drawn by coins."""
+    return (chance - loss) / (chance - least) if chance > least else 0.
+
+def way_said(loss: float, chance: float, least: float = 0.) -> str:
     "That share in words."
-    return f"{round(way_learnt(loss, chance), 2) + 0:.0%} of the way"
+    return f"{round(way_learnt(loss, chance, least), 2) + 0:.0%} of the way"
 
-def learnt_word(loss: float, chance: float) -> str:
+def learnt_word(loss: float, chance: float, least: float = 0.) -> str:
     "Whether a warm-up learnt its task, by the share of that way: yes, partly or no."
-    share = way_learnt(loss, chance)
-    return next((word for word, least in LEARNT.items() if share >= least), "no")
+    way = way_learnt(loss, chance, least)
+    return next((word for word, share in LEARNT.items() if way >= share), "no")
 
 # %% ../../nbs/study/29_head.ipynb #84479233
 def donors_of(settings: Mapping[str, Any], arm: str) -> list[str]:
@@ -231,7 +233,7 @@ def several_learnt(rows: pd.DataFrame, arm: str, donors: Sequence[str]) -> str:
     return f"accuracy {share:.0%} of the one of {' and '.join(donors)} that learnt least"
 
 def chance_beside(facts: Mapping[str, Any], arm: str) -> Mapping[str, float]:
-    "What frequency alone reaches where the warm-up of an arm is measured; {} if nobody noted it."
+    "What frequency alone, and the least, are where an arm's warm-up is measured; {} if unknown."
     on_the_task = facts.get("warmed_on", {}).get(arm, "task") == "task"
     usual = facts.get("guessing") if on_the_task else None
     return facts.get("guessing_of", {}).get(arm, usual) or {}
@@ -258,9 +260,10 @@ def learnt_line(rows: pd.DataFrame, facts: Mapping[str, Any],
     if not chance:
         return (f"Did the warm-up{of} learn its task? Not known: {said}, with no level of chance "
                 "beside it.")
-    word = learnt_word(loss, chance["loss"]).capitalize()
-    said += (f", {way_said(loss, chance['loss'])} from frequency alone ({chance['loss']:.3g}) "
-             "to zero")
+    ends = chance["loss"], chance.get("least", 0.)
+    word = learnt_word(loss, *ends).capitalize()
+    end = f"the least there is ({ends[1]:.3g})" if ends[1] else "zero"
+    said += f", {way_said(loss, *ends)} from frequency alone ({ends[0]:.3g}) to {end}"
     if np.isfinite(share):
         said += f"; accuracy {share:.0%} ({chance['accuracy']:.0%} by frequency alone)"
     return f"Did the warm-up{of} learn its task? {word}: {said}."
@@ -354,13 +357,15 @@ def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str,
     if len(donors) > 1:
         return several_learnt(rows, arm, donors)
     try:
-        chance = float(chance_beside(facts, arm)["loss"])
+        levels = chance_beside(facts, arm)
+        chance, least = float(levels["loss"]), float(levels.get("least", 0))
     except UNREADABLE:
         return f"loss {loss:.3g}"
-    word, way = learnt_word(loss, chance), way_said(loss, chance)
+    word, way = learnt_word(loss, chance, least), way_said(loss, chance, least)
+    end = f", at least {least:.3g}" if least else ""
     share = mean_of(rows, arm, "warmup_eval_accuracy")
     right = f"; accuracy {share:.0%}" if np.isfinite(share) else ""
-    return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}{right}"
+    return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}{end}{right}"
 
 def rates_said(rows: pd.DataFrame, arm: str, metric: str) -> str:
     "The rate of an arm, which all of its seeds share; those of several donors one after the other."

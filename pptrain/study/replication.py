@@ -103,10 +103,11 @@ def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
         table.append({"arm": name, "tokens": round(mean_of(rows, name, "warmup_tokens")),
                       "loss": loss, "by frequency": chance["loss"], "accuracy": share,
                       "by the commonest": chance["accuracy"],
-                      "of the way": way_learnt(loss, chance["loss"]),
-                      "learnt": learnt_word(loss, chance["loss"])})
-    columns = ["arm", "tokens", "loss", "by frequency", "accuracy", "by the commonest",
-               "of the way", "learnt"]
+                      "at least": (least := chance.get("least", 0.)),
+                      "of the way": way_learnt(loss, chance["loss"], least),
+                      "learnt": learnt_word(loss, chance["loss"], least)})
+    columns = ["arm", "tokens", "loss", "by frequency", "at least", "accuracy",
+               "by the commonest", "of the way", "learnt"]
     return pd.DataFrame(table, columns=columns).set_index("arm").round(3)
 
 # %% ../../nbs/study/40_replication.ipynb #1929e45e
@@ -155,7 +156,7 @@ class ReplicationResult:
 
         Beside it what guessing by frequency reaches there (nats per token), always saying the
         commonest token (share of right ones), and the share of the way from the loss of frequency
-        to zero: from .8 on it learnt, below .05 not, in between partly."""
+        to the least there can be: from .8 on it learnt, below .05 not, in between partly."""
         return warm_up_table(self.rows, StudySetup(self.config, "unused"))
 
     def claims(self) -> pd.DataFrame:

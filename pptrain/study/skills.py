@@ -32,7 +32,7 @@ from ..errors import InputError, shown, unknown
 from ..files import read_json, write_atomic
 from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
-from .facts import guessing, machine
+from .facts import levels, machine
 from .profiles import read_seeds
 from .gathering import read_rows
 from .progress import NOW
@@ -377,9 +377,10 @@ def skill_facts(config: SkillConfig, seeds: Sequence[int], best: Mapping[str, fl
     task = create_task(config.family, preset=config.preset)
     model = skill_model(config, 0)
     arms = {arm: arm_words(start) for arm, start in config.arms.items()}
-    rows = {name: create_task(said["family"], preset=said["preset"]).head(128, split="eval")
-            for name, said in config.donors.items()}
-    by_donor = {name: guessing(held) for name, held in rows.items()}
+    by_donor = {name: levels(create_task(said["family"], preset=said["preset"]))
+                for name, said in config.donors.items()}
+    for name in [name for name, said in config.donors.items() if said.get("shuffled")]:
+        by_donor[name].pop("least", None)
     chance = {arm: max((by_donor[gift["donor"]] for gift in gifts(start)),
                        key=lambda known: known.get("accuracy", 0))
               for arm, start in config.arms.items() if start}

@@ -228,23 +228,6 @@ def bundle_state(bundle: TransferBundle, model: nn.Module) -> dict[str, Tensor]:
     check_given(state, model)
     return {**state, **second_names(state, getattr(bundle, "tied", {}), model)}
 
-# %% ../../nbs/transfer/03_policies.ipynb #5ae00d08
-USES = ("model_type", "n_head", "num_attention_heads", "num_key_value_heads", "head_dim",
-        "activation_function", "hidden_act", "rope_theta", "rope_parameters")
-
-def warn_of_other_use(bundle: TransferBundle, model: nn.Module) -> None:
-    "Warns where the new model does other sums with the same numbers, as far as settings tell."
-    place = getattr(bundle, "model_dir", None)
-    config: Any = getattr(unwrapped(model), "config", None)
-    if place is None or not (place / "config.json").is_file() or not hasattr(config, "to_dict"):
-        return
-    mine, theirs = config.to_dict(), read_json(place / "config.json", "train or download it again")
-    other = [f"{name} is {theirs[name]!r} there and {mine[name]!r} here" for name in USES
-             if name in theirs and name in mine and theirs[name] != mine[name]]
-    if other:
-        warnings.warn(f"the trained model does other sums with its numbers than the new one: "
-                      f"{', '.join(other)}", stacklevel=3)
-
 # %% ../../nbs/transfer/03_policies.ipynb #97ad2d9a
 def check_crossing(policy: TransferPolicy, source: Mapping[str, Tensor], model: nn.Module) -> None:
     "Raises `InputError` where what is to cross, or the new model, has no numbers."
@@ -270,6 +253,22 @@ def check_dtype(moving: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
         if limit < torch.finfo(tensor.dtype).max and float(tensor.float().abs().max()) > limit:
             raise InputError(f"the trained model: {name} holds numbers beyond {limit:g}, which do "
                              f"not fit into {new}; load the new model in float32 or bfloat16")
+
+# %% ../../nbs/transfer/03_policies.ipynb #5ae00d08
+USES = ("model_type", "n_head", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "activation_function", "hidden_act", "rope_theta", "rope_parameters")
+
+def other_use(bundle: TransferBundle, model: nn.Module) -> str:
+    "What other sums the new model does with the same numbers, as far as settings tell; or ''."
+    place = getattr(bundle, "model_dir", None)
+    config: Any = getattr(unwrapped(model), "config", None)
+    if place is None or not (place / "config.json").is_file() or not hasattr(config, "to_dict"):
+        return ""
+    mine, theirs = config.to_dict(), read_json(place / "config.json", "train or download it again")
+    other = [f"{name} is {theirs[name]!r} there and {mine[name]!r} here" for name in USES
+             if name in theirs and name in mine and theirs[name] != mine[name]]
+    said = "the trained model does other sums with its numbers than the new one: "
+    return said + ", ".join(other) if other else ""
 
 # %% ../../nbs/transfer/03_policies.ipynb #c8d98686
 def warn_of_nan(model: nn.Module) -> None:
@@ -348,9 +347,10 @@ class TransferPolicy:
 
         Warns when no parameter crosses, and when the new model has other heads, say."""
         check_bundle(bundle)
+        other = other_use(bundle, target_model)
         report = self.apply_state_dict(bundle_state(bundle, target_model), target_model)
-        if report.loaded_parameter_count:
-            warn_of_other_use(bundle, target_model)
+        if other and report.loaded_parameter_count:
+            warnings.warn(other, stacklevel=2)
         return report
 
     def alone(self) -> TransferPolicy:

@@ -4,12 +4,15 @@ from __future__ import annotations
 import copy
 import json
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from pptrain.core import create_task, registered_presets
+from pptrain.data import Example
 from pptrain.errors import InputError
 from pptrain.parity import find_vectors, load_vectors
+from pptrain.study.facts import levels
 from pptrain.tasks.dyck import Dyck, DyckConfig, bracket_facts, depth, match, prefix_valid, valid
 from pptrain.tasks.dyck.replay import official_stream, replay_dyck
 
@@ -150,3 +153,20 @@ def test_validators():
 def test_refusals(config, says):
     with pytest.raises(InputError) as told: create_task("dyck", config)
     assert says in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_cannot_be_foreseen_lies_below_frequency(preset):
+    task = create_task("dyck", preset=preset)
+    rows = task.head(3)
+    nats = [task.surprisal(row) for row in rows]
+    if task.config.language not in ("dyck", "shuffle"):
+        assert nats == [None] * 3
+        return
+    for row, own in zip(rows, nats):
+        assert own.shape == row.ids.shape and np.isfinite(own).all() and (own >= 0).all()
+        assert own[0] == np.log(task.config.bracket_types)
+        changed = row.ids.copy()
+        changed[-1] = 0                         # what comes later changes nothing before
+        assert np.array_equal(task.surprisal(Example(changed, row.mask))[:-1], own[:-1])
+    assert np.concatenate(nats).mean() < levels(task, 3)["loss"]

@@ -19,7 +19,7 @@ from .languages import (
     SENTENCES, bracket_sequence, row_filler, walk_of, word_table)
 from .settings import (
     DYCK_PRESETS, LONGEST_SENTENCE, DyckConfig, check_dyck)
-from .structure import depth
+from .structure import depth, dyck_surprisal, shuffle_surprisal
 from ...vocab import TokenizerSpec, Vocab
 
 # %% auto #0
@@ -115,6 +115,15 @@ class Dyck(SymbolicTaskFamily):
     def serialize_task(self, executed: ExecutedSymbolicTask, spec: TokenizerSpec) -> np.ndarray:
         "The ids are the text; every one carries loss."
         return executed.payload
+
+    def surprisal(self, example: Example) -> np.ndarray | None:
+        "Of the choices that made a row of `dyck` or `shuffle`; None for other languages."
+        c = self.config
+        if c.language == "dyck":
+            return dyck_surprisal(example.ids, c.bracket_types, c.open_probability)
+        if c.language == "shuffle":
+            return shuffle_surprisal(example.ids, c.bracket_types, c.open_probability, c.max_depth)
+        return None
 
     def knobs(self) -> dict[str, Knob]:
         "Lowest, highest and step of the sliders."

@@ -75,3 +75,30 @@ def bracket_facts(ids: Ids, k: int, language: str = "dyck") -> dict[str, Any]:
         "prefix_valid": prefix_valid(ids, k, language),
         "valid": valid(ids, k, language),
     }
+
+# %% ../../../nbs/tasks/dyck/02_structure.ipynb #e0417f6e
+def tossed(coin: np.ndarray, opens: np.ndarray, p: float) -> np.ndarray:
+    "Nats of the coins: an opening has the chance `p`, a closing the rest, without a coin one."
+    chance = np.where(coin, np.where(opens, p, 1 - p), 1.)
+    return -np.log(chance)
+
+def dyck_surprisal(ids: Ids, k: int, p: float) -> np.ndarray:
+    """Nats of each token of a `dyck_word` given those before it, float64 (n,).
+
+    Raises `InputError` outside 0..2k-1."""
+    opens = np.asarray(ids) < k
+    before = depth(ids, k) - np.where(opens, 1, -1)
+    left = len(before) - np.arange(len(before))
+    return tossed((0 < before) & (before < left), opens, p) + np.log(k) * opens
+
+def shuffle_surprisal(ids: Ids, k: int, p: float, max_depth: int) -> np.ndarray:
+    """Nats of each token of a `shuffle_word` given those before it, float64 (n,).
+
+    Raises `InputError` outside 0..2k-1."""
+    opens = np.asarray(ids) < k
+    before = depth(ids, k) - np.where(opens, 1, -1)
+    own = np.asarray(ids)[:, None] % k == np.arange(k)
+    steps = own * np.where(opens, 1, -1)[:, None]
+    live = (np.cumsum(steps, 0) - steps > 0).sum(1)      # types that may close here
+    coins = tossed((0 < before) & (before < max_depth), opens, p)
+    return coins + np.log(np.where(opens, k, live))
