@@ -30,6 +30,7 @@ from ..data.examples import attended_tokens
 from ..data.streams import finite_number, number_within
 from ..errors import InputError, shown, unknown
 from ..files import read_json, write_atomic
+from ..measure import registered_measures
 from ..runs.many import ManyGPT2
 from .budgets import check_rates, parameter_counts, training_flops
 from .facts import levels, machine
@@ -93,6 +94,7 @@ class SkillConfig:
     eval_every: int = 100
     eval_rows: int = 1000
     together: int = 2               # seeds in a stack
+    measures: list[str] = field(default_factory=list)   # of heads, such as "induction"
 
     def __post_init__(self) -> None:
         check_skill(self)
@@ -135,6 +137,9 @@ def check_skill(config: SkillConfig) -> None:
             raise InputError(f"{name}={getattr(config, name)!r}: must be at least 1")
     if config.schedule not in ("constant", "cosine"):
         raise unknown("schedule", config.schedule, ["constant", "cosine"])
+    for name in config.measures:
+        if name not in registered_measures():
+            raise unknown("measure", name, registered_measures())
     check_rates("rates", config.rates)
     if not config.rates:
         raise InputError("rates=[]: give at least one learning rate")
@@ -239,6 +244,13 @@ def by_arm(runs: Runs, shares: Sequence[float]) -> dict[str, list[float]]:
         told.setdefault(f"{arm} {rate:g}", []).append(round(share, 2))
     return told
 
+def measured(many: ManyGPT2, name: str, runs: Sequence[bool]) -> dict[str, Tensor]:
+    "Name → (models,) of a measure that asks for no rows; NaN of those that do not run any more."
+    told = [registered_measures()[name](many.model(m), []) if run else {}
+            for m, run in enumerate(runs)]
+    names = dict.fromkeys(key for one in told for key in one)
+    return {key: torch.tensor([one.get(key, math.nan) for one in told]) for key in names}
+
 def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], folder: Path,
                   stacking: Stacking) -> list[dict]:
     "Rows of `train_many` on the skill; models of one seed read the same. `TimeoutError`."
@@ -249,6 +261,8 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
 
     def look(many: ManyGPT2, step: int) -> dict[str, Tensor]:
         found = check(many, step)
+        for name in config.measures:
+            found |= measured(many, name, found["eval_loss"].isfinite().tolist())
         told = by_arm(runs, found["accuracy"].tolist())
         stacking.say(f"seeds {seeds} step {step}: {told}")
         return found
@@ -277,7 +291,7 @@ def tidy(config: SkillConfig, runs: Runs, rows: Sequence[Mapping[str, Any]],
     table, lost = [], lost_at(rows)
     for row in rows:
         arm, rate, seed = runs[row["model"]]
-        told = {"accuracy": row["accuracy"], "eval_loss": row["eval_loss"]}
+        told = {name: row[name] for name in row if name not in ("step", "model", "train_loss")}
         if row["step"] == config.steps:
             cost = arm_cost(config, arm, spent[seed])
             told |= {"text_lr": rate, "flops": flops + cost.pop("warmup_flops", 0)} | cost
@@ -306,6 +320,8 @@ def train_arms(config: SkillConfig, seeds: Sequence[int], pairs: Sequence[tuple[
 def settings_mark(config: SkillConfig) -> str:
     "Hash of all that decides a number; not of how many seeds ran together."
     told = {k: v for k, v in asdict(config).items() if k != "together"}
+    if not config.measures:
+        told.pop("measures")                # so it was before there were any
     told["held_out"] = "of each seed"       # once those of the first seed in a stack were all's
     text = json.dumps(told, sort_keys=True, default=plain_value)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
