@@ -8,6 +8,7 @@ from __future__ import annotations
 import lzma
 from functools import lru_cache
 from importlib.resources import files
+from itertools import accumulate
 from operator import itemgetter
 
 from ..errors import InputError
@@ -25,7 +26,8 @@ def t5_table() -> dict[str, tuple[int, int]]:
     packed = (files("pptrain") / "assets/t5_pieces.txt.xz").read_bytes()
     numbers, scores, pieces = (
         line.split(" ") for line in lzma.decompress(packed).decode("utf-8").splitlines())
-    return dict(zip(pieces, zip(map(int, numbers), map(int, scores))))
+    columns = (accumulate(map(int, steps)) for steps in (numbers, scores))
+    return dict(zip(pieces, zip(*columns)))
 
 # %% ../../nbs/tasks/00_t5.ipynb #0470a27e
 _LONGEST = 16   # letters that a piece may have
