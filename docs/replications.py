@@ -325,9 +325,14 @@ def fits(text: str) -> bool:
 def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
     """The main claims with their verdicts, as much of each as fits; of many the verdicts alone.
 
-    Of studies of one claim the newest."""
+    Of studies of one paper (r2_text, r2_dyck) that ask the same of an arm the newest."""
     found = [(study, main_claim(judged[study.name])) for study in studies]
-    newest = {main["claim"]: (study, main) for study, main in found if main is not None}
+    newest = {}
+    for study, main in found:
+        if main is not None:
+            paper = re.match(r"r\d+(?=_)", study.folder.name)
+            asked = (paper[0], main["measure"], main["variant"]) if paper else main["claim"]
+            newest[asked] = study, main
     named = list(newest.values())
     if not named:
         return "No study whose claims were named beforehand has been finished yet."
