@@ -1,6 +1,6 @@
 """Ten small models at once against one after the other: losses and speed.
 
-    python bench/many.py --steps 50 --out bench/results/many.json
+    python bench/many.py --steps 50 --out bench/results/many-vm.json
 
 GPT-2s of 2 layers, 4 heads and width 16, and a hand-written module; the same AdamW and batches on
 both sides, one thread. Prints a row a kind: largest difference of a loss, seconds, ratio."""
