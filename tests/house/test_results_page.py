@@ -82,6 +82,43 @@ def test_the_front_page_has_a_claim_once_as_it_ran_last(root):
     assert listed.count("looking") == 1 and "3 seeds" in listed, listed
 
 
+def test_of_two_runs_of_a_paper_the_front_page_has_the_newest(root):
+    for date, name in (("2026-01-05", "r2_text"), ("2026-02-01", "r2_dyck")):
+        night = root / f"results/laptop/{date}/runs/{name}"
+        shutil.copytree(root / "results/looking", night)
+        said = [CLAIMS[0] | {"claim": f"{name} finds more"}, CLAIMS[1]]
+        (night / "claims.json").write_text(json.dumps(said))
+    listed = "".join(json.loads(replications.render(root)["index.ipynb"])["cells"][1]["source"])
+    assert "r2_dyck finds more" in listed and "r2_text" not in listed and "* looking" in listed
+
+
+def test_links_of_a_readme_lead_on_from_the_page(root):
+    said = README.replace("was asked", "[was](../other/README.md) [asked](plan.py) [x](https://a.b)")
+    (root / "results/looking/README.md").write_text(said)
+    text = replications.render(root)["REPLICATIONS.md"]
+    for link in ("[was](results/other/README.md)", "[asked](results/looking/plan.py)",
+                 "[x](https://a.b)"):
+        assert link in text, link
+
+
+def test_a_study_of_text_shows_how_far_each_arm_is_ahead(root):
+    folder = root / "results/looking"
+    assert not any("-ahead" in name for name in replications.render(root)), "a skill reads no text"
+    (folder / "study.json").write_text(json.dumps({"preset": "smoke", "corpus": "docs"}))
+    for path in folder.glob("rows*"):
+        rows = pd.read_csv(path).replace({"accuracy": "eval_loss"})
+        rows.assign(value=5 - rows.value).to_csv(path, index=False)
+    (folder / "claims.json").unlink()
+    study, = results.read_studies(root)
+    found = results.ahead(study)
+    assert set(found.variant) == {"noise", "warm"} and set(found.step) == {10, 20}
+    ends = found[found.step == 20].groupby("variant").value.mean()
+    assert abs(ends.warm - .5) < .02 and abs(ends.noise) < .02, "above zero: less loss"
+    files = replications.render(root)
+    assert "docs/pictures/looking-ahead.svg)" in files["REPLICATIONS.md"]
+    assert "<svg" in files["docs/pictures/looking-ahead.svg"]
+
+
 def test_the_front_picture_is_that_of_the_newest_run(root):
     for date in ("2026-02-01", "2026-01-05"):
         shutil.copytree(root / "results/looking", root / f"results/laptop/{date}/runs/looking")
