@@ -207,9 +207,7 @@ def place_line(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 LEARNT = {"yes": .8, "partly": .05}     # word → the least share of the way; below, "no"
 
 def way_learnt(loss: float, chance: float, least: float = 0.) -> float:
-    """Share of the way that a loss has come from that of frequency alone (0) to the least (1).
-
-    The least is that of one who knows the task: above zero where rows are drawn by coins."""
+    "Share of the way of a loss from that of frequency (0) to that of one who knows the task (1)."
     return (chance - loss) / (chance - least) if chance > least else 0.
 
 def way_said(loss: float, chance: float, least: float = 0.) -> str:
@@ -358,14 +356,14 @@ def learnt_cell(rows: pd.DataFrame, facts: Mapping[str, Any], arm: str,
         return several_learnt(rows, arm, donors)
     try:
         levels = chance_beside(facts, arm)
-        chance, least = float(levels["loss"]), float(levels.get("least", 0))
+        ends = float(levels["loss"]), float(levels.get("least", 0))
     except UNREADABLE:
         return f"loss {loss:.3g}"
-    word, way = learnt_word(loss, chance, least), way_said(loss, chance, least)
-    end = f", at least {least:.3g}" if least else ""
+    end = f", at least {ends[1]:.3g}" if ends[1] else ""
     share = mean_of(rows, arm, "warmup_eval_accuracy")
     right = f"; accuracy {share:.0%}" if np.isfinite(share) else ""
-    return f"{word}, {way}: loss {loss:.3g}, by frequency {chance:.3g}{end}{right}"
+    said = f"{learnt_word(loss, *ends)}, {way_said(loss, *ends)}: loss {loss:.3g}"
+    return f"{said}, by frequency {ends[0]:.3g}{end}{right}"
 
 def rates_said(rows: pd.DataFrame, arm: str, metric: str) -> str:
     "The rate of an arm, which all of its seeds share; those of several donors one after the other."

@@ -125,6 +125,18 @@ def check_arms(config: SkillConfig) -> None:
                              "leave it out")
 
 # %% ../../nbs/study/35_skills.ipynb #bbc86959
+def check_measures(config: SkillConfig) -> None:
+    "Raises `InputError` for a measure that is none, or cannot be taken of a model alone."
+    for name in config.measures:
+        if name not in registered_measures():
+            raise unknown("measure", name, registered_measures())
+        try:
+            registered_measures()[name](skill_model(config, 0), [])
+        except Exception as e:      # whatever a measure makes of no rows
+            raise InputError(f"measures: {name!r} cannot be taken of a model without rows of text "
+                             f"({type(e).__name__}: {e}); give one of heads, such as 'induction'"
+                             ) from e
+
 COUNTS = ("positions", "batch_size", "steps", "eval_every", "eval_rows", "together")
 
 def check_skill(config: SkillConfig) -> None:
@@ -137,9 +149,6 @@ def check_skill(config: SkillConfig) -> None:
             raise InputError(f"{name}={getattr(config, name)!r}: must be at least 1")
     if config.schedule not in ("constant", "cosine"):
         raise unknown("schedule", config.schedule, ["constant", "cosine"])
-    for name in config.measures:
-        if name not in registered_measures():
-            raise unknown("measure", name, registered_measures())
     check_rates("rates", config.rates)
     if not config.rates:
         raise InputError("rates=[]: give at least one learning rate")
@@ -150,6 +159,7 @@ def check_skill(config: SkillConfig) -> None:
     for name, said in config.donors.items():
         check_donor(name, build_config(Donor, said), config.positions)
     check_arms(config)
+    check_measures(config)
 
 # %% ../../nbs/study/35_skills.ipynb #a714fa49
 def small_model(config: SkillConfig, vocab: int, seed: int) -> nn.Module:
@@ -244,7 +254,7 @@ def by_arm(runs: Runs, shares: Sequence[float]) -> dict[str, list[float]]:
         told.setdefault(f"{arm} {rate:g}", []).append(round(share, 2))
     return told
 
-def measured(many: ManyGPT2, name: str, runs: Sequence[bool]) -> dict[str, Tensor]:
+def heads_measured(many: ManyGPT2, name: str, runs: Sequence[bool]) -> dict[str, Tensor]:
     "Name → (models,) of a measure that asks for no rows; NaN of those that do not run any more."
     told = [registered_measures()[name](many.model(m), []) if run else {}
             for m, run in enumerate(runs)]
@@ -262,7 +272,7 @@ def train_targets(config: SkillConfig, runs: Runs, models: Sequence[nn.Module], 
     def look(many: ManyGPT2, step: int) -> dict[str, Tensor]:
         found = check(many, step)
         for name in config.measures:
-            found |= measured(many, name, found["eval_loss"].isfinite().tolist())
+            found |= heads_measured(many, name, found["eval_loss"].isfinite().tolist())
         told = by_arm(runs, found["accuracy"].tolist())
         stacking.say(f"seeds {seeds} step {step}: {told}")
         return found

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
-from ..integrations.wrappers import HIDDEN
+from ..files import read_json
+from ..integrations.wrappers import HIDDEN, unwrapped
 
 # %% auto #0
 __all__ = []
@@ -186,3 +188,19 @@ def names_with_nan(tensors: Mapping[str, Tensor]) -> list[str]:
     floats = {n: t for n, t in tensors.items() if t.is_floating_point() and t.device.type != "meta"}
     wide = {n: t if t.element_size() > 1 else t.float() for n, t in floats.items()}
     return [name for name, t in wide.items() if not bool(torch.isfinite(t).all())]
+
+# %% ../../nbs/transfer/02_names.ipynb #5ae00d08
+USES = ("model_type", "n_head", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "activation_function", "hidden_act", "rope_theta", "rope_parameters")
+
+def other_use(place: Path | None, model: Any) -> str:
+    """What other sums `model` does with the numbers of the folder `place`, as far as settings tell;
+    empty where none, and where there are no settings. Raises `InputError` for damaged ones."""
+    config: Any = getattr(unwrapped(model), "config", None)
+    if place is None or not (place / "config.json").is_file() or not hasattr(config, "to_dict"):
+        return ""
+    mine, theirs = config.to_dict(), read_json(place / "config.json", "train or download it again")
+    other = [f"{name} is {theirs[name]!r} there and {mine[name]!r} here" for name in USES
+             if name in theirs and name in mine and theirs[name] != mine[name]]
+    said = "the trained model does other sums with its numbers than the new one: "
+    return said + ", ".join(other) if other else ""

@@ -14,12 +14,11 @@ import torch, yaml
 from torch import Tensor, nn
 
 from ..errors import InputError, shown, unknown
-from ..files import read_json
 from ..yaml12 import parse_yaml
 from ..integrations.attention import Piece, layer_number, pieces
 from ..integrations.weights import at_rest, storage, ties, token_axes
-from ..integrations.wrappers import named, unwrapped
-from .names import aligned, check_tensors, names_with_nan
+from ..integrations.wrappers import named
+from .names import aligned, check_tensors, names_with_nan, other_use
 from ..registers import Register
 from .report import Fate, TransferReport
 from .rules import Rule, embedding_rule, overlapping_rows
@@ -254,22 +253,6 @@ def check_dtype(moving: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
             raise InputError(f"the trained model: {name} holds numbers beyond {limit:g}, which do "
                              f"not fit into {new}; load the new model in float32 or bfloat16")
 
-# %% ../../nbs/transfer/03_policies.ipynb #5ae00d08
-USES = ("model_type", "n_head", "num_attention_heads", "num_key_value_heads", "head_dim",
-        "activation_function", "hidden_act", "rope_theta", "rope_parameters")
-
-def other_use(bundle: TransferBundle, model: nn.Module) -> str:
-    "What other sums the new model does with the same numbers, as far as settings tell; or ''."
-    place = getattr(bundle, "model_dir", None)
-    config: Any = getattr(unwrapped(model), "config", None)
-    if place is None or not (place / "config.json").is_file() or not hasattr(config, "to_dict"):
-        return ""
-    mine, theirs = config.to_dict(), read_json(place / "config.json", "train or download it again")
-    other = [f"{name} is {theirs[name]!r} there and {mine[name]!r} here" for name in USES
-             if name in theirs and name in mine and theirs[name] != mine[name]]
-    said = "the trained model does other sums with its numbers than the new one: "
-    return said + ", ".join(other) if other else ""
-
 # %% ../../nbs/transfer/03_policies.ipynb #c8d98686
 def warn_of_nan(model: nn.Module) -> None:
     "Warns of parameters that stay as they are and hold NaN or infinity."
@@ -347,7 +330,7 @@ class TransferPolicy:
 
         Warns when no parameter crosses, and when the new model has other heads, say."""
         check_bundle(bundle)
-        other = other_use(bundle, target_model)
+        other = other_use(getattr(bundle, "model_dir", None), target_model)
         report = self.apply_state_dict(bundle_state(bundle, target_model), target_model)
         if other and report.loaded_parameter_count:
             warnings.warn(other, stacklevel=2)
