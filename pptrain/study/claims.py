@@ -283,6 +283,10 @@ def claim_row(claim: Claim, decision: Decision, lost: str, profile: str,
     return says | effect_cells(decision) | {"needed_n": needed} | word
 
 # %% ../../nbs/study/11_claims.ipynb #63a0dccc
+JUDGED = ["claim", "paper", "main", "kind", "measure", "variant", "against", "unit", "effect",
+          "low", "high", "interval", "p", "n", "needed_n", "verdict", "why", "p_corrected", "size",
+          "differs"]
+
 def check_list(claims: Any) -> Sequence[Claim]:
     "`claims` as they are. Raises `InputError` unless they are a list of claims."
     if not isinstance(claims, Sequence) or not all(isinstance(one, Claim) for one in claims):
@@ -317,8 +321,7 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], profile: str = "", size:
             sides = table[table.variant.isin([claims[i].variant, claims[i].against])]
             rows[i]["size"] = study_size(sides if len(sides) else table, size)
             rows[i]["differs"] = what_differs(claims[i], setting)
-    judged = pd.DataFrame(rows)
-    return judged.astype({"needed_n": "Int64"}) if len(judged) else judged
+    return pd.DataFrame(rows, columns=JUDGED).astype({"needed_n": "Int64"})
 
 # %% ../../nbs/study/11_claims.ipynb #9fa5fa5b
 def check_claims(claims: Sequence[Claim], config: StudyConfig, arms: Sequence[str]) -> None:
@@ -388,7 +391,7 @@ def judge_study(table: pd.DataFrame, claims: Sequence[Claim], settings: Mapping[
     and its model fewer parameters."""
     size = size_words(settings, facts) if len(table) else ""
     judged = judge(table, claims, profile, size, data_setting(settings))
-    if settings.get("donors") and len(judged):          # a skill reads no text
+    if settings.get("donors"):          # a skill reads no text
         judged["size"] = judged["size"].str.replace("text tokens", "tokens")
     return judged
 

@@ -88,9 +88,6 @@ class Replication:
         return create_task(self.family, settings.get("overrides"), preset=preset)
 
 # %% ../../nbs/study/40_replication.ipynb #4dac1b29
-JUDGED = ["claim", "kind", "main", "paper", "measure", "variant", "against", "effect", "low",
-          "high", "unit", "interval", "p", "n", "verdict", "why"]
-
 def warm_up_table(rows: pd.DataFrame, setup: StudySetup) -> pd.DataFrame:
     "A row for each arm that warmed up: loss and accuracy, beside chance, and a word."
     table = []
@@ -118,10 +115,6 @@ class ReplicationResult:
     config: StudyConfig         # as it was run
     rows: pd.DataFrame          # columns `COLUMNS`
     verdicts: pd.DataFrame      # as `judge` returns them
-
-    def __post_init__(self) -> None:
-        if self.verdicts.empty:     # nothing is claimed
-            self.verdicts = pd.DataFrame(columns=JUDGED)
 
     def curves(self, metric: str = "eval_loss") -> Picture:
         "A metric over text tokens, variant by variant; thin lines are single seeds."
