@@ -16,6 +16,7 @@ from .events import time_to_event as time_to_event
 from .grammar import grammar_figure as grammar_figure
 from .grammar import grammar_scores as grammar_scores
 from .harness import lm_eval_scores as lm_eval_scores
+from .heads import copying_score as copying_score
 from .heads import induction_score as induction_score
 from .layers import cka_figure as cka_figure
 from .layers import cka_map as cka_map

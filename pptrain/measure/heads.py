@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.examples import labelled
 from ..data.streams import number_within
 from ..errors import InputError
 from ..integrations import context_length, token_modules, unwrapped
 from .layers import uncompiled
-from .losses import check_reads, device_of, evaluating
+from .losses import check_reads, device_of, evaluating, scored_batches
 from .measures import register_measure
 from .similarity import at_least
 
 # %% auto #0
-__all__ = ['induction_score']
+__all__ = ['induction_score', 'copying_score']
 
 # %% ../../nbs/measure/13_heads.ipynb #4f8b49be
 def repeated_tokens(ids: int, count: int, period: int, seed: int) -> Tensor:
@@ -113,6 +114,18 @@ def fitting_period(model: nn.Module, period: int) -> int:
                          f"model's context of {context} tokens")
     return period
 
+def asked_tokens(model: nn.Module, period: int, count: int, seed: int,
+                 batch_size: int) -> Tensor:
+    "Random rows, each twice over, for a model to read, int64 (count, 2 period). `InputError`."
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is {type(model).__name__}, not a torch module")
+    for name, value in (("period", period), ("count", count), ("batch_size", batch_size)):
+        at_least(value, name, 1)
+    at_least(seed, "seed", 0)
+    period = fitting_period(model, period)
+    check_reads(model, torch.zeros(1, 1).long())
+    return repeated_tokens(vocabulary_of(model), count, period, seed)
+
 # %% ../../nbs/measure/13_heads.ipynb #0cb8666a
 def induction_score(model: nn.Module, period: int = 25, count: int = 16, seed: int = 0,
                     batch_size: int = 8) -> np.ndarray:
@@ -127,14 +140,8 @@ def induction_score(model: nn.Module, period: int = 25, count: int = 16, seed: i
 
     Raises `InputError` for a model without attention maps, such as a state space model, and for
     one whose maps are NaN: it has diverged."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model is {type(model).__name__}, not a torch module")
-    for name, value in (("period", period), ("count", count), ("batch_size", batch_size)):
-        at_least(value, name, 1)
-    at_least(seed, "seed", 0)
-    period = fitting_period(model, period)
-    check_reads(model, torch.zeros(1, 1).long())
-    tokens = repeated_tokens(vocabulary_of(model), count, period, seed)
+    tokens = asked_tokens(model, period, count, seed, batch_size)
+    period = tokens.shape[1] // 2
     total: list[np.ndarray] = []
     for some in tokens.split(batch_size):
         scores = [len(some) * stripe(maps, period) for maps in attention_maps(model, some)]
@@ -147,11 +154,37 @@ def induction_score(model: nn.Module, period: int = 25, count: int = 16, seed: i
         row[:len(sums)] = sums / count
     return table
 
+# %% ../../nbs/measure/13_heads.ipynb #18fe6d08
+def copying_score(model: nn.Module, period: int = 25, count: int = 16, seed: int = 0,
+                  batch_size: int = 8) -> float:
+    """The share of random tokens that a model foresees when they come a second time, 0 … 1.
+
+    Rows are those of `induction_score`: `count` of `period` random tokens, each twice over. The
+    first token of the second time is not asked for, since nothing announces it. Guessing is right
+    once in a vocabulary. Raises `InputError` for what is no decoder, for one that has diverged, and
+    for a context without room for two periods."""
+    tokens = asked_tokens(model, period, count, seed, batch_size).numpy()
+    asked = np.arange(tokens.shape[1]) > tokens.shape[1] // 2
+    rows = [labelled(row, asked) for row in tokens]
+    found = 0
+    for loss, right, _ in scored_batches(model, rows, batch_size):
+        if not loss.isfinite().all():
+            raise InputError("the losses of the model are no numbers, so what it copies has no "
+                             "score: it has diverged")
+        found += int(right.sum())
+    return found / int(asked.sum() * len(tokens))
+
 # %% ../../nbs/measure/13_heads.ipynb #417d66df
 def check_induction(rows: Any, period: int = 25, count: int = 16) -> None:
     "Refuses numbers that are none."
     number_within(period, "period", 2, 2**31)
     number_within(count, "count", 1, 2**31)
+
+@register_measure("copying", check=check_induction)
+def copied(model: nn.Module, rows: Any, *, batch_size: int = 8, period: int = 25,
+           count: int = 16) -> dict[str, float]:
+    "`copying`: the share of random tokens that are right when they come a second time."
+    return {"copying": copying_score(model, period, count, batch_size=batch_size)}
 
 @register_measure("induction", check=check_induction)
 def strongest_head(model: nn.Module, rows: Any, *, batch_size: int = 8, period: int = 25,

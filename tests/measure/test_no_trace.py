@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pptrain.data import Example
 from pptrain.measure import (
-    cka_map, divergences, exact_match, induction_score, loss_by_frequency, loss_by_position,
-    midlayer_cka, perplexity, registered_measures, weight_distance)
+    cka_map, copying_score, divergences, exact_match, induction_score, loss_by_frequency,
+    loss_by_position, midlayer_cka, perplexity, registered_measures, weight_distance)
 
 IDS = 30
 SIZES = dict(vocab_size=IDS, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
@@ -94,7 +94,8 @@ MEASURES = {
     "middle": lambda model, rows: midlayer_cka([model, decoder()], rows, draws=2),
     "divergence": lambda model, rows: divergences([model, decoder()], rows),
     "distance": lambda model, rows: weight_distance(model, model),
-    "heads": lambda model, rows: induction_score(model, count=3)}
+    "heads": lambda model, rows: induction_score(model, count=3),
+    "copying": lambda model, rows: copying_score(model, count=3)}
 
 
 def state_of(model: nn.Module) -> str:

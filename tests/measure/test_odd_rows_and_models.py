@@ -10,8 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from pptrain import InputError, create_task
 from pptrain.data import Example
 from pptrain.measure import (
-    cka_map, create_measure, divergences, exact_match, induction_score, loss_by_frequency,
-    loss_by_position, midlayer_cka, perplexity, registered_measures, token_counts)
+    cka_map, copying_score, create_measure, divergences, exact_match, induction_score,
+    loss_by_frequency, loss_by_position, midlayer_cka, perplexity, registered_measures,
+    token_counts)
 
 IDS, CONTEXT = 30, 64
 
@@ -116,6 +117,14 @@ def test_heads_of_a_diverged_model_have_no_score():
             induction_score(model)
 
 
+def test_what_is_copied_is_asked_of_a_decoder_that_has_not_diverged():
+    broken = small()
+    nn.init.constant_(broken.transformer.h[1].attn.c_attn.weight, float("nan"))
+    for model, why in ((broken, "diverged"), (HOLLOW, "meta"), (nn.Linear(2, 2), "token")):
+        with pytest.raises(InputError, match=why):
+            copying_score(model)
+
+
 @pytest.mark.parametrize("models", [[], [small()], small(), None, "gpt2", 3, [small(), None]],
                          ids=lambda m: type(m).__name__)
 def test_a_comparison_needs_two_models(models):
@@ -126,6 +135,7 @@ def test_a_comparison_needs_two_models(models):
 
 OPTIONS = {"sums": ["count"], "algebra": ["count"], "summary_loss": ["count"],
            "grammar": ["pairs", "phenomena"], "induction": ["period", "count"],
+           "copying": ["period", "count"],
            "effective_rank": ["positions"], "loss_by_position": ["bins"],
            "loss_by_frequency": ["bins"]}
 

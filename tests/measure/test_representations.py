@@ -191,7 +191,7 @@ def test_a_pair_table_of_wrapped_models(held):
 
 def test_the_measures_are_known_by_name(held):
     model = decoder("gpt2")
-    for name in ("effective_rank", "induction"):
+    for name in ("effective_rank", "induction", "copying"):
         measured = registered_measures()[name](model, held, batch_size=4)
         assert set(measured) == {name} and measured[name] > 0
 
