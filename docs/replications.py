@@ -314,7 +314,7 @@ def brief_words(study: Study, row: Mapping[str, Any]) -> str:
 def shortest_words(study: Study, row: Mapping[str, Any], effect: str = "") -> str:
     "The verdict and the size it speaks about."
     size = str(row.get("size") or "?").partition(" ")[0]
-    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}** at {size}"
+    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}** ({size})"
     return fill(f"{words}{effect}.", WIDE - 5, subsequent_indent="  ", break_on_hyphens=False)
 
 
@@ -333,12 +333,12 @@ def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> 
             paper = re.match(r"r\d+(?=_)", study.folder.name)
             asked = (paper[0], main["measure"], main["variant"]) if paper else main["claim"]
             newest[asked] = study, main
-    named = list(newest.values())
+    named = sorted(newest.values(), key=lambda one: one[0].folder.name)
     if not named:
         return "No study whose claims were named beforehand has been finished yet."
     seeds = " to ".join(map(str, dict.fromkeys(
         end(main["n"] for _, main in named) for end in (min, max))))
-    less = f"Sizes: parameters; {seeds} seeds each. [More](REPLICATIONS.md)."
+    less = f"Size: parameters; {seeds} seeds. [More](REPLICATIONS.md)."
     for words, more in ((main_words, MORE), (brief_words, less), (shortest_words, less)):
         text = "\n".join(words(study, main) for study, main in named) + f"\n\n{more}"
         if fits(text):
