@@ -35,7 +35,7 @@ def test_nothing_of_them_is_damaged(results):
 
 def vocabulary(study: Study) -> int:
     "Token ids that the last stage of a study knows."
-    if "corpus" not in study.settings:      # a skill
+    if "vocabulary" not in study.facts and "corpus" not in study.settings:      # a skill
         task = create_task(study.settings["family"], {"preset": study.preset})
         return task.tokenizer_spec().vocab_size
     return study.facts.get("vocabulary") or study.settings["vocab_size"]
