@@ -1,4 +1,4 @@
-"""Is the gain without a rise one of rates? Scratch once more, at rates between those it was tried at.
+"""Is the gain without a rise one of rates? Scratch once more, at rates between those tried.
 
     python plan.py OUT
 
