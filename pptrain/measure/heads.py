@@ -181,8 +181,8 @@ def check_induction(rows: Any, period: int = 25, count: int = 16) -> None:
     number_within(count, "count", 1, 2**31)
 
 @register_measure("copying", check=check_induction)
-def copied(model: nn.Module, rows: Any, *, batch_size: int = 8, period: int = 25,
-           count: int = 16) -> dict[str, float]:
+def share_copied(model: nn.Module, rows: Any, *, batch_size: int = 8, period: int = 25,
+                 count: int = 16) -> dict[str, float]:
     "`copying`: the share of random tokens that are right when they come a second time."
     return {"copying": copying_score(model, period, count, batch_size=batch_size)}
 
