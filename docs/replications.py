@@ -296,55 +296,90 @@ def argument(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> st
     return f"{picture}\n\n{lines}"
 
 
-def main_words(study: Study, row: Mapping[str, Any]) -> str:
+def in_lines(words: str) -> str:
+    return fill(words, WIDE - 5, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def main_words(study: Study, row: Mapping[str, Any], others: str) -> str:
     "The main claim of a study as an item of a list."
     paper = f" (paper: {row['paper']})" if row["paper"] else ""
-    size = str(row.get("size") or "").partition(",")[0]
+    size = size_of(row) and f"{size_of(row)} parameters"
     facts = [effect_words(row), size, f"{row['n']} seeds"]
     words = f"* {study.folder.name}: {row['claim'].rstrip('.')}{paper}: **{verdict_words(row)}**, "
-    return fill(words + ", ".join(filter(None, facts)) + ".", WIDE - 5, subsequent_indent="  ",
-                break_on_hyphens=False)
+    return in_lines(f"{words}{', '.join(filter(None, facts))}{others}.")
 
 
-def brief_words(study: Study, row: Mapping[str, Any]) -> str:
+def brief_words(study: Study, row: Mapping[str, Any], others: str) -> str:
     "The same without paper, interval and seeds."
-    return shortest_words(study, row, f", {number(row['effect'])} {row['unit']}" * bool(row["n"]))
+    size = size_of(row) and f" ({size_of(row)})"
+    effect = f", {number(row['effect'])} {row['unit']}" * bool(row["n"])
+    return shortest_words(study, row, f"{size}{effect}{others}")
 
 
-def shortest_words(study: Study, row: Mapping[str, Any], effect: str = "") -> str:
-    "The verdict and the size it speaks about."
-    size = str(row.get("size") or "?").partition(" ")[0]
-    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}** ({size})"
-    return fill(f"{words}{effect}.", WIDE - 5, subsequent_indent="  ", break_on_hyphens=False)
+def shortest_words(study: Study, row: Mapping[str, Any], more: str) -> str:
+    "The verdict."
+    words = f"* {study.folder.name}: {row['claim'].rstrip('.')}: **{row['verdict']}**"
+    return in_lines(f"{words}{more}.")
+
+
+def elsewhere(others: Mapping[str, Mapping[str, Any]]) -> str:
+    "What became of a claim on other texts."
+    return "".join(f"; on {text}: **{row['verdict']}**" for text, row in others.items())
+
+
+def size_of(row: Mapping[str, Any]) -> str:
+    "Parameters of the model, as `0.54M`; nothing where nobody knows."
+    found = re.match(r"[\d.]+M(?= parameters)", str(row.get("size") or ""))
+    return found[0] if found else ""
 
 
 def fits(text: str) -> bool:
     return text.count("\n") < ROOM + 2 and len(text.split()) <= WORDS
 
 
-def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
-    """The main claims with their verdicts, as much of each as fits; of many the verdicts alone.
+def main_claims(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]
+                ) -> list[tuple[Study, dict[str, Any], dict[str, dict[str, Any]]]]:
+    """Study, main claim, and the same claim on other texts.
 
-    Of studies of one paper (r2_text, r2_dyck) that ask the same of an arm the newest."""
-    found = [(study, main_claim(judged[study.name])) for study in studies]
-    newest = {}
-    for study, main in found:
+    Of studies of one paper (r2_text, r2_dyck) that ask the same of an arm the newest speaks."""
+    asked: dict[Any, dict[str | None, tuple[Study, dict[str, Any]]]] = {}
+    for study in studies:
+        main = main_claim(judged[study.name])
         if main is not None:
             paper = re.match(r"r\d+(?=_)", study.folder.name)
-            asked = (paper[0], main["measure"], main["variant"]) if paper else main["claim"]
-            newest[asked] = study, main
-    named = sorted(newest.values(), key=lambda one: one[0].folder.name)
+            what = (paper[0], main["measure"], main["variant"]) if paper else main["claim"]
+            texts, text = asked.setdefault(what, {}), study.settings.get("corpus")
+            texts.pop(text, None)
+            texts[text] = study, main
+    named = []
+    for texts in asked.values():
+        study, main = texts.pop(list(texts)[-1])
+        named.append((study, main, {str(text): row for text, (_, row) in texts.items()}))
+    return sorted(named, key=lambda one: one[0].folder.name)
+
+
+def span(values: Sequence[Any]) -> str:
+    "The first and the last; one of them where they are the same."
+    return " to ".join(map(str, dict.fromkeys((values[0], values[-1]))))
+
+
+def replicated(studies: Sequence[Study], judged: Mapping[str, pd.DataFrame]) -> str:
+    "The main claims with their verdicts, as much of each as fits; of many the verdicts alone."
+    named = main_claims(studies, judged)
     if not named:
         return "No study whose claims were named beforehand has been finished yet."
-    seeds = " to ".join(map(str, dict.fromkeys(
-        end(main["n"] for _, main in named) for end in (min, max))))
-    less = f"Size: parameters; {seeds} seeds. [More](REPLICATIONS.md)."
+    rows = [row for _, main, others in named for row in (main, *others.values())]
+    seeds = span(sorted(row["n"] for row in rows))
+    sizes = sorted(filter(None, map(size_of, rows)), key=lambda size: float(size[:-1]))
+    known = f"{span(sizes)} parameters, " if sizes else ""
+    less = f"{known}{seeds} seeds. [More](REPLICATIONS.md)."
     for words, more in ((main_words, MORE), (brief_words, less), (shortest_words, less)):
-        text = "\n".join(words(study, main) for study, main in named) + f"\n\n{more}"
+        lines = [words(study, main, elsewhere(others)) for study, main, others in named]
+        text = "\n".join(lines) + f"\n\n{more}"
         if fits(text):
             return text
     short = [f"{study.folder.name} **{main['verdict']}** (n = {main['n']})"
-             for study, main in named]
+             for study, main, _ in named]
     text = fill(f"Main claims: {'; '.join(short)}.", WIDE - 5, break_on_hyphens=False)
     return f"{text}\n\n{MORE}"
 
