@@ -324,7 +324,7 @@ def shortest_words(study: Study, row: Mapping[str, Any], more: str) -> str:
 
 def elsewhere(others: Mapping[str, Mapping[str, Any]]) -> str:
     "What became of a claim on other texts."
-    return "".join(f"; on {text}: **{row['verdict']}**" for text, row in others.items())
+    return "".join(f"; {text}: **{row['verdict']}**" for text, row in others.items())
 
 
 def size_of(row: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def test_of_two_runs_of_a_paper_the_front_page_has_the_newest(root):
     assert "r2_dyck finds more" in listed and "r2_text" not in listed and "* looking" in listed
     (root / "results/laptop/2026-01-05/runs/r2_text/study.json").write_text('{"corpus": "sotu"}')
     listed = "".join(json.loads(replications.render(root)["index.ipynb"])["cells"][1]["source"])
-    assert listed.count("r2_") == 2 and "; on sotu: **replicated**" in listed, listed
+    assert listed.count("r2_") == 2 and "; sotu: **replicated**" in listed, listed
 
 
 def test_links_of_a_readme_lead_on_from_the_page(root):
