@@ -13,7 +13,7 @@ from pptrain.core.starter import starter
 from pptrain.errors import InputError
 from pptrain.grid import plan, replications
 from pptrain.integrations import HFCausalLMAdapter
-from pptrain.study.costs import replication_of, study_costs, study_of
+from pptrain.study.costs import names_before, replication_of, study_costs, study_of
 from pptrain.study.dry_run import dry_run
 from pptrain.study.launch import launch_lines
 from pptrain.study.profiles import PROFILES
@@ -46,6 +46,14 @@ def test_claims_are_about_arms_that_run(study):
     main = next(claim for claim in replication.claims if claim.main)
     for profile in PROFILES:
         assert {main.variant, main.against} <= set(replication.arms(profile)), profile
+
+
+@pytest.mark.parametrize("study", ["nca", "procedural"])
+def test_of_english_a_laptop_trains_the_arms_that_are_asked_about(study):
+    asked = {"profile": "laptop", "corpus": "docs"}
+    replication = names_before(replications()[study], asked)["replication"]
+    sides = {side for claim in replication.claims for side in (claim.variant, claim.against)}
+    assert set(replication.arms("laptop")) == sides
 
 
 @pytest.mark.parametrize("study", STUDIES)
