@@ -448,9 +448,9 @@ def run_skill(config: SkillConfig, out_dir: str | Path, seeds: str | int | Itera
     stacking = Stacking.of(say, options)
     claim_folder(config, folder)
     best = tuned(config, folder, stacking)
+    run_waves(config, numbers, best, folder, stacking)
     facts = json.dumps(skill_facts(config, numbers, best), indent=1)
     write_atomic(folder / "facts.json", facts + "\n")
-    run_waves(config, numbers, best, folder, stacking)
     table = pd.concat([read_rows(seed_path(folder, seed)) for seed in numbers])
     order = ["seed", "variant", "step", "metric"]
     return table.sort_values(order).reset_index(drop=True)

@@ -217,10 +217,12 @@ def run_study(config: StudyConfig, folder: str | Path, seeds: Sequence[int],
     settle(config, setup.folder)
     table, names = [], [arm.name for arm in arms]
     rates, trials = tuned_rates(setup, names, say)
-    write_facts(setup, numbers, rates, trials)
+    if not (setup.folder / "facts.json").exists():      # those of finished runs stay until the end
+        write_facts(setup, numbers, rates, trials)
     for seed in numbers:
         for variant in names:
             rows = run_variant(setup, variant, seed, rates[variant])
             table += rows
             say(f"seed {seed} {variant:<12} {result_line(rows)}")
+    write_facts(setup, numbers, rates, trials)
     return pd.DataFrame(table)[COLUMNS + ORIGIN]

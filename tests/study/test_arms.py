@@ -10,10 +10,11 @@ from small_study import QUIET, SMALL, facts_of
 
 from pptrain.data import TaskDataset, register_control
 from pptrain.errors import InputError
-from pptrain.study import Claim, StudySetup, arm_models, judge, run_study
+from pptrain.files import locked
+from pptrain.study import Claim, Rates, StudySetup, arm_models, judge, run_study
 from pptrain.study.stacks import run_stacked
 from pptrain.study.tuning import best_rates
-from pptrain.study.variants import run_variant, token_flops, warm_up_lengths
+from pptrain.study.variants import run_place, run_variant, token_flops, warm_up_lengths
 
 
 @pytest.mark.slow
@@ -153,3 +154,16 @@ def test_scratch_has_the_scale_of_the_very_donor_beside_it(tmp_path, monkeypatch
     rates, _ = tuning.tuned_rates(setup, arms, print)
     assert rates["scratch_scaled"] == rates["transferred_scaled"] == tuning.Rates(1e-3, 1e-3)
     assert tuning.tuned_rates(setup, arms[:1], print)[0]["scratch_scaled"].warm_up == 3e-3
+
+
+@pytest.mark.slow
+def test_whoever_is_turned_away_changes_no_facts(tmp_path):
+    "A second process asked for other seeds while the first trained: the facts named its seeds."
+    run_study(SMALL, tmp_path, [1], ["scratch"], **QUIET)
+    before = (tmp_path / "facts.json").read_text()
+    with locked(tmp_path / run_place(SMALL, "text", "scratch", 2, Rates.of(SMALL))):
+        with pytest.raises(InputError, match="is in use by process"):
+            run_study(SMALL, tmp_path, [2], ["scratch"], **QUIET)
+    assert (tmp_path / "facts.json").read_text() == before
+    run_study(SMALL, tmp_path, [1, 2], ["scratch"], **QUIET)
+    assert json.loads((tmp_path / "facts.json").read_text())["seeds"] == [1, 2]
