@@ -11,14 +11,20 @@ from conftest import ROOT
 
 import pptrain
 
-OPTIONS = ["--no-error-summary", "--no-incremental", "--ignore-missing-imports",
-           "--follow-imports=silent", "--check-untyped-defs", "--warn-unreachable"]
-MYPY = [sys.executable, "-m", "mypy", *OPTIONS]
+OPTIONS = ["--no-error-summary", "--ignore-missing-imports", "--follow-imports=silent",
+           "--check-untyped-defs", "--warn-unreachable"]
 
 
-def complaints(*programs: Path) -> str:
+@pytest.fixture(scope="module")
+def mypy(tmp_path_factory) -> list[str]:
+    "The checker, which reads torch and the rest once for all tests here."
+    read = tmp_path_factory.mktemp("mypy")
+    return [sys.executable, "-m", "mypy", *OPTIONS, "--cache-dir", str(read)]
+
+
+def complaints(mypy: list[str], *programs: Path) -> str:
     "What mypy says about programs that use the package."
-    done = subprocess.run([*MYPY, *map(str, programs)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([*mypy, *map(str, programs)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 
@@ -30,15 +36,15 @@ def readme_program() -> str:
 
 
 @pytest.mark.slow
-def test_checkers_know_the_contract(tmp_path):
+def test_checkers_know_the_contract(mypy, tmp_path):
     readme = tmp_path / "readme_program.py"
     readme.write_text(readme_program(), encoding="utf-8")
-    said = complaints(readme, ROOT / "tests/house/program_contract.py")
+    said = complaints(mypy, readme, ROOT / "tests/house/program_contract.py")
     assert not said, f"\n{said}"
 
 
 @pytest.mark.slow
-def test_checkers_see_a_wrong_program(tmp_path):
+def test_checkers_see_a_wrong_program(mypy, tmp_path):
     "The test above can fail: misspelt names, methods and arguments are seen."
     program = tmp_path / "wrong.py"
     program.write_text("from pptrain import PrePreTrainer, create_task, creat_task\n"
@@ -46,7 +52,7 @@ def test_checkers_see_a_wrong_program(tmp_path):
                        "task.sampel(0)\n"
                        "PrePreTrainer.fitt\n"
                        "task.sample(0).txt\n")
-    said = complaints(program)
+    said = complaints(mypy, program)
     for wrong in ("creat_task", "arg-type", "sampel", "fitt", "txt"):
         assert wrong in said, f"{wrong!r} went unseen:\n{said}"
 
