@@ -10,8 +10,9 @@ OUT    ?= runs/demo
 TORCH  ?=
 CPU    := https://download.pytorch.org/whl/cpu
 
-# Tests leave the network alone; one thread per notebook worker keeps workers out of each other's way.
-TEST   := env PATH="$(BIN):$$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
+# Tests leave the network alone; one thread per notebook worker keeps workers out of each other's way;
+# Ray's workers, at its own niceness of 15, would wait for all the others.
+TEST   := env PATH="$(BIN):$$PATH" HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} RAY_worker_niceness=0
 say     = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
 .NOTPARALLEL:
