@@ -48,21 +48,22 @@ def real_numbers(values: Any, name: str, kinds: str = "iuf") -> np.ndarray:
 
     `kinds` of numpy are numbers, others of any object's. Raises `InputError` for text, dates, yes
     and no."""
-    wrong = InputError(f"{name}={shown(values)}: give numbers, not text, dates, or yes and no")
+    def wrong() -> InputError:      # spelling out a table takes longer than reading it
+        return InputError(f"{name}={shown(values)}: give numbers, not text, dates, or yes and no")
     if hasattr(values, "is_floating_point"):      # a tensor
-        if values.is_meta: raise wrong
+        if values.is_meta: raise wrong()
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values
     try:
         given = np.asarray(values)
-        if given.dtype.kind not in kinds + "O": raise wrong
+        if given.dtype.kind not in kinds + "O": raise wrong()
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise wrong from None
+        raise wrong() from None
     if given.dtype.kind == "O":
         odd = (str, bytes, bool, np.bool_)
         if any(isinstance(entry, odd) for entry in given.flat):
-            raise wrong
+            raise wrong()
     if isinstance(values, np.ma.MaskedArray):
         numbers = np.where(values.mask, np.nan, numbers)
     return numbers
